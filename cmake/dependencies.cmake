@@ -1,0 +1,11 @@
+# Everything comes from Debian's own packages; docs/dependencies.md says what each is for.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Eigen3 REQUIRED NO_MODULE)
+find_package(xsimd REQUIRED)
+find_package(fmt REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+find_package(simdjson REQUIRED)
+find_package(CLI11 REQUIRED)

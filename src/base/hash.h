@@ -1,0 +1,30 @@
+// SHA-256, for manifests and content hashes.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace nbl {
+
+/// FIPS 180-4. Incremental: update any number of times, then finish once.
+class Sha256 {
+ public:
+  Sha256() noexcept;
+  void update(std::span<const std::byte> bytes) noexcept;
+  std::array<uint8_t, 32> finish() noexcept;
+  /// finish() in lower-case hexadecimal, 64 characters.
+  std::string finish_hex();
+
+ private:
+  void block(const uint8_t* p) noexcept;
+  std::array<uint32_t, 8> h_;
+  std::array<uint8_t, 64> pending_{};
+  uint64_t length_ = 0;
+};
+
+std::string sha256_hex(std::span<const std::byte> bytes);
+
+}  // namespace nbl

@@ -1,0 +1,118 @@
+// A quantization method: one file in methods/, one line in methods.inc. It gets a weight and statistics of the inputs that
+// the weight multiplies, and returns a QTensor. It never sees a model: folding scales into neighbouring layers is the
+// pipeline's work.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "base/status.h"
+#include "tensor/qtensor.h"
+
+namespace nbl::quant {
+
+/// One option of a method, as `help`, the C ABI and Python show it.
+struct OptionSpec {
+  enum class Type { integer, real, boolean, choice, text };
+  std::string_view name;
+  Type type = Type::integer;
+  std::string_view fallback;           ///< default, as text
+  double min = 0, max = 0;             ///< bounds of numbers, inclusive
+  std::vector<std::string_view> choices;
+  std::string_view help;               ///< one line
+};
+
+/// Checked option values: every name is in the method's schema and every value within its bounds.
+class Options {
+ public:
+  /// Fills defaults, then applies `values`; an error names the option, the value and what is allowed.
+  static Result<Options> create(std::span<const OptionSpec> schema, const std::map<std::string, std::string>& values,
+                                std::string_view method);
+  int64_t integer(std::string_view name) const;
+  double real(std::string_view name) const;
+  bool boolean(std::string_view name) const;
+  const std::string& text(std::string_view name) const;
+  const std::map<std::string, std::string>& all() const { return values_; }  ///< normalized, defaults included
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+/// What calibration gathers for one input (shared by the linears that read it). k columns.
+enum Need : uint32_t {
+  kNeedNone = 0,
+  kNeedHessian = 1u << 0,   ///< sum over tokens of x x^T
+  kNeedAbsMean = 1u << 1,   ///< mean over tokens of |x|
+};
+struct InputStats {
+  int64_t k = 0;
+  int64_t tokens = 0;
+  std::vector<float> hessian;    ///< [k, k] symmetric, SUM over tokens of x x^T (not divided); empty when not asked for
+  std::vector<float> abs_mean;   ///< [k]
+};
+
+/// One linear layer to quantize.
+struct LinearTask {
+  std::string name;
+  int64_t n = 0, k = 0;
+  std::span<const float> weight;      ///< [n, k] row-major
+  const InputStats* stats = nullptr;  ///< null when the method needs none
+};
+
+struct LinearResult {
+  QTensor tensor;
+  /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with statistics, else |W - Q|^2 / |W|^2.
+  double error = 0;
+  std::vector<std::string> notes;     ///< every fallback taken, with its reason
+};
+
+struct MethodContext {
+  Team* team = nullptr;
+  uint64_t seed = 0;
+  ProgressFn progress;
+};
+
+class Method {
+ public:
+  virtual ~Method() = default;
+  virtual std::string_view id() const = 0;
+  virtual std::string_view summary() const = 0;
+  virtual std::span<const OptionSpec> options() const = 0;
+  virtual uint32_t needs(const Options& options) const = 0;
+  /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
+  virtual double nominal_bits(const Options& options) const = 0;
+
+  /// Scales s [k] for linears that share one input: the pipeline multiplies their columns by s and divides what produces the
+  /// input by s, before quantize() is called on the changed weights (statistics changed alike). Empty: no change.
+  virtual Result<std::vector<float>> input_scales(std::span<const LinearTask> group, const Options& options,
+                                                  const MethodContext& context) const {
+    (void)group, (void)options, (void)context;
+    return std::vector<float>{};
+  }
+
+  /// Never modifies the task. Numerical trouble ends in a note, not in an error; NaN or infinity in the weight is an error
+  /// naming row and column.
+  virtual Result<LinearResult> quantize(const LinearTask& task, const Options& options,
+                                        const MethodContext& context) const = 0;
+};
+
+/// All methods, in the order of methods.inc.
+std::span<const Method* const> methods();
+Result<const Method*> find_method(std::string_view id);  ///< the message lists the known ones
+
+/// A recipe as on the command line: "gptq:bits=4,group=128,desc_act=true". "fp16", "bf16" and "fp32" keep weights dense.
+struct Recipe {
+  const Method* method = nullptr;
+  Options options;
+  std::string text;
+};
+Result<Recipe> parse_recipe(std::string_view text);
+
+}  // namespace nbl::quant

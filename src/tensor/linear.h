@@ -1,0 +1,71 @@
+// Linear: a QTensor made ready to multiply. Chooses the kernel variant once and owns what it needs besides the weight.
+// The two steps of a product are separate so that layers sharing an input (q, k, v; gate, up) prepare it once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/cpu.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "tensor/qtensor.h"
+
+namespace nbl {
+
+/// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set of equal family.
+/// fast: activations quantized to int8 per group where the encoding has an integer kernel.
+enum class Compute : int32_t { exact = 0, fast = 1 };
+
+struct ComputeOptions {
+  Compute compute = Compute::fast;
+  Isa isa = Isa::scalar;  ///< kernels for this instruction set or the best one below it
+};
+
+/// How an input must be prepared for a Linear. Linears with equal keys can share one prepared input.
+struct InputForm {
+  bool quantized = false;      ///< int8 groups, else float32
+  int32_t group = 0;           ///< columns an activation scale covers (quantized)
+  int64_t k = 0;
+  const void* order = nullptr;  ///< the QTensor's column order, if any
+  const void* scale = nullptr;  ///< its input scale, if any
+  bool operator==(const InputForm&) const = default;
+};
+
+class Linear {
+ public:
+  /// Keeps a reference to the tensor's storage. The tensor must be valid. bias: n floats or empty.
+  static Result<Linear> create(QTensor tensor, std::vector<float> bias, const ComputeOptions& options);
+  Linear() noexcept;
+  ~Linear();
+  Linear(Linear&&) noexcept;
+  Linear& operator=(Linear&&) noexcept;
+
+  int64_t n() const noexcept;
+  int64_t k() const noexcept;
+  const QTensor& tensor() const noexcept;
+  const InputForm& input_form() const noexcept;
+  std::string kernel_name() const;  ///< the variant chosen, for `info`, profiles and tests
+
+  /// Bytes that prepare() needs for m rows; 64-byte aligned memory.
+  std::size_t prepared_bytes(int64_t m) const noexcept;
+
+  /// SPMD: every worker of the team calls it with the same arguments. x [m, k] row-major with ldx >= k floats a row.
+  /// Ends with a barrier.
+  void prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+
+  /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is computed by
+  /// one worker in an order that does not depend on m or on the number of workers. No barrier at the end: the caller
+  /// meets one before reading y. `prepared` came from a Linear of equal input_form().
+  void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+
+  /// Bytes read from memory by one multiply of one row: codes, scales, zeros, outliers.
+  int64_t weight_bytes() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nbl
