@@ -26,6 +26,7 @@ struct TensorInfo {
   int64_t bytes = 0;      ///< as stored in the file
 };
 
+/// Const functions may be called from several threads at once.
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
