@@ -22,7 +22,8 @@ struct JsonLimits {
 };
 
 /// An immutable-by-default JSON value. Objects keep their order; a duplicate key is a parse error.
-/// Lookups in large objects are by hash, made on first use of find() in an object of more than 16 members.
+/// Objects of more than 16 members carry a hash table. Integers beyond 64 bits read as reals. Reading one value from
+/// several threads is safe.
 class Json {
  public:
   using Member = std::pair<std::string, Json>;
@@ -99,6 +100,7 @@ class Json {
   bool operator==(const Json& other) const;
 
  private:
+  friend class JsonBuilder;
   struct Rep;
   std::unique_ptr<Rep> rep_;
 };

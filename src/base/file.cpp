@@ -1,0 +1,318 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <system_error>
+
+namespace nbl {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Small writes are gathered into pieces of this size.
+constexpr std::size_t kPiece = std::size_t{1} << 20;
+
+Code code_of(int error) noexcept {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return Code::not_found;
+    case ENOMEM:
+      return Code::out_of_memory;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+      return Code::limit;
+    case ENAMETOOLONG:
+    case EISDIR:
+    case EINVAL:
+      return Code::invalid_argument;
+    default:
+      return Code::io;
+  }
+}
+
+Status system_error(int error, std::string_view verb, const fs::path& path) {
+  return {code_of(error),
+          fmt::format("cannot {} '{}': {}", verb, path.string(), std::generic_category().message(error))};
+}
+
+class Descriptor {
+ public:
+  Descriptor() noexcept = default;
+  explicit Descriptor(int fd) noexcept : fd_(fd) {}
+  ~Descriptor() { reset(); }
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    reset();
+    fd_ = std::exchange(other.fd_, -1);
+    return *this;
+  }
+  int get() const noexcept { return fd_; }
+  /// 0, or the error that close() met: some file systems report a failed write only there.
+  int close() noexcept {
+    const int fd = std::exchange(fd_, -1);
+    return fd >= 0 && ::close(fd) != 0 && errno != EINTR ? errno : 0;
+  }
+  void reset() noexcept { (void)close(); }
+
+ private:
+  int fd_ = -1;
+};
+
+int open_retrying(const char* path, int flags, mode_t mode = 0) noexcept {
+  int fd;
+  do {
+    fd = ::open(path, flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+struct OpenedFile {
+  Descriptor fd;
+  int64_t size = 0;
+};
+
+Result<OpenedFile> open_regular(const fs::path& path) {
+  // Non-blocking, so that a pipe of that name does not wait for its writer; regular files ignore it.
+  OpenedFile file{Descriptor(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK)), 0};
+  if (file.fd.get() < 0) return system_error(errno, "open", path);
+  struct stat st;
+  if (::fstat(file.fd.get(), &st) != 0) return system_error(errno, "examine", path);
+  if (S_ISDIR(st.st_mode)) {
+    return Status(Code::invalid_argument, fmt::format("'{}' is a directory, not a file", path.string()));
+  }
+  if (!S_ISREG(st.st_mode)) {
+    return Status(Code::invalid_argument, fmt::format("'{}' is not a regular file", path.string()));
+  }
+  file.size = st.st_size;
+  return file;
+}
+
+// A write past the process's file-size limit raises SIGXFSZ, which kills by default. A library must turn it into an
+// error: the signal goes to the writing thread, so it is blocked here and, if it came, taken away again.
+class FileSizeSignalGuard {
+ public:
+  FileSizeSignalGuard() noexcept {
+    sigemptyset(&signal_);
+    sigaddset(&signal_, SIGXFSZ);
+    sigset_t pending;
+    sigemptyset(&pending);
+    sigpending(&pending);
+    was_pending_ = sigismember(&pending, SIGXFSZ) == 1;
+    active_ = ::pthread_sigmask(SIG_BLOCK, &signal_, &before_) == 0;
+  }
+  ~FileSizeSignalGuard() {
+    if (!active_) return;
+    const int error = errno;
+    if (!was_pending_) {
+      const timespec now{0, 0};
+      while (::sigtimedwait(&signal_, nullptr, &now) == -1 && errno == EINTR) {
+      }
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = error;
+  }
+  FileSizeSignalGuard(const FileSizeSignalGuard&) = delete;
+  FileSizeSignalGuard& operator=(const FileSizeSignalGuard&) = delete;
+
+ private:
+  sigset_t signal_{};
+  sigset_t before_{};
+  bool was_pending_ = false;
+  bool active_ = false;
+};
+
+// 0 or the errno.
+int write_all(int fd, std::span<const std::byte> bytes, int64_t offset) noexcept {
+  const FileSizeSignalGuard guard;
+  while (!bytes.empty()) {
+    const std::size_t ask = std::min(bytes.size(), std::size_t{1} << 30);
+    const ssize_t n = ::pwrite(fd, bytes.data(), ask, static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (n == 0) return ENOSPC;
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    offset += n;
+  }
+  return 0;
+}
+
+fs::path directory_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+// A name that no other writer has: hidden, in the same directory, and short enough whatever the final one's length.
+fs::path temporary_name(const fs::path& path) {
+  static std::atomic<uint32_t> counter{0};
+  const std::string name = path.filename().string().substr(0, 200);
+  return directory_of(path) / fmt::format(".{}.{}.{}.tmp", name, ::getpid(), counter.fetch_add(1));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path) {
+  NBL_ASSIGN(OpenedFile file, open_regular(path));
+  std::shared_ptr<MappedFile> mapped(new MappedFile);
+  mapped->path_ = path;
+  if (file.size == 0) return std::shared_ptr<const MappedFile>(std::move(mapped));
+  const auto size = static_cast<std::size_t>(file.size);
+  void* p = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
+  if (p == MAP_FAILED) return system_error(errno, "map", path);
+  mapped->data_ = static_cast<const std::byte*>(p);
+  mapped->size_ = size;
+  return std::shared_ptr<const MappedFile>(std::move(mapped));
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {
+  NBL_ASSIGN(OpenedFile file, open_regular(path));
+  if (file.size > max_bytes) {
+    return Status(Code::limit, fmt::format("'{}' has {} bytes, more than the {} that are read of such a file",
+                                           path.string(), file.size, max_bytes));
+  }
+  std::string text(static_cast<std::size_t>(file.size), '\0');
+  std::size_t got = 0;
+  while (got < text.size()) {
+    const ssize_t n = ::read(file.fd.get(), text.data() + got, std::min(text.size() - got, std::size_t{1} << 30));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_error(errno, "read", path);
+    if (n == 0) {
+      return Status(Code::io, fmt::format("'{}' became shorter while it was read: {} of {} bytes", path.string(), got,
+                                          text.size()));
+    }
+    got += static_cast<std::size_t>(n);
+  }
+  return text;
+}
+
+struct AtomicFile::State {
+  fs::path path;
+  fs::path temporary;
+  Descriptor fd;
+  std::vector<std::byte> held;  // written but not yet handed to the system
+  int64_t flushed = 0;
+  Status failure;  // the first one; everything after it repeats it
+  bool committed = false;
+
+  ~State() {
+    fd.reset();
+    if (!committed && !temporary.empty()) ::unlink(temporary.c_str());
+  }
+
+  Status fail(int error, std::string_view verb) {
+    failure = system_error(error, verb, path);
+    return failure;
+  }
+
+  Status flush() {
+    NBL_TRY(failure);
+    if (const int error = write_all(fd.get(), held, flushed)) return fail(error, "write");
+    flushed += static_cast<int64_t>(held.size());
+    held.clear();
+    return {};
+  }
+};
+
+AtomicFile::AtomicFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
+AtomicFile::~AtomicFile() = default;
+AtomicFile::AtomicFile(AtomicFile&&) noexcept = default;
+AtomicFile& AtomicFile::operator=(AtomicFile&&) noexcept = default;
+
+Result<AtomicFile> AtomicFile::create(const fs::path& path) {
+  auto state = std::make_unique<State>();
+  // A symbolic link keeps pointing at what is replaced; a device or a directory is not replaced at all.
+  std::error_code ignored;
+  const fs::path real = fs::is_symlink(path, ignored) ? fs::weakly_canonical(path, ignored) : path;
+  state->path = real.empty() ? path : real;
+  if (!state->path.has_filename()) {
+    return Status(Code::invalid_argument, fmt::format("'{}' names no file to write", path.string()));
+  }
+  mode_t mode = 0666;
+  struct stat st;
+  const bool exists = ::stat(state->path.c_str(), &st) == 0;
+  if (exists && !S_ISREG(st.st_mode)) {
+    return Status(Code::invalid_argument,
+                  fmt::format("'{}' exists and is {}, so no file can be written there", path.string(),
+                              S_ISDIR(st.st_mode) ? "a directory" : "not a regular file"));
+  }
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    fs::path temporary = temporary_name(state->path);
+    state->fd = Descriptor(open_retrying(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL, mode));
+    if (state->fd.get() >= 0) {
+      state->temporary = std::move(temporary);
+      break;
+    }
+    if (errno != EEXIST) return system_error(errno, "create", path);
+  }
+  if (state->fd.get() < 0) return system_error(EEXIST, "create", path);
+  if (exists) (void)::fchmod(state->fd.get(), st.st_mode & 0777);
+  return AtomicFile(std::move(state));
+}
+
+Status AtomicFile::write(std::span<const std::byte> bytes) {
+  State& s = *state_;
+  NBL_TRY(s.failure);
+  if (s.held.size() + bytes.size() <= kPiece) {
+    s.held.insert(s.held.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+  NBL_TRY(s.flush());
+  if (bytes.size() < kPiece) {
+    s.held.assign(bytes.begin(), bytes.end());
+    return {};
+  }
+  if (const int error = write_all(s.fd.get(), bytes, s.flushed)) return s.fail(error, "write");
+  s.flushed += static_cast<int64_t>(bytes.size());
+  return {};
+}
+
+Status AtomicFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
+  State& s = *state_;
+  NBL_TRY(s.flush());
+  if (offset < 0 || offset > s.flushed || static_cast<int64_t>(bytes.size()) > s.flushed - offset) {
+    return {Code::internal, fmt::format("'{}': {} bytes at {} lie outside of the {} written so far", s.path.string(),
+                                        bytes.size(), offset, s.flushed)};
+  }
+  if (const int error = write_all(s.fd.get(), bytes, offset)) return s.fail(error, "write");
+  return {};
+}
+
+int64_t AtomicFile::position() const noexcept { return state_->flushed + static_cast<int64_t>(state_->held.size()); }
+
+Status AtomicFile::commit() {
+  State& s = *state_;
+  NBL_TRY(s.flush());
+  if (::fsync(s.fd.get()) != 0) return s.fail(errno, "sync");
+  if (const int error = s.fd.close()) return s.fail(error, "close");
+  if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) return s.fail(errno, "rename to");
+  s.committed = true;
+  // The new name is durable only when the directory is. Some file systems cannot sync one: that is no failure.
+  const Descriptor directory(open_retrying(directory_of(s.path).c_str(), O_RDONLY | O_DIRECTORY));
+  if (directory.get() >= 0 && ::fsync(directory.get()) != 0 && errno == EIO)
+    return s.fail(EIO, "sync the directory of");
+  return {};
+}
+
+Status write_text_file(const fs::path& path, std::string_view text) {
+  NBL_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  NBL_TRY(file.write(text));
+  return file.commit();
+}
+
+}  // namespace nbl

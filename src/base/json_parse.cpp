@@ -1,0 +1,166 @@
+// Text to Json. The only file that sees the JSON library.
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <new>
+
+#include "base/json_rep.h"
+
+namespace nbl {
+namespace {
+
+namespace dom = simdjson::dom;
+
+Status parse_error(simdjson::error_code error, std::string_view origin, std::string_view text,
+                   const JsonLimits& limits) {
+  switch (error) {
+    case simdjson::MEMALLOC:
+      return {Code::out_of_memory, fmt::format("{}: no memory to parse {} bytes of JSON", origin, text.size())};
+    case simdjson::CAPACITY:
+      return {Code::limit, fmt::format("{}: {} bytes of JSON are too many", origin, text.size())};
+    case simdjson::DEPTH_ERROR:
+      return {Code::limit, fmt::format("{}: JSON nested deeper than {} levels", origin, limits.max_depth)};
+    case simdjson::EMPTY:
+      return {Code::corrupt, fmt::format("{}: no JSON value in {} bytes", origin, text.size())};
+    default:
+      return {Code::corrupt, fmt::format("{}: not valid JSON: {}", origin, simdjson::error_message(error))};
+  }
+}
+
+// The element as the kind that its type() says it is.
+template <class T>
+T get(dom::element element) {
+  T value{};
+  return element.get(value) == simdjson::SUCCESS ? value : T{};
+}
+
+class Converter {
+ public:
+  explicit Converter(std::string_view origin) : origin_(origin) {}
+
+  // False when a key came twice; status() then says which. The depth is bounded by the parser.
+  bool convert(dom::element element, Json& out) {
+    switch (element.type()) {
+      case dom::element_type::NULL_VALUE:
+        out = Json();
+        return true;
+      case dom::element_type::BOOL:
+        out = Json(get<bool>(element));
+        return true;
+      case dom::element_type::INT64:
+        out = Json(get<int64_t>(element));
+        return true;
+      case dom::element_type::UINT64:  // above the largest int64: kept as a real, like any integer beyond 64 bits
+        out = Json(static_cast<double>(get<uint64_t>(element)));
+        return true;
+      case dom::element_type::DOUBLE:
+        out = Json(get<double>(element));
+        return true;
+      case dom::element_type::STRING:
+        out = Json(std::string(get<std::string_view>(element)));
+        return true;
+      case dom::element_type::ARRAY:
+        out = Json::array();
+        for (const dom::element child : get<dom::array>(element)) {
+          Json value;
+          if (!convert(child, value)) return false;
+          out.push_back(std::move(value));
+        }
+        return true;
+      case dom::element_type::OBJECT: {
+        JsonObject members;
+        const dom::object object = get<dom::object>(element);
+        members.reserve(object.size());
+        for (const dom::key_value_pair pair : object) {
+          Json value;
+          if (!convert(pair.value, value)) return false;
+          if (!members.insert(pair.key, std::move(value))) {
+            duplicate_ = std::string(pair.key.substr(0, 100));
+            return false;
+          }
+        }
+        out = JsonBuilder::wrap(std::move(members));
+        return true;
+      }
+    }
+    return true;
+  }
+
+  Status status() const {
+    return {Code::corrupt, fmt::format("{}: the key '{}' comes twice in one object", origin_, duplicate_)};
+  }
+
+ private:
+  std::string_view origin_;
+  std::string duplicate_;
+};
+
+// The same text with every integer literal of 19 and more digits written as a real. The library refuses integers beyond
+// 64 bits, and real files have them (a tokenizer's model_max_length of 10^30).
+std::string with_long_integers_as_reals(std::string_view text) {
+  std::string out;
+  out.reserve(text.size() + 64);
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t begin = i;
+    if (text[i] == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i) i += text[i] == '\\' ? 1 : 0;
+      i = std::min(i + 1, text.size());
+      out.append(text, begin, i - begin);
+    } else if (text[i] == '-' || (text[i] >= '0' && text[i] <= '9')) {
+      i = std::min(text.find_first_not_of("0123456789", begin + 1), text.size());
+      out.append(text, begin, i - begin);
+      const bool whole = i == text.size() || (text[i] != '.' && text[i] != 'e' && text[i] != 'E');
+      if (whole && i - begin >= 19) out += "e0";
+      if (!whole) {
+        const std::size_t rest = i;
+        i = std::min(text.find_first_not_of("0123456789.eE+-", rest), text.size());
+        out.append(text, rest, i - rest);
+      }
+    } else {
+      out.push_back(text[i++]);
+    }
+  }
+  return out;
+}
+
+// An own parser object a call, of the best implementation: asking the library for its active one would make it read the
+// environment.
+simdjson::error_code make_parser(dom::parser& parser, std::size_t capacity, int max_depth) {
+  const auto* best = simdjson::get_available_implementations().detect_best_supported();
+  return best->create_dom_parser_implementation(capacity, static_cast<std::size_t>(max_depth), parser.implementation);
+}
+
+Result<Json> parse_bounded(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+  dom::parser parser;
+  if (const auto error = make_parser(parser, std::max<std::size_t>(text.size() + 64, 256), limits.max_depth)) {
+    return parse_error(error, origin, text, limits);
+  }
+  dom::element root;
+  auto error = parser.parse(text.data(), text.size(), true).get(root);
+  if (error == simdjson::NUMBER_ERROR) {
+    const std::string rewritten = with_long_integers_as_reals(text);
+    error = parser.parse(rewritten.data(), rewritten.size(), true).get(root);
+  }
+  if (error) return parse_error(error, origin, text, limits);
+  Json value;
+  Converter converter(origin);
+  if (!converter.convert(root, value)) return converter.status();
+  return value;
+}
+
+}  // namespace
+
+Result<Json> Json::parse(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+  if (static_cast<int64_t>(text.size()) > limits.max_bytes) {
+    return Status(Code::limit, fmt::format("{}: {} bytes of JSON, more than the {} that are read", origin, text.size(),
+                                           limits.max_bytes));
+  }
+  try {
+    return parse_bounded(text, origin, limits);
+  } catch (const std::bad_alloc&) {
+    return Status(Code::out_of_memory, fmt::format("{}: no memory for {} bytes of JSON", origin, text.size()));
+  }
+}
+
+}  // namespace nbl

@@ -1,0 +1,107 @@
+#include "base/parallel.h"
+
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "base/checked.h"
+#include "base/cpu.h"
+
+namespace nbl {
+namespace {
+
+// Rounds of waiting in the processor before the operating system is asked to run someone else.
+constexpr int kSpins = 4000;
+
+inline void pause_cpu() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace
+
+struct Team::State {
+  std::mutex turn;
+  int threads = 1;
+  int spins = kSpins;
+  // On lines of their own: all workers write the first and poll the second.
+  alignas(64) std::atomic<int> arrived{0};
+  alignas(64) std::atomic<uint32_t> phase{0};
+};
+
+void Worker::barrier() noexcept {
+  if (count_ == 1) return;
+  Team::State& s = *team_.state_;
+  const uint32_t phase = s.phase.load(std::memory_order_relaxed);  // cannot move on before this worker has arrived
+  if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
+    s.arrived.store(0, std::memory_order_relaxed);
+    s.phase.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  for (int i = 0; i < s.spins; ++i) {
+    if (s.phase.load(std::memory_order_acquire) != phase) return;
+    pause_cpu();
+  }
+  while (s.phase.load(std::memory_order_acquire) == phase) ::sched_yield();
+}
+
+Range Worker::share(int64_t n, int64_t align) const noexcept {
+  const int64_t blocks = ceil_div(n, align);
+  const int64_t each = blocks / count_;
+  const int64_t more = blocks % count_;  // the first `more` workers take one block more
+  const int64_t first = each * index_ + std::min<int64_t>(index_, more);
+  const int64_t last = first + each + (index_ < more ? 1 : 0);
+  return {std::min(n, first * align), std::min(n, last * align)};
+}
+
+Team::Team(int threads) : state_(std::make_unique<State>()) {
+  const int processors = available_processors();
+  state_->threads = threads > 0 ? threads : processors;
+  // With more workers than processors, the one waited for may be waiting for the waiter's processor.
+  if (state_->threads > processors) state_->spins = 0;
+}
+
+Team::~Team() = default;
+
+int Team::size() const noexcept { return state_->threads; }
+
+void Team::run(FunctionRef<void(Worker&)> fn) {
+  const std::lock_guard<std::mutex> lock(state_->turn);
+  if (state_->threads == 1) {
+    Worker worker(*this, 0, 1);
+    fn(worker);
+    return;
+  }
+#pragma omp parallel num_threads(state_->threads) default(shared)
+  {
+    // OpenMP may give fewer than asked for (nested regions, a thread limit): the share follows what was given.
+    Worker worker(*this, omp_get_thread_num(), omp_get_num_threads());
+    fn(worker);
+  }
+}
+
+void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn) {
+  if (n <= 0) return;
+  grain = std::max<int64_t>(grain, 1);
+  const int64_t chunks = std::max<int64_t>(n / grain, 1);  // the last one takes the remainder too
+  const auto chunk = [&](int64_t i) { fn(i * grain, i + 1 == chunks ? n : (i + 1) * grain); };
+  if (chunks == 1 || state_->threads == 1) {
+    for (int64_t i = 0; i < chunks; ++i) chunk(i);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  run([&](Worker&) {
+    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      chunk(i);
+    }
+  });
+}
+
+}  // namespace nbl

@@ -1,0 +1,161 @@
+// Buffer, status, random, hash, cpu and progress.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "base/buffer.h"
+#include "base/cpu.h"
+#include "base/hash.h"
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/status.h"
+
+namespace nbl {
+namespace {
+
+TEST(Buffer, IsAlignedZeroedAndMovable) {
+  auto made = Buffer::create(1000);
+  ASSERT_TRUE(made.ok());
+  Buffer b = std::move(made).value();
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(b.data()) % kAlignment, 0U);
+  EXPECT_EQ(b.size(), 1000U);
+  for (std::size_t i = 0; i < 1024; ++i) ASSERT_EQ(b.data()[i], std::byte{0});  // the capacity is whole lines
+  b.as<float>()[249] = 3.0F;
+  const Buffer c = std::move(b);
+  EXPECT_EQ(c.as<float>()[249], 3.0F);
+  EXPECT_EQ(b.data(), nullptr);  // NOLINT(bugprone-use-after-move): moved-from is empty
+  EXPECT_TRUE(Buffer::create(0).ok());
+}
+
+TEST(Buffer, ImpossibleSizesAreErrors) {
+  EXPECT_EQ(Buffer::create(std::numeric_limits<std::size_t>::max()).status().code(), Code::out_of_memory);
+  EXPECT_EQ(Buffer::create(std::size_t{1} << 62).status().code(), Code::out_of_memory);
+}
+
+Status fails() { return {Code::io, "no"}; }
+Result<int> doubled(Result<int> r) {
+  NBL_ASSIGN(const int v, r);
+  return 2 * v;
+}
+Status chain() {
+  NBL_TRY(Status());
+  NBL_TRY(fails());
+  return {};
+}
+
+TEST(Status, PropagatesAndNames) {
+  EXPECT_EQ(*doubled(21), 42);
+  EXPECT_EQ(doubled(fails()).status().message(), "no");
+  EXPECT_EQ(chain().with_context("tensor x").message(), "tensor x: no");
+  EXPECT_TRUE(Status().with_context("tensor x").ok());
+  std::set<std::string> names;
+  for (int i = 0; i <= 11; ++i) names.insert(code_name(static_cast<Code>(i)));
+  EXPECT_EQ(names.size(), 12U);
+  EXPECT_FALSE(names.contains("unknown"));
+}
+
+// From an independent implementation of splitmix64 and xoshiro256** (in Python, integers of arbitrary size).
+TEST(Random, KnownSequence) {
+  Random r(42);
+  EXPECT_EQ(r.next(), 0x15780b2e0c2ec716U);
+  EXPECT_EQ(r.next(), 0x6104d9866d113a7eU);
+  EXPECT_EQ(r.next(), 0xae17533239e499a1U);
+}
+
+TEST(Random, MomentsAndBounds) {
+  Random r(1);
+  double sum = 0;
+  double squares = 0;
+  constexpr int kDraws = 200000;
+  for (int i = 0; i < kDraws; ++i) {
+    const double v = r.normal();
+    sum += v;
+    squares += v * v;
+  }
+  EXPECT_NEAR(sum / kDraws, 0.0, 0.01);
+  EXPECT_NEAR(squares / kDraws, 1.0, 0.02);
+  int histogram[7] = {};
+  for (int i = 0; i < 70000; ++i) ++histogram[r.below(7)];
+  for (const int count : histogram) EXPECT_NEAR(count, 10000, 500);
+  for (int i = 0; i < 1000; ++i) {
+    const float u = r.uniform();
+    ASSERT_TRUE(u >= 0.0F && u < 1.0F);
+  }
+}
+
+std::string sha(std::string_view s) { return sha256_hex(std::as_bytes(std::span(s.data(), s.size()))); }
+
+TEST(Sha256, PublishedVectors) {
+  EXPECT_EQ(sha(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(sha(std::string(1000000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Sha256, PiecesOfAnySizeGiveTheSame) {
+  std::string text;
+  for (int i = 0; i < 400; ++i) text.push_back(static_cast<char>(i * 7));
+  for (std::size_t length = 0; length < 200; ++length) {
+    const std::string_view s(text.data(), length);
+    for (const std::size_t piece : {1U, 3U, 63U, 64U, 65U}) {
+      Sha256 h;
+      for (std::size_t at = 0; at < length; at += piece) {
+        const auto part = s.substr(at, piece);
+        h.update(std::as_bytes(std::span(part.data(), part.size())));
+      }
+      ASSERT_EQ(h.finish_hex(), sha(s)) << length << " in pieces of " << piece;
+    }
+  }
+}
+
+TEST(Cpu, NamesReadBack) {
+  for (const Isa isa : usable_isas()) {
+    EXPECT_TRUE(isa_usable(isa));
+    EXPECT_EQ(*isa_from_name(isa_name(isa)), isa);
+  }
+  EXPECT_EQ(usable_isas().front(), Isa::scalar);
+  EXPECT_EQ(usable_isas().back(), best_isa());
+  EXPECT_EQ(isa_from_name("mmx").status().code(), Code::invalid_argument);
+  EXPECT_FALSE(isa_usable(static_cast<Isa>(31)));
+  EXPECT_FALSE(isa_usable(static_cast<Isa>(1000)));
+}
+
+#if defined(__x86_64__)
+TEST(Cpu, AgreesWithTheCompilersOwnDetection) {
+  __builtin_cpu_init();
+  EXPECT_EQ(isa_usable(Isa::avx2), __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0);
+  EXPECT_EQ(isa_usable(Isa::avx512),
+            __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0);
+  EXPECT_EQ(isa_usable(Isa::avx512vnni), __builtin_cpu_supports("avx512vnni") != 0);
+}
+#endif
+
+TEST(Cpu, MemoryFiguresAreOrdered) {
+  EXPECT_GE(available_processors(), 1);
+  EXPECT_GT(physical_memory_bytes(), int64_t{1} << 26);
+  EXPECT_GT(current_rss_bytes(), 0);
+  EXPECT_GE(peak_rss_bytes(), current_rss_bytes());
+  const int64_t before = peak_rss_bytes();
+  auto block = Buffer::create(std::size_t{64} << 20);
+  ASSERT_TRUE(block.ok());
+  std::fill_n(block->data(), block->size(), std::byte{1});
+  EXPECT_GE(peak_rss_bytes(), before + (int64_t{32} << 20));
+  EXPECT_FALSE(cpu_model_name().empty());
+}
+
+TEST(Progress, CancelsWithTheStageNamed) {
+  EXPECT_TRUE(report_progress({}, {}).ok());
+  int calls = 0;
+  const ProgressFn twice = [&](const ProgressEvent&) { return ++calls < 2; };
+  EXPECT_TRUE(report_progress(twice, {"quantize", "layer 1", 1, 2}).ok());
+  const Status s = report_progress(twice, {"quantize", "layer 2", 2, 2});
+  EXPECT_EQ(s.code(), Code::cancelled);
+  EXPECT_EQ(s.message(), "cancelled during quantize (layer 2)");
+}
+
+}  // namespace
+}  // namespace nbl

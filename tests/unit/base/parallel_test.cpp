@@ -1,0 +1,131 @@
+#include "base/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+namespace nbl {
+namespace {
+
+TEST(Team, EveryWorkerRunsOnce) {
+  for (const int n : {1, 2, 3, 7}) {
+    Team team(n);
+    EXPECT_EQ(team.size(), n);
+    std::vector<std::atomic<int>> seen(static_cast<std::size_t>(n));
+    team.run([&](Worker& w) {
+      EXPECT_EQ(w.count(), n);
+      seen[static_cast<std::size_t>(w.index())].fetch_add(1);
+    });
+    for (const auto& s : seen) EXPECT_EQ(s.load(), 1);
+  }
+  EXPECT_GE(Team(0).size(), 1);
+}
+
+TEST(Team, SharesCoverWithoutOverlap) {
+  for (const int threads : {1, 2, 3, 5}) {
+    Team team(threads);
+    for (const int64_t n : {0, 1, 2, 15, 16, 17, 100, 1000}) {
+      for (const int64_t align : {1, 4, 16}) {
+        std::vector<std::atomic<int>> hits(static_cast<std::size_t>(n));
+        team.run([&](Worker& w) {
+          const Range r = w.share(n, align);
+          EXPECT_LE(r.begin, r.end);
+          EXPECT_TRUE(r.begin % align == 0 || r.begin == n);
+          EXPECT_TRUE(r.end % align == 0 || r.end == n);
+          for (int64_t i = r.begin; i < r.end; ++i) hits[static_cast<std::size_t>(i)].fetch_add(1);
+        });
+        for (const auto& h : hits) ASSERT_EQ(h.load(), 1) << n << " by " << align << " on " << threads;
+      }
+    }
+  }
+}
+
+TEST(Team, BarrierPublishesWrites) {
+  for (const int threads : {1, 2, 3, 4}) {
+    Team team(threads);
+    const auto count = static_cast<std::size_t>(threads);
+    std::vector<int> slots(count, 0);  // plain ints: only the barrier orders them
+    std::atomic<int> wrong{0};
+    team.run([&](Worker& w) {
+      for (int round = 1; round <= 500; ++round) {
+        slots[static_cast<std::size_t>(w.index())] = round;
+        w.barrier();
+        for (const int s : slots) wrong += s != round;
+        w.barrier();
+      }
+    });
+    EXPECT_EQ(wrong.load(), 0) << threads;
+  }
+}
+
+TEST(Team, ParallelForChunksDependOnSizeAndGrainAlone) {
+  std::vector<std::pair<int64_t, int64_t>> expected;
+  for (const int threads : {1, 2, 3}) {
+    Team team(threads);
+    std::vector<std::pair<int64_t, int64_t>> chunks(1003 / 100);
+    team.parallel_for(1003, 100, [&](int64_t b, int64_t e) { chunks[static_cast<std::size_t>(b / 100)] = {b, e}; });
+    if (expected.empty()) expected = chunks;
+    EXPECT_EQ(chunks, expected);
+    EXPECT_EQ(chunks.back(), (std::pair<int64_t, int64_t>(900, 1003)));
+    int calls = 0;
+    team.parallel_for(0, 8, [&](int64_t, int64_t) { ++calls; });
+    EXPECT_EQ(calls, 0);
+    team.parallel_for(5, 8, [&](int64_t b, int64_t e) { calls += b == 0 && e == 5; });
+    EXPECT_EQ(calls, 1);
+  }
+}
+
+TEST(Team, ReductionByChunkIsTheSameForAnyThreadCount) {
+  std::vector<float> data(100001);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = 1.0F / static_cast<float>(i + 1);
+  std::vector<float> sums;
+  for (const int threads : {1, 2, 3, 6}) {
+    Team team(threads);
+    std::vector<float> slots(data.size() / 1000);
+    team.parallel_for(static_cast<int64_t>(data.size()), 1000, [&](int64_t b, int64_t e) {
+      slots[static_cast<std::size_t>(b / 1000)] = std::accumulate(data.begin() + b, data.begin() + e, 0.0F);
+    });
+    sums.push_back(std::accumulate(slots.begin(), slots.end(), 0.0F));
+  }
+  for (const float s : sums) EXPECT_EQ(s, sums.front());
+}
+
+TEST(Team, CallersTakeTurns) {
+  Team team(2);
+  std::atomic<int> inside{0};
+  std::atomic<int> overlaps{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        team.run([&](Worker& w) {
+          if (w.index() == 0 && inside.fetch_add(1) != 0) overlaps.fetch_add(1);
+          w.barrier();
+          if (w.index() == 0) inside.fetch_sub(1);
+        });
+      }
+    });
+  }
+  for (std::thread& t : callers) t.join();
+  EXPECT_EQ(overlaps.load(), 0);
+}
+
+TEST(Team, ATeamInsideAnotherStillCoversItsWork) {
+  Team outer(2);
+  Team inner(3);
+  std::atomic<int64_t> sum{0};
+  outer.run([&](Worker&) {
+    inner.run([&](Worker& w) {
+      const Range r = w.share(90);
+      w.barrier();
+      sum += r.end - r.begin;
+    });
+  });
+  EXPECT_EQ(sum.load(), 180);
+}
+
+}  // namespace
+}  // namespace nbl
