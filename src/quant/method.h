@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "base/status.h"
@@ -68,14 +69,15 @@ struct LinearTask {
 
 struct LinearResult {
   QTensor tensor;
-  /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with statistics, else |W - Q|^2 / |W|^2.
+  /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with a Hessian, else |W - Q|^2 / |W|^2.
   double error = 0;
   std::vector<std::string> notes;     ///< every fallback taken, with its reason
 };
 
 struct MethodContext {
-  Team* team = nullptr;
+  Team* team = nullptr;      ///< required
   uint64_t seed = 0;
+  Isa isa = best_isa();      ///< kernels for this instruction set or the best one below it; the result does not depend on it
   ProgressFn progress;
 };
 
@@ -85,6 +87,11 @@ class Method {
   virtual std::string_view id() const = 0;
   virtual std::string_view summary() const = 0;
   virtual std::span<const OptionSpec> options() const = 0;
+  /// What the schema cannot say: values that do not go together. Called by parse_recipe.
+  virtual Status check(const Options& options) const {
+    (void)options;
+    return {};
+  }
   virtual uint32_t needs(const Options& options) const = 0;
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
@@ -108,6 +115,8 @@ std::span<const Method* const> methods();
 Result<const Method*> find_method(std::string_view id);  ///< the message lists the known ones
 
 /// A recipe as on the command line: "gptq:bits=4,group=128,desc_act=true". "fp16", "bf16" and "fp32" keep weights dense.
+/// Short names are understood and written out in `text` and in the options: group = group_size, block = block_size,
+/// act_order = desc_act, symmetric = sym, damp_percent = damp.
 struct Recipe {
   const Method* method = nullptr;
   Options options;

@@ -1,0 +1,91 @@
+// Affine grids: how a group of weights gets a scale and a zero code, and a weight its code. What rtn, gptq and awq share.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "quant/method.h"
+#include "tensor/dtype.h"
+#include "tensor/qtensor.h"
+
+namespace nbl::quant {
+
+/// w = scale * (q - zero), q in [0, 2^bits). The zero is a code; symmetric grids have 2^(bits - 1).
+struct Grid {
+  float scale = 1;
+  float zero = 0;
+};
+
+struct GridRule {
+  int bits = 4;
+  bool symmetric = false;
+  /// 0: the range is that of the weights. Else the range is shrunk in steps of 1 / search_steps while that lowers the
+  /// (importance-weighted) squared error; down to search_floor of the full range.
+  int search_steps = 0;
+  double search_floor = 0.4;
+  DType scale_type = DType::f16;  ///< f16, bf16 or f32; scales are rounded before codes are chosen
+};
+
+/// x rounded to the nearest integer, ties to even; |x| < 2^22.
+inline float round_even(float x) noexcept {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it leaves no bits below the units
+  return (x + kMagic) - kMagic;
+}
+
+/// The code of w: nearest on the grid, inside [0, max_code]. Large quotients are clamped before they are rounded.
+inline float nearest_code(float w, const Grid& grid, float max_code) noexcept {
+  float q = w / grid.scale + grid.zero;
+  q = q < 0.0f ? 0.0f : (q > max_code ? max_code : q);
+  return round_even(q);
+}
+
+inline float grid_value(float code, const Grid& grid) noexcept { return grid.scale * (code - grid.zero); }
+
+/// The grid of `count` weights at `w`, `stride` floats apart. importance: `count` non-negative factors, or null.
+Grid find_grid(const float* w, int64_t count, int64_t stride, const GridRule& rule, const float* importance);
+
+/// The grid of the same weights with the range multiplied by `factor`.
+Grid clipped_grid(const float* w, int64_t count, float factor, const GridRule& rule);
+
+/// The nearest value of `type` to a positive scale, never 0 and never infinite.
+float round_scale(float scale, DType type) noexcept;
+
+/// f16 unless a scale of this weight would not fit, then f32 (and a note).
+DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes);
+
+/// Columns of a group: group_size <= 0 or larger than k means the whole row.
+inline int64_t effective_group(int64_t group_size, int64_t k) noexcept {
+  return group_size <= 0 || group_size > k ? k : group_size;
+}
+/// What QTensor stores: 0 for one group.
+inline int64_t stored_group(int64_t group_size, int64_t k) noexcept {
+  return group_size <= 0 || group_size >= k ? 0 : group_size;
+}
+
+/// Codes [n, k] in packed column order with their grids [n, groups], row-major.
+struct AffineCodes {
+  int64_t n = 0, k = 0, group = 0;
+  int bits = 4;
+  bool symmetric = false;
+  DType scale_type = DType::f16;
+  std::vector<uint8_t> codes;
+  std::vector<float> scales, zeros;
+
+  int64_t groups() const noexcept { return (k + group - 1) / group; }
+  static AffineCodes create(int64_t n, int64_t k, int64_t group_size, const GridRule& rule);
+  Result<Segment> pack() const;
+};
+
+/// Nearest codes for a row-major weight [n, k]; clip [n, groups] multiplies the range of each group's grid (empty: 1).
+void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> importance,
+                      std::span<const float> clip, Team& team, AffineCodes* out);
+
+/// bits + (scale bits + zero bits) / group, for tables. group <= 0 counts no overhead.
+double nominal_affine_bits(int bits, bool symmetric, int64_t group);
+
+/// Group sizes that QTensor can store.
+Status check_group_size(int64_t group_size);
+
+}  // namespace nbl::quant

@@ -1,0 +1,146 @@
+#include "quant/calibrated.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "base/checked.h"
+#include "kernels/feedback/feedback.h"
+
+namespace nbl::quant {
+
+using kernels::FeedbackArgs;
+using kernels::kFeedbackColumns;
+using kernels::kPanelRows;
+
+Status check_task(const LinearTask& task) {
+  int64_t size = 0;
+  if (task.n < 1 || task.k < 1 || !checked_mul(task.n, task.k, &size) ||
+      static_cast<int64_t>(task.weight.size()) != size) {
+    return Status(Code::invalid_argument,
+                  fmt::format("{}: shape [{}, {}] does not describe {} weights", task.name, task.n, task.k,
+                              task.weight.size()));
+  }
+  for (int64_t row = 0; row < task.n; ++row) {
+    const float* w = task.weight.data() + row * task.k;
+    // A finite number times zero is zero; NaN and infinities are not.
+    float sum = 0;
+    for (int64_t i = 0; i < task.k; ++i) sum += w[i] * 0.0f;
+    if (sum == 0.0f) continue;
+    for (int64_t i = 0; i < task.k; ++i) {
+      if (!std::isfinite(w[i])) {
+        return Status(Code::corrupt, fmt::format("{}: weight at row {}, column {} is {}, expected a finite number",
+                                                 task.name, row, i, w[i]));
+      }
+    }
+  }
+  return {};
+}
+
+bool has_hessian(const LinearTask& task, std::vector<std::string>* notes) {
+  const auto note = [&](std::string text) {
+    if (notes != nullptr) notes->push_back(std::move(text));
+    return false;
+  };
+  if (task.stats == nullptr || task.stats->hessian.empty()) return note("no calibration statistics");
+  if (task.stats->k != task.k || static_cast<int64_t>(task.stats->hessian.size()) != task.k * task.k) {
+    return note(fmt::format("statistics are for {} columns, the weight has {}", task.stats->k, task.k));
+  }
+  if (task.stats->tokens < 1) return note("calibration saw no tokens");
+  double trace = 0;
+  for (int64_t i = 0; i < task.k; ++i) {
+    const float d = task.stats->hessian[static_cast<std::size_t>(i * task.k + i)];
+    if (!std::isfinite(d) || d < 0) {
+      return note(fmt::format("the Hessian's diagonal holds {} at column {}", d, i));
+    }
+    trace += static_cast<double>(d);
+  }
+  if (trace <= 0) return note("every input column is zero in the calibration");
+  return true;
+}
+
+void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,
+                float* panel) {
+  const int64_t rows = std::min<int64_t>(kPanelRows, n - row);
+  if (rows < kPanelRows) std::memset(panel, 0, static_cast<std::size_t>(k * kPanelRows) * sizeof(float));
+  for (int64_t p = 0; p < k; ++p) {
+    const int64_t column = order.empty() ? p : order[static_cast<std::size_t>(p)];
+    const float* from = matrix.data() + row * k + column;
+    for (int64_t r = 0; r < rows; ++r) panel[p * kPanelRows + r] = from[r * k];
+  }
+}
+
+AlignedFloats::AlignedFloats(int64_t count)
+    : data_(static_cast<float*>(
+          ::operator new(static_cast<std::size_t>(std::max<int64_t>(count, 1)) * sizeof(float), std::align_val_t(64)))) {}
+AlignedFloats::~AlignedFloats() { ::operator delete(data_, std::align_val_t(64)); }
+
+double quadratic_error(std::span<const float> e, int64_t n, std::span<const float> h, int64_t k,
+                       const MethodContext& context) {
+  // e H e^T = sum_j e_j (H_jj e_j + 2 sum_{i<j} H_ji e_i): half the products of the plain form.
+  const kernels::FeedbackFn feedback = kernels::select_feedback(context.isa);
+  const int64_t panels = ceil_div(n, kPanelRows);
+  std::vector<double> parts(static_cast<std::size_t>(panels));
+  context.team->parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
+    AlignedFloats panel(k * kPanelRows), product(kFeedbackColumns * kPanelRows);
+    for (int64_t p = begin; p < end; ++p) {
+      load_panel(e, n, k, p * kPanelRows, {}, panel.data());
+      double sum = 0;
+      for (int64_t j0 = 0; j0 < k; j0 += kFeedbackColumns) {
+        const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, k - j0));
+        feedback(FeedbackArgs{h.data() + j0 * k, k, columns, panel.data(), 0, j0, product.data()});
+        for (int c = 0; c < columns; ++c) {
+          const float* ej = panel.data() + (j0 + c) * kPanelRows;
+          for (int64_t r = 0; r < kPanelRows; ++r) {
+            double inner = static_cast<double>(product.data()[c * kPanelRows + r]);
+            for (int64_t i = j0; i < j0 + c; ++i) {
+              inner += static_cast<double>(h[static_cast<std::size_t>((j0 + c) * k + i)] *
+                                           panel.data()[i * kPanelRows + r]);
+            }
+            const double diagonal = static_cast<double>(h[static_cast<std::size_t>((j0 + c) * (k + 1))]);
+            sum += static_cast<double>(ej[r]) * (diagonal * static_cast<double>(ej[r]) + 2 * inner);
+          }
+        }
+      }
+      parts[static_cast<std::size_t>(p)] = sum;
+    }
+  });
+  double total = 0;
+  for (double part : parts) total += part;
+  return total;
+}
+
+double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context) {
+  std::vector<float> difference(task.weight.size());
+  context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* out = difference.data() + row * task.k;
+      tensor.dequantize_row(row, out);
+      const float* w = task.weight.data() + row * task.k;
+      for (int64_t i = 0; i < task.k; ++i) out[i] = w[i] - out[i];
+    }
+  });
+  double error = 0, reference = 0;
+  if (has_hessian(task, nullptr)) {
+    error = quadratic_error(difference, task.n, task.stats->hessian, task.k, context);
+    reference = quadratic_error(task.weight, task.n, task.stats->hessian, task.k, context);
+  } else {
+    for (float d : difference) error += static_cast<double>(d) * static_cast<double>(d);
+    for (float w : task.weight) reference += static_cast<double>(w) * static_cast<double>(w);
+  }
+  return reference > 0 ? std::max(0.0, error) / reference : 0.0;
+}
+
+Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,
+                                   const MethodContext& context) {
+  LinearResult result;
+  result.error = relative_error(task, tensor, context);
+  result.tensor = std::move(tensor);
+  result.notes = std::move(notes);
+  return result;
+}
+
+}  // namespace nbl::quant

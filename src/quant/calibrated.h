@@ -1,0 +1,49 @@
+// Checks and measures that every method needs: finite weights, the error of a result against the Hessian.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "quant/method.h"
+
+namespace nbl::quant {
+
+/// Sizes agree, and no weight is NaN or infinite: the error names the first such row and column.
+Status check_task(const LinearTask& task);
+
+/// True when the statistics hold a usable Hessian; else a note says why not.
+bool has_hessian(const LinearTask& task, std::vector<std::string>* notes);
+
+/// Sum over rows of e H e^T. e [n, k] row-major, h [k, k] symmetric.
+double quadratic_error(std::span<const float> e, int64_t n, std::span<const float> h, int64_t k,
+                       const MethodContext& context);
+
+/// LinearResult::error of `tensor` as a replacement of the task's weight.
+double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context);
+
+/// Rows [row, row + 32) of a row-major [n, k] matrix as a panel [k][32]; rows beyond n are 0. order: column p of the panel is
+/// column order[p] of the matrix (empty: p).
+void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,
+                float* panel);
+
+/// 64-byte aligned floats, for kernels.
+class AlignedFloats {
+ public:
+  explicit AlignedFloats(int64_t count);
+  ~AlignedFloats();
+  AlignedFloats(const AlignedFloats&) = delete;
+  AlignedFloats& operator=(const AlignedFloats&) = delete;
+  float* data() noexcept { return data_; }
+
+ private:
+  float* data_;
+};
+
+/// Wraps finished codes: the tensor, its error, its notes.
+Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,
+                                   const MethodContext& context);
+
+}  // namespace nbl::quant

@@ -1,0 +1,57 @@
+// int8: eight bits with one scale a row, the row's largest magnitude over 127. What bitsandbytes stores, weights only.
+#include <algorithm>
+#include <cmath>
+
+#include "quant/affine.h"
+#include "quant/calibrated.h"
+#include "quant/method.h"
+
+namespace nbl::quant {
+namespace {
+
+class Int8Method final : public Method {
+ public:
+  std::string_view id() const override { return "int8"; }
+  std::string_view summary() const override { return "8 bits, one scale a row from its largest magnitude"; }
+  std::span<const OptionSpec> options() const override { return {}; }
+  uint32_t needs(const Options&) const override { return kNeedNone; }
+  double nominal_bits(const Options&) const override { return 8.0; }
+
+  Result<LinearResult> quantize(const LinearTask& task, const Options&, const MethodContext& context) const override {
+    NBL_TRY(check_task(task));
+    std::vector<uint8_t> codes(task.weight.size());
+    std::vector<float> scales(static_cast<std::size_t>(task.n));
+    context.team->parallel_for(task.n, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const float* w = task.weight.data() + row * task.k;
+        float reach = 0;
+        for (int64_t i = 0; i < task.k; ++i) reach = std::max(reach, std::fabs(w[i]));
+        // A row of denormals would have no finite reciprocal: its codes are zero, like those of a zero row.
+        const float factor = reach > 0 ? 127.0f / reach : 0.0f;
+        const bool usable = std::isfinite(factor) && factor > 0;
+        scales[static_cast<std::size_t>(row)] = usable ? reach / 127.0f : 0.0f;
+        uint8_t* out = codes.data() + row * task.k;
+        for (int64_t i = 0; i < task.k; ++i) {
+          out[i] = static_cast<uint8_t>(128.0f + (usable ? round_even(w[i] * factor) : 0.0f));
+        }
+      }
+    });
+    AffineParts parts;
+    parts.bits = 8;
+    parts.codes = codes;
+    parts.scales = scales;
+    parts.scale_type = DType::f32;
+    parts.zero_kind = ZeroKind::symmetric;
+    NBL_ASSIGN(Segment segment, pack_affine(task.n, task.k, parts));
+    return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), {}, context);
+  }
+};
+
+}  // namespace
+
+const Method* int8_method() {
+  static const Int8Method method;
+  return &method;
+}
+
+}  // namespace nbl::quant

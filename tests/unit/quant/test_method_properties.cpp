@@ -1,0 +1,234 @@
+// What must hold for every method, whatever the numbers.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "quant_testing.h"
+
+namespace nbl::quant {
+namespace {
+
+using testing::Layer;
+using testing::random_layer;
+
+TEST(Properties, MoreBitsNeverRaiseTheError) {
+  const Layer layer = random_layer(48, 192, 11);
+  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=true", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq"}) {
+    double previous = std::numeric_limits<double>::infinity();
+    for (int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
+      if (bits == 1 && std::string(method).find("rtn") == std::string::npos) continue;
+      const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
+      const std::string text = method + separator + "group=64,bits=" + std::to_string(bits);
+      SCOPED_TRACE(text);
+      const LinearResult result = testing::quantize(text, layer.task());
+      EXPECT_GT(result.error, 0);
+      EXPECT_LT(result.error, previous);
+      previous = result.error;
+    }
+  }
+}
+
+TEST(Properties, AMatrixOnTheGridIsReturnedExactly) {
+  Random random(5);
+  for (int bits : {2, 3, 4, 8}) {
+    Layer layer = random_layer(20, 160, 3);
+    const int64_t group = 32;
+    for (int64_t row = 0; row < layer.n; ++row) {
+      for (int64_t first = 0; first < layer.k; first += group) {
+        const float scale = static_cast<float>(1 + random.below(1000)) / 1024.0f;  // exact in f16
+        const int levels = 1 << bits;
+        const float zero = static_cast<float>(random.below(static_cast<uint64_t>(levels)));
+        for (int64_t i = 0; i < group; ++i) {
+          // Both ends of the grid occur, so that the range is the grid's.
+          const float code = i == 0   ? 0.0f
+                             : i == 1 ? static_cast<float>(levels - 1)
+                                      : static_cast<float>(random.below(static_cast<uint64_t>(levels)));
+          layer.weight[static_cast<std::size_t>(row * layer.k + first + i)] = scale * (code - zero);
+        }
+      }
+    }
+    for (const char* method : {"rtn", "rtn:mse=true", "gptq:desc_act=false", "gptq:static_groups=true", "awq"}) {
+      const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
+      const std::string text = method + separator + "group=32,bits=" + std::to_string(bits);
+      SCOPED_TRACE(text);
+      EXPECT_EQ(testing::dequantize(testing::quantize(text, layer.task()).tensor), layer.weight);
+    }
+  }
+}
+
+TEST(Properties, GptqIsNoWorseThanRtnOnItsHessian) {
+  for (uint64_t seed : {1u, 2u, 3u, 4u}) {
+    const Layer layer = random_layer(40, 200, seed);
+    for (const char* options : {"bits=2,group=64", "bits=3,group=128", "bits=4,group=64,sym=true", "bits=4,group=-1"}) {
+      SCOPED_TRACE(options);
+      EXPECT_LT(testing::quantize(std::string("gptq:") + options, layer.task()).error,
+                testing::quantize(std::string("rtn:") + options, layer.task()).error);
+    }
+  }
+}
+
+TEST(Properties, PermutedColumnsGiveThePermutedResult) {
+  const Layer layer = random_layer(20, 128, 77);
+  Layer permuted = layer;
+  std::vector<int64_t> at(static_cast<std::size_t>(layer.k));
+  for (int64_t i = 0; i < layer.k; ++i) at[static_cast<std::size_t>(i)] = (i * 37 + 11) % layer.k;
+  for (int64_t i = 0; i < layer.k; ++i) {
+    const int64_t from = at[static_cast<std::size_t>(i)];
+    for (int64_t row = 0; row < layer.n; ++row) {
+      permuted.weight[static_cast<std::size_t>(row * layer.k + i)] =
+          layer.weight[static_cast<std::size_t>(row * layer.k + from)];
+    }
+    for (int64_t j = 0; j < layer.k; ++j) {
+      permuted.stats.hessian[static_cast<std::size_t>(i * layer.k + j)] =
+          layer.stats.hessian[static_cast<std::size_t>(from * layer.k + at[static_cast<std::size_t>(j)])];
+    }
+  }
+  const std::string text = "gptq:bits=3,group=32,desc_act=true";
+  const auto plain = testing::dequantize(testing::quantize(text, layer.task()).tensor);
+  const auto changed = testing::dequantize(testing::quantize(text, permuted.task()).tensor);
+  for (int64_t row = 0; row < layer.n; ++row) {
+    for (int64_t i = 0; i < layer.k; ++i) {
+      EXPECT_EQ(changed[static_cast<std::size_t>(row * layer.k + i)],
+                plain[static_cast<std::size_t>(row * layer.k + at[static_cast<std::size_t>(i)])]);
+    }
+  }
+}
+
+TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
+  const Layer layer = random_layer(70, 176, 9);
+  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=true", "nf4", "int8"}) {
+    SCOPED_TRACE(text);
+    const auto recipe = parse_recipe(text);
+    ASSERT_TRUE(recipe.ok());
+    std::vector<float> first;
+    for (int threads : {1, 2, 3}) {
+      for (Isa isa : usable_isas()) {
+        Team team(threads);
+        MethodContext context;
+        context.team = &team;
+        context.isa = isa;
+        const auto result = recipe->method->quantize(layer.task(), recipe->options, context);
+        ASSERT_TRUE(result.ok()) << result.status().message();
+        const auto value = testing::dequantize(result->tensor);
+        if (first.empty()) first = value;
+        EXPECT_EQ(value, first) << threads << " threads, " << isa_name(isa);
+      }
+    }
+  }
+}
+
+TEST(Properties, ShortLastGroupsAndRowsBeyondATileWork) {
+  const Layer layer = random_layer(35, 100, 21);
+  for (const char* text : {"rtn:bits=4,group=64", "gptq:bits=4,group=64", "gptq:bits=4,group=48,static_groups=true",
+                           "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32"}) {
+    SCOPED_TRACE(text);
+    const LinearResult result = testing::quantize(text, layer.task());
+    EXPECT_EQ(result.tensor.n, 35);
+    EXPECT_EQ(result.tensor.k, 100);
+    EXPECT_LT(result.error, 0.5);
+  }
+}
+
+TEST(Awq, ScalesLowerTheErrorOfTheScaledLayer) {
+  const Layer layer = random_layer(64, 256, 15);
+  const auto recipe = parse_recipe("awq:bits=3,group=128");
+  ASSERT_TRUE(recipe.ok());
+  const LinearTask task = layer.task();
+  const auto scales = recipe->method->input_scales(std::span(&task, 1), recipe->options, testing::context());
+  ASSERT_TRUE(scales.ok()) << scales.status().message();
+  ASSERT_EQ(scales->size(), 256u);
+  Layer scaled = layer;
+  for (int64_t row = 0; row < layer.n; ++row) {
+    for (int64_t i = 0; i < layer.k; ++i) {
+      scaled.weight[static_cast<std::size_t>(row * layer.k + i)] *= (*scales)[static_cast<std::size_t>(i)];
+    }
+  }
+  for (int64_t i = 0; i < layer.k; ++i) {
+    for (int64_t j = 0; j < layer.k; ++j) {
+      scaled.stats.hessian[static_cast<std::size_t>(i * layer.k + j)] /=
+          (*scales)[static_cast<std::size_t>(i)] * (*scales)[static_cast<std::size_t>(j)];
+    }
+  }
+  const double plain = testing::quantize("rtn:bits=3,group=128", layer.task()).error;
+  const double with_scales = testing::quantize("rtn:bits=3,group=128", scaled.task()).error;
+  const double with_clipping = testing::quantize("awq:bits=3,group=128", scaled.task()).error;
+  EXPECT_LT(with_scales, plain);
+  EXPECT_LT(with_clipping, with_scales);
+}
+
+TEST(Trouble, NanAndInfinityAreNamedByRowAndColumn) {
+  for (const Method* method : methods()) {
+    SCOPED_TRACE(method->id());
+    Layer layer = random_layer(8, 64, 4);
+    layer.weight[3 * 64 + 17] = std::numeric_limits<float>::quiet_NaN();
+    const auto recipe = parse_recipe(method->id());
+    const auto result = method->quantize(layer.task(), recipe->options, testing::context());
+    ASSERT_FALSE(result.ok());
+    EXPECT_NE(result.status().message().find("layers.0.test.weight: weight at row 3, column 17 is nan"),
+              std::string::npos)
+        << result.status().message();
+    layer.weight[3 * 64 + 17] = -std::numeric_limits<float>::infinity();
+    EXPECT_NE(method->quantize(layer.task(), recipe->options, testing::context()).status().message().find("is -inf"),
+              std::string::npos);
+  }
+}
+
+TEST(Trouble, DegenerateStatisticsEndInANoteNotInAnError) {
+  const Layer good = random_layer(16, 64, 8);
+  // A single token: rank one. Heavily damped, still better than nothing.
+  Layer one = random_layer(16, 64, 8, 1);
+  EXPECT_LE(testing::quantize("gptq:bits=4,group=32", one.task()).error,
+            testing::quantize("rtn:bits=4,group=32", one.task()).error);
+  // No damping at all on a singular matrix.
+  const LinearResult damped = testing::quantize("gptq:bits=4,group=32,damp=0", one.task());
+  ASSERT_EQ(damped.notes.size(), 1u);
+  EXPECT_NE(damped.notes[0].find("damping raised from 0 to"), std::string::npos) << damped.notes[0];
+  // Statistics that contradict themselves: not positive semidefinite.
+  Layer wrong = good;
+  for (int64_t i = 1; i < 64; ++i) wrong.stats.hessian[static_cast<std::size_t>(i)] = 1e6f;
+  for (int64_t i = 1; i < 64; ++i) wrong.stats.hessian[static_cast<std::size_t>(i * 64)] = 1e6f;
+  const LinearResult fallen = testing::quantize("gptq:bits=4,group=32", wrong.task());
+  ASSERT_EQ(fallen.notes.size(), 2u);
+  EXPECT_EQ(fallen.notes[1], "rounded to nearest instead");
+  // Nothing at all, NaN, all zero.
+  EXPECT_EQ(testing::quantize("gptq", good.task(false)).notes.at(0), "no calibration statistics");
+  EXPECT_EQ(testing::quantize("awq", good.task(false)).notes.at(0), "no calibration statistics");
+  Layer nan = good;
+  nan.stats.hessian[65 * 5] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(testing::quantize("gptq", nan.task()).notes.at(0), "the Hessian's diagonal holds nan at column 5");
+  Layer zero = good;
+  std::fill(zero.stats.hessian.begin(), zero.stats.hessian.end(), 0.0f);
+  EXPECT_EQ(testing::quantize("gptq", zero.task()).notes.at(0), "every input column is zero in the calibration");
+}
+
+TEST(Trouble, DeadInputsAndZeroRowsAreKeptOutOfTheWay) {
+  Layer layer = random_layer(16, 64, 8);
+  for (int64_t i = 0; i < 64; ++i) layer.stats.hessian[static_cast<std::size_t>(i * 64 + 9)] = 0;
+  for (int64_t i = 0; i < 64; ++i) layer.stats.hessian[static_cast<std::size_t>(9 * 64 + i)] = 0;
+  for (int64_t i = 0; i < 64; ++i) layer.weight[static_cast<std::size_t>(5 * 64 + i)] = 0;
+  for (const char* text : {"gptq:bits=3,group=32", "gptq:bits=3,group=32,desc_act=false,sym=true"}) {
+    const LinearResult result = testing::quantize(text, layer.task());
+    ASSERT_EQ(result.notes.size(), 1u);
+    EXPECT_EQ(result.notes[0], "1 of 64 input columns never carried a value");
+    const auto value = testing::dequantize(result.tensor);
+    for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(value[static_cast<std::size_t>(5 * 64 + i)], 0.0f);
+    for (int64_t row = 0; row < 16; ++row) EXPECT_EQ(value[static_cast<std::size_t>(row * 64 + 9)], 0.0f);
+    EXPECT_LT(result.error, 0.2);
+  }
+}
+
+TEST(Trouble, HugeAndTinyWeightsKeepTheirSize) {
+  for (float size : {1e-30f, 1e-7f, 1e6f, 1e30f}) {
+    Layer layer = random_layer(16, 64, 31);
+    for (float& w : layer.weight) w *= size / 0.05f;
+    for (const char* text : {"int8", "nf4", "rtn:bits=4,group=32", "gptq:bits=4,group=32", "fp32", "bf16"}) {
+      SCOPED_TRACE(std::string(text) + " at " + std::to_string(size));
+      // f16 scales have a smallest value: weights far below it are lost, which the error says.
+      if (size < 1e-6f && (text[0] == 'r' || text[0] == 'g')) continue;
+      EXPECT_LT(testing::quantize(text, layer.task(false)).error, 0.05);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nbl::quant
