@@ -1,5 +1,10 @@
 # Everything comes from Debian's own packages; docs/dependencies.md says what each is for.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+if(NIBBLE_PARALLEL STREQUAL "openmp")
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+elseif(NOT NIBBLE_PARALLEL STREQUAL "threads")
+  message(FATAL_ERROR "NIBBLE_PARALLEL is '${NIBBLE_PARALLEL}'; it must be openmp or threads")
+endif()
 find_package(Eigen3 REQUIRED NO_MODULE)
 find_package(xsimd REQUIRED)
 find_package(fmt REQUIRED)

@@ -1,7 +1,10 @@
 # One object library a layer, made of the files that lie in its folder; then the two libraries and the command.
 
 # What each layer compiles and links against besides the standard library. Only the layers named here see a third-party header.
-set(NIBBLE_DEPS_base OpenMP::OpenMP_CXX fmt::fmt simdjson::simdjson)
+set(NIBBLE_DEPS_base fmt::fmt simdjson::simdjson Threads::Threads)
+if(NIBBLE_PARALLEL STREQUAL "openmp")
+  list(APPEND NIBBLE_DEPS_base OpenMP::OpenMP_CXX)
+endif()
 set(NIBBLE_DEPS_tensor fmt::fmt)
 set(NIBBLE_DEPS_io fmt::fmt)
 set(NIBBLE_DEPS_quant fmt::fmt Eigen3::Eigen)
@@ -61,6 +64,13 @@ function(nibble_layer layer)
   if(NOT sources)
     return()
   endif()
+  if(layer STREQUAL "base")  # one of the two ways to run a team
+    if(NIBBLE_PARALLEL STREQUAL "openmp")
+      list(FILTER sources EXCLUDE REGEX "/team_threads\\.cpp$")
+    else()
+      list(FILTER sources EXCLUDE REGEX "/team_openmp\\.cpp$")
+    endif()
+  endif()
   add_library(nibble_${layer} OBJECT ${sources})
   target_link_libraries(nibble_${layer} PRIVATE nibble_strict ${NIBBLE_DEPS_${layer}})
   target_include_directories(nibble_${layer} PRIVATE ${CMAKE_SOURCE_DIR}/include)
@@ -94,8 +104,11 @@ function(nibble_libraries)
     set_target_properties(nibble PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0)
     target_include_directories(nibble PUBLIC ${CMAKE_SOURCE_DIR}/include)
     target_link_libraries(nibble PRIVATE nibble_options ${deps})
-    target_link_options(nibble PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/nibble.map -Wl,-z,defs
+    target_link_options(nibble PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/nibble.map
                                        -Wl,--exclude-libs,ALL)
+    if(NOT NIBBLE_SANITIZE)  # the sanitizers' own symbols come from the program
+      target_link_options(nibble PRIVATE -Wl,-z,defs)
+    endif()
     set_property(TARGET nibble APPEND PROPERTY LINK_DEPENDS ${CMAKE_SOURCE_DIR}/src/capi/nibble.map)
   endif()
 endfunction()

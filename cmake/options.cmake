@@ -1,21 +1,35 @@
 # Compiler options: what every file of ours is compiled with.
 add_library(nibble_options INTERFACE)
 target_compile_options(nibble_options INTERFACE -Wall -Wextra $<$<BOOL:${NIBBLE_WERROR}>:-Werror>)
+target_include_directories(nibble_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
+# Results must not depend on what the compiler chooses to fuse: every fused multiply-add is written as one.
+target_compile_options(nibble_options INTERFACE -ffp-contract=off)
 # GCC 12 warns of overlapping copies inside std::string's own operator+ and replace (its bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(nibble_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
-target_include_directories(nibble_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
-# Results must not depend on what the compiler chooses to fuse: every fused multiply-add is written as one.
-target_compile_options(nibble_options INTERFACE -ffp-contract=off)
+target_link_options(nibble_options INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
 
 if(NIBBLE_SANITIZE)
   target_compile_options(nibble_options INTERFACE -fsanitize=${NIBBLE_SANITIZE} -fno-omit-frame-pointer
                                                   -fno-sanitize-recover=all)
   target_link_options(nibble_options INTERFACE -fsanitize=${NIBBLE_SANITIZE})
 endif()
+if(NIBBLE_COVERAGE)
+  target_compile_options(nibble_options INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(nibble_options INTERFACE --coverage)
+endif()
 
-# Outside the kernels, conversions are spelled out too.
+# Outside the kernels, conversions are spelled out too, and the code that reads files carries the usual guards: they cost
+# nothing there, and kernels hold no buffers of their own to overrun.
 add_library(nibble_strict INTERFACE)
 target_link_libraries(nibble_strict INTERFACE nibble_options)
-target_compile_options(nibble_strict INTERFACE -Wconversion)
+target_compile_options(nibble_strict INTERFACE -Wconversion -fstack-protector-strong)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(nibble_strict INTERFACE -fstack-clash-protection -fcf-protection)
+endif()
+if(NOT NIBBLE_SANITIZE)
+  # Needs optimization; the sanitizers bring their own checks.
+  target_compile_options(nibble_strict INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE>
+                                                 $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
+endif()

@@ -29,14 +29,14 @@ class Json {
   using Member = std::pair<std::string, Json>;
   enum class Kind { null, boolean, integer, real, string, array, object };
 
-  Json() noexcept;                       ///< null
-  Json(bool value) noexcept;             // NOLINT(google-explicit-constructor)
-  Json(int value) noexcept;              // NOLINT
-  Json(int64_t value) noexcept;          // NOLINT
-  Json(double value) noexcept;           // NOLINT
-  Json(const char* value);               // NOLINT
-  Json(std::string_view value);          // NOLINT
-  Json(std::string value) noexcept;      // NOLINT
+  Json() noexcept;                   ///< null
+  Json(bool value) noexcept;         // NOLINT(google-explicit-constructor)
+  Json(int value) noexcept;          // NOLINT
+  Json(int64_t value) noexcept;      // NOLINT
+  Json(double value) noexcept;       // NOLINT
+  Json(const char* value);           // NOLINT
+  Json(std::string_view value);      // NOLINT
+  Json(std::string value) noexcept;  // NOLINT
   static Json object();
   static Json object(std::initializer_list<Member> members);
   static Json array();

@@ -1,39 +1,14 @@
 #include "base/parallel.h"
 
-#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
-#include <atomic>
-#include <mutex>
 
 #include "base/checked.h"
 #include "base/cpu.h"
+#include "base/team.h"
 
 namespace nbl {
-namespace {
-
-// Rounds of waiting in the processor before the operating system is asked to run someone else.
-constexpr int kSpins = 4000;
-
-inline void pause_cpu() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
-}  // namespace
-
-struct Team::State {
-  std::mutex turn;
-  int threads = 1;
-  int spins = kSpins;
-  // On lines of their own: all workers write the first and poll the second.
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<uint32_t> phase{0};
-};
 
 void Worker::barrier() noexcept {
   if (count_ == 1) return;
@@ -60,11 +35,9 @@ Range Worker::share(int64_t n, int64_t align) const noexcept {
   return {std::min(n, first * align), std::min(n, last * align)};
 }
 
-Team::Team(int threads) : state_(std::make_unique<State>()) {
-  const int processors = available_processors();
-  state_->threads = threads > 0 ? threads : processors;
+Team::Team(int threads) : state_(std::make_unique<State>(threads > 0 ? threads : available_processors())) {
   // With more workers than processors, the one waited for may be waiting for the waiter's processor.
-  if (state_->threads > processors) state_->spins = 0;
+  state_->spins = state_->threads <= available_processors() ? kSpins : 0;
 }
 
 Team::~Team() = default;
@@ -78,12 +51,10 @@ void Team::run(FunctionRef<void(Worker&)> fn) {
     fn(worker);
     return;
   }
-#pragma omp parallel num_threads(state_->threads) default(shared)
-  {
-    // OpenMP may give fewer than asked for (nested regions, a thread limit): the share follows what was given.
-    Worker worker(*this, omp_get_thread_num(), omp_get_num_threads());
+  state_->backend.run([&](int index, int count) {
+    Worker worker(*this, index, count);
     fn(worker);
-  }
+  });
 }
 
 void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn) {

@@ -1,5 +1,5 @@
-// The one place that knows threads (OpenMP). A runtime owns one Team; work is written SPMD: every worker of the team runs
-// the same function, takes its share by its index, and meets the others at barriers.
+// The one place that knows threads (OpenMP's, or std::thread: team.h). A runtime owns one Team; work is written SPMD:
+// every worker of the team runs the same function, takes its share by its index, and meets the others at barriers.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,7 @@ class FunctionRef<R(Args...)> {
  public:
   template <class F, class = std::enable_if_t<!std::is_same_v<std::decay_t<F>, FunctionRef>>>
   FunctionRef(F&& f) noexcept  // NOLINT(google-explicit-constructor): that is its purpose
-      : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* o, Args... args) -> R {
+      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* o, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(o))(std::forward<Args>(args)...);
         }) {}
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
@@ -67,11 +66,13 @@ class Team {
 
   int size() const noexcept;
 
-  /// Runs fn(worker) once on every worker and returns when all are done.
+  /// Runs fn(worker) once on every worker and returns when all are done. There may be fewer workers than size() when
+  /// the system gives fewer threads: worker.count() says how many there are.
   void run(FunctionRef<void(Worker&)> fn);
 
-  /// Splits [0, n) into chunks of at least `grain` and runs fn(begin, end) on them. The chunks' bounds depend on n and grain
-  /// alone, so a reduction that keeps one slot a chunk gives the same bytes for any number of threads.
+  /// Splits [0, n) into chunks of at least `grain` and runs fn(begin, end) on them. The chunks' bounds depend on n and
+  /// grain alone, so a reduction that keeps one slot a chunk gives the same bytes for any number of threads: chunk
+  /// begin / grain, of max(1, n / grain) chunks, the last of which takes the remainder too.
   void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn);
 
  private:

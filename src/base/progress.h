@@ -13,7 +13,7 @@ struct ProgressEvent {
   std::string stage;   ///< what is being done: "calibrate", "quantize", "write", "evaluate"
   std::string detail;  ///< the layer, task or file at hand
   int64_t done = 0;
-  int64_t total = 0;   ///< 0 when unknown
+  int64_t total = 0;  ///< 0 when unknown
 };
 
 /// Called from the thread that runs the job. Returning false cancels: the job ends with Code::cancelled, having left

@@ -25,9 +25,9 @@ enum class Code : int32_t {
   limit = 6,             ///< memory, disk, a bound on untrusted input, or a missing CPU feature
   cancelled = 7,         ///< the progress callback asked to stop
   out_of_memory = 8,
-  busy = 9,              ///< an object is in use by another thread
-  mismatch = 10,         ///< two things that must agree do not (shapes, hashes, vocabularies)
-  internal = 11,         ///< a bug of ours
+  busy = 9,       ///< an object is in use by another thread
+  mismatch = 10,  ///< two things that must agree do not (shapes, hashes, vocabularies)
+  internal = 11,  ///< a bug of ours
 };
 
 const char* code_name(Code code) noexcept;
@@ -85,14 +85,14 @@ class [[nodiscard]] Result {
 #define NBL_CONCAT(a, b) NBL_CONCAT_(a, b)
 
 /// Returns from the enclosing function when `expr` (a Status) is an error.
-#define NBL_TRY(expr)                                  \
-  do {                                                 \
+#define NBL_TRY(expr)                                                                          \
+  do {                                                                                         \
     if (::nbl::Status nbl_try_status_ = (expr); !nbl_try_status_.ok()) return nbl_try_status_; \
   } while (false)
 
 /// NBL_ASSIGN(auto x, f()): x is f()'s value; returns from the enclosing function when f() failed.
 #define NBL_ASSIGN(decl, expr) NBL_ASSIGN_(NBL_CONCAT(nbl_result_, __LINE__), decl, expr)
-#define NBL_ASSIGN_(tmp, decl, expr) \
-  auto tmp = (expr);                 \
+#define NBL_ASSIGN_(tmp, decl, expr)  \
+  auto tmp = (expr);                  \
   if (!tmp.ok()) return tmp.status(); \
   decl = std::move(tmp).value()

@@ -1,0 +1,53 @@
+// What both ways of running a team share: OpenMP (team_openmp.cpp, the usual one) and std::thread (team_threads.cpp,
+// for the thread sanitizer and for programs where a second OpenMP runtime is unwelcome). CMake compiles one of them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "base/parallel.h"
+
+namespace nbl {
+
+/// Calls fn(index, count) once for each index of [0, count), at the same time, on count <= threads threads.
+/// One call at a time.
+class TeamBackend {
+ public:
+  explicit TeamBackend(int threads);
+  ~TeamBackend();
+  TeamBackend(const TeamBackend&) = delete;
+  TeamBackend& operator=(const TeamBackend&) = delete;
+  void run(FunctionRef<void(int index, int count)> fn);
+
+ private:
+  struct Threads;
+  int threads_;
+  std::unique_ptr<Threads> workers_;
+};
+
+struct Team::State {
+  explicit State(int count) : threads(count), backend(count) {}
+
+  std::mutex turn;
+  const int threads;
+  int spins = 0;
+  TeamBackend backend;
+  // On lines of their own: all workers write the first and poll the second.
+  alignas(64) std::atomic<int> arrived{0};
+  alignas(64) std::atomic<uint32_t> phase{0};
+};
+
+/// Rounds of waiting in the processor before the operating system is asked to run someone else.
+inline constexpr int kSpins = 4000;
+
+inline void pause_cpu() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace nbl

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs what is missing, builds, and runs every test; ends with ctest's own summary. Debian 12, as root or with sudo.
+#   tests/run.sh [--label REGEX] [--no-install] [--no-sanitizers] [--jobs N] [-- CTEST-ARGUMENTS]
+# --label REGEX      only tests of these labels (fast, full, interop, long); the default is fast and full
+# --no-install       take the machine as it is
+# --no-sanitizers    leave out the address and undefined-behaviour sanitizers' build of the unit tests
+set -eu
+cd "$(dirname "$0")/.."
+
+labels='^(fast|full)$'
+install=yes
+sanitizers=yes
+jobs=$(nproc)
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --label) labels="^($2)\$"; shift ;;
+    --no-install) install=no ;;
+    --no-sanitizers) sanitizers=no ;;
+    --jobs) jobs=$2; shift ;;
+    --) shift; break ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "tests/run.sh: unknown argument '$1'; try --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+if [ "$install" = yes ]; then scripts/install-deps.sh --test; fi
+
+sanitized=""
+if [ "$sanitizers" = yes ]; then
+  sanitized="$PWD/build/asan-ubsan"
+  cmake --preset asan-ubsan
+  cmake --build --preset asan-ubsan --target unit_tests --parallel "$jobs"
+fi
+cmake --preset release -DNIBBLE_SANITIZED_DIR="$sanitized"
+cmake --build --preset release --parallel "$jobs"
+
+# Last, so that its summary is the last thing printed and its result is ours.
+exec ctest --test-dir build/release --output-on-failure --no-label-summary --no-tests=error --parallel "$jobs" -L "$labels" "$@"
