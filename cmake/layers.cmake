@@ -34,7 +34,9 @@ function(nibble_kernels)
   target_link_libraries(nibble_kernels PRIVATE nibble_options xsimd)
   # An inline function compiled for one instruction set must never be the copy that the linker keeps for all: kernels are
   # optimized in every build, without exceptions and run-time types.
-  target_compile_options(nibble_kernels PRIVATE -O2 -fno-exceptions -fno-rtti -fno-math-errno)
+  target_compile_options(nibble_kernels PRIVATE -O2 -fno-exceptions -fno-rtti -fno-math-errno
+                         # g++ 12's own AVX-512 header initializes "undefined" registers with themselves.
+                         $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized -Wno-maybe-uninitialized>)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
     set(mine TRUE)

@@ -1,0 +1,39 @@
+// gram: sums of outer products, C += A^T B over a run of tokens. What calibration spends its time on besides the
+// forward pass: the Hessian of a layer's inputs is X^T X.
+//
+// Inputs are packed panels: kGramPanel columns of X, one token after the other, [steps][kGramPanel] floats without
+// gaps. The result is one square block of the sum. A caller walks the upper triangle of blocks; the rest is symmetric.
+//
+// Contract: a, b and c are 64-byte aligned; c is [kGramPanel][kGramPanel] row-major and is added to. The steps are
+// summed in ascending order, so a result depends on neither the number of threads nor how blocks are shared among them.
+// Tolerance against exact arithmetic: steps * 2^-23 * sum |a||b|. Nothing outside the panels is read.
+#pragma once
+
+#include <cstdint>
+
+namespace nbl::kernels {
+
+inline constexpr int kGramPanel = 48;  ///< columns a panel; three AVX-512 registers, six AVX2 registers
+
+struct GramArgs {
+  const float* a = nullptr;  ///< [steps][kGramPanel]
+  const float* b = nullptr;  ///< [steps][kGramPanel]; may equal a
+  float* c = nullptr;        ///< [kGramPanel][kGramPanel]
+  int64_t steps = 0;
+};
+
+using GramFn = void (*)(const GramArgs* args);
+
+/// One implementation. `isa` is the value of nbl::Isa that it needs.
+struct GramVariant {
+  const char* name;
+  int isa;
+  GramFn fn;
+};
+
+/// All that were compiled in, best first; the scalar one is last and runs everywhere.
+const GramVariant* gram_variants(int* count);
+/// The first whose needs `usable(isa)` grants.
+const GramVariant* gram_select(bool (*usable)(int isa));
+
+}  // namespace nbl::kernels
