@@ -1,4 +1,4 @@
-// Measurements: perplexity under a named protocol, lockstep comparison, multiple choice, efficiency.
+// Measurements: perplexity under a named protocol, lockstep comparison, scoring, multiple choice, efficiency, reports.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -16,35 +17,44 @@
 
 namespace nbl::eval {
 
-/// "windows-512" (non-overlapping windows of 512, no BOS, tokens 2...512 scored), "windows-2048", "gptq-2048",
-/// "llama.cpp-512", "rolling".
+/// How a text is cut into windows and which of their tokens are scored.
+struct ProtocolSpec {
+  std::string_view id, summary;
+};
+std::span<const ProtocolSpec> protocols();
+
 struct Protocol {
-  std::string name = "windows-512";
-  int64_t max_windows = 0;  ///< 0: all
+  std::string name = "windows-512";  ///< one of protocols()
+  int64_t max_windows = 0;           ///< the first so many; 0: all
 };
 
 struct Perplexity {
   std::string protocol;
   double perplexity = 0, nll = 0, stderr_nll = 0;  ///< nll: mean nats a scored token; stderr over windows
-  int64_t tokens = 0, windows = 0;
-  double word_perplexity = 0, byte_perplexity = 0, bits_per_byte = 0;
+  int64_t tokens = 0, windows = 0;                 ///< scored
+  bool bos = false;                                ///< whether a beginning-of-sequence token was put in
+  std::string tokenizer;                           ///< its kind
+  double word_perplexity = 0, byte_perplexity = 0, bits_per_byte = 0;  ///< over the text that the scored tokens spell
 };
 Result<Perplexity> perplexity(std::shared_ptr<const model::Model> model, Team& team, std::string_view text,
                               const Protocol& protocol, const ProgressFn& progress);
+Json to_json(const Perplexity& result);
 
 struct Comparison {
   std::string name;
   double mean_kl = 0, kl_stderr = 0, median_kl = 0, p99_kl = 0, max_kl = 0;  ///< KL(reference || candidate), nats
-  double top1_agreement = 0;
+  double top1_agreement = 0, top1_stderr = 0;  ///< share of positions with the same likeliest token
   double ppl = 0, ppl_ratio = 0, ppl_ratio_stderr = 0;
-  double reference_ppl = 0, ppl_stderr = 0;
-  int64_t tokens = 0;
+  double reference_ppl = 0, ppl_stderr = 0, reference_ppl_stderr = 0;
+  int64_t tokens = 0, windows = 0;
 };
-/// All models advance together, window by window: no logits are stored. Vocabularies must agree.
+/// All models advance together, window by window: no logits are stored. Vocabularies must agree. Standard errors are
+/// over windows; that of the ratio is paired. A model against itself gives exactly 0 and 1.
 Result<std::vector<Comparison>> compare(std::shared_ptr<const model::Model> reference,
                                         std::span<const std::shared_ptr<const model::Model>> candidates,
                                         std::span<const std::string> names, Team& team, std::string_view text,
                                         const Protocol& protocol, const ProgressFn& progress);
+Json to_json(const Comparison& comparison);
 
 /// log P(continuation | context), as lm-evaluation-harness encodes them.
 struct ScoreRequest {
@@ -52,24 +62,47 @@ struct ScoreRequest {
 };
 struct ScoreResult {
   double logprob = 0;
-  bool is_greedy = false;
+  bool is_greedy = false;  ///< every token of the continuation is the likeliest at its place
+  bool truncated = false;  ///< the context was cut on the left to fit the model
   std::vector<double> token_logprobs;
 };
-/// lm-eval's encoding of a pair: trailing spaces of the context move to the continuation; ids of the whole, cut by length.
+/// lm-eval's encoding of a pair: trailing spaces of the context move to the continuation; ids of the whole, cut by
+/// length. An empty context becomes the tokenizer's BOS (or EOS) token.
 Result<ScoreRequest> encode_pair(const text::Tokenizer& tokenizer, std::string_view context,
                                  std::string_view continuation);
+/// Results in the order of the requests. Requests that begin alike are computed from one prefix.
 Result<std::vector<ScoreResult>> score(std::shared_ptr<const model::Model> model, Team& team,
                                        std::span<const ScoreRequest> requests, const ProgressFn& progress);
 
+/// One question with its possible answers.
+struct ChoiceDoc {
+  std::string context;
+  std::vector<std::string> choices;
+  int64_t answer = 0;
+};
+/// JSON lines {"context" (or "query"), "choices": [...], "answer" (or "gold"): index}. Errors name the line.
+Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::string_view origin);
+
+/// acc: the likeliest choice is the answer. acc_norm: the likeliest a character. Continuations are " " + choice.
+struct ChoiceResult {
+  double acc = 0, acc_stderr = 0, acc_norm = 0, acc_norm_stderr = 0;
+  int64_t documents = 0, truncated = 0;
+  std::vector<uint8_t> correct, correct_norm;  ///< per document
+};
+Result<ChoiceResult> multiple_choice(std::shared_ptr<const model::Model> model, Team& team,
+                                     std::span<const ChoiceDoc> documents, const ProgressFn& progress);
+
 struct Speed {
-  double prefill_tok_s = 0, decode_tok_s = 0, first_token_ms = 0;
+  double prefill_tok_s = 0, decode_tok_s = 0, first_token_ms = 0;  ///< medians
   int64_t peak_rss_bytes = 0;
   double bytes_per_token = 0;
+  std::vector<double> prefill_samples, decode_samples, first_token_samples;
 };
 struct BenchOptions {
   int64_t prompt = 128, gen = 32, depth = 0, reps = 3;
 };
 Result<Speed> measure_speed(std::shared_ptr<const model::Model> model, Team& team, const BenchOptions& options,
                             const ProgressFn& progress);
+Json to_json(const Speed& speed);
 
 }  // namespace nbl::eval
