@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -18,31 +19,37 @@
 
 namespace nbl::pipeline {
 
-/// MODEL as the command line means it: a Hugging Face directory, a native file or directory, a .gguf, a llama2.c .bin. Recognised by
-/// content. ("builtin" is resolved by the caller.)
+/// MODEL as the command line means it: a Hugging Face directory, a native file or directory, a .gguf, a llama2.c .bin.
+/// Recognised by content. ("builtin" is resolved by the caller.)
 Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
 
 /// Whatever tokenizer the checkpoint carries, in whatever form; not_found when it has none.
 Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkpoint);
 
+/// Token windows that statistics are gathered over. They do not see each other.
 struct Calibration {
   std::vector<text::TokenId> ids;  ///< windows * length
   int64_t windows = 0, length = 0;
-  std::string source;              ///< file or "builtin"
+  std::string source;  ///< what to call the text in the manifest: a file's name or "builtin"
   std::string text_sha256;
+  int64_t text_tokens = 0;  ///< tokens in the whole text, 0 when ids were given
 };
-/// Tokenizes `text` and takes `windows` windows of `length` tokens, evenly spread over it.
+/// Tokenizes `text` (no special tokens added) and takes `windows` windows of `length` tokens, evenly spread over it and
+/// not overlapping. A text too short for that gives fewer windows, and one shorter than `length` a single short window;
+/// without two tokens it is an error.
 Result<Calibration> make_calibration(const text::Tokenizer& tokenizer, std::string_view text, std::string_view source,
                                      int64_t windows, int64_t length);
 
 struct QuantizeOptions {
   quant::Recipe recipe;
-  /// First match wins; an empty recipe text keeps the tensor as it is. Matched against the whole tensor name.
+  /// (regular expression, recipe text). First match wins; an empty recipe text keeps the tensor as it is. The
+  /// expression must match the whole tensor name ("model.layers.0.mlp.down_proj.weight").
   std::vector<std::pair<std::string, std::string>> overrides;
   bool include_lm_head = false;
   uint64_t seed = 0;
-  Calibration calibration;       ///< may be empty for methods that need none
-  std::string format = "native"; ///< output dialect
+  Calibration calibration;        ///< may be empty for methods that need none
+  std::string format = "native";  ///< output dialect
+  std::string version;            ///< of the software, for the manifest; empty: left out
 };
 
 struct LayerReport {
@@ -53,13 +60,19 @@ struct LayerReport {
 struct QuantizeReport {
   std::string method;
   Json options;
-  double bits_per_weight = 0;    ///< all stored bytes of quantized layers over their weights
+  double bits_per_weight = 0;  ///< all stored bytes of quantized layers over their weights
   int64_t file_bytes = 0, peak_rss_bytes = 0;
   double seconds = 0;
   std::vector<LayerReport> layers;
   std::string output_sha256;
 };
-/// One decoder layer in memory at a time. On error or cancellation nothing is left at `output`.
+/// As the command line's --json prints it, without the keys that only the caller knows.
+Json to_json(const QuantizeReport& report);
+
+/// One decoder layer in memory at a time: calibration windows run through the original layer for its statistics, the
+/// layer is quantized, and the windows go through the quantized layer to become the next one's inputs. Methods that
+/// need no statistics skip both passes. On error or cancellation nothing is left at `output`; on success it replaces
+/// what was there.
 Result<QuantizeReport> quantize(const Checkpoint& input, const std::filesystem::path& output,
                                 const QuantizeOptions& options, Team& team, const ProgressFn& progress);
 

@@ -1,0 +1,89 @@
+#include "pipeline/gram.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/random.h"
+
+namespace nbl::pipeline {
+namespace {
+
+TEST(StatsAccumulator, SumsOuterProductsAndMagnitudes) {
+  Team team(2);
+  for (int64_t k : {1, 16, 47, 48, 49, 100, 200}) {
+    for (int64_t m : {1, 3, 1024, 1500}) {
+      SCOPED_TRACE(::testing::Message() << "k " << k << " m " << m);
+      Random random(static_cast<uint64_t>(k * 10000 + m));
+      const int64_t ldx = k + 5;
+      std::vector<float> x(static_cast<std::size_t>(m * ldx), std::numeric_limits<float>::quiet_NaN());
+      for (int64_t t = 0; t < m; ++t)
+        for (int64_t c = 0; c < k; ++c)
+          x[static_cast<std::size_t>(t * ldx + c)] = static_cast<float>(random.normal() + 0.3);
+      auto sums = StatsAccumulator::create(k, quant::kNeedHessian | quant::kNeedAbsMean);
+      ASSERT_TRUE(sums.ok());
+      // In two calls, as chunks of windows arrive.
+      const int64_t first = m / 3;
+      sums->add(x.data(), ldx, first, team);
+      sums->add(x.data() + first * ldx, ldx, m - first, team);
+      auto stats = sums->finish(team);
+      ASSERT_TRUE(stats.ok()) << stats.status().message();
+      EXPECT_EQ(stats->k, k);
+      EXPECT_EQ(stats->tokens, m);
+      ASSERT_EQ(stats->hessian.size(), static_cast<std::size_t>(k * k));
+      for (int64_t i = 0; i < k; ++i) {
+        double magnitude = 0;
+        for (int64_t t = 0; t < m; ++t)
+          magnitude += std::fabs(static_cast<double>(x[static_cast<std::size_t>(t * ldx + i)]));
+        EXPECT_NEAR(stats->abs_mean[static_cast<std::size_t>(i)], magnitude / static_cast<double>(m), 1e-6);
+        for (int64_t j = 0; j < k; ++j) {
+          double expected = 0, size = 0;
+          for (int64_t t = 0; t < m; ++t) {
+            const double p = static_cast<double>(x[static_cast<std::size_t>(t * ldx + i)]) *
+                             static_cast<double>(x[static_cast<std::size_t>(t * ldx + j)]);
+            expected += p;
+            size += std::fabs(p);
+          }
+          ASSERT_NEAR(stats->hessian[static_cast<std::size_t>(i * k + j)], expected, 1e-5 * size + 1e-6)
+              << i << ", " << j;
+          ASSERT_EQ(stats->hessian[static_cast<std::size_t>(i * k + j)],
+                    stats->hessian[static_cast<std::size_t>(j * k + i)]);
+        }
+      }
+    }
+  }
+}
+
+TEST(StatsAccumulator, TheSameBytesForAnyNumberOfThreads) {
+  const int64_t k = 150, m = 2000;
+  Random random(9);
+  std::vector<float> x(static_cast<std::size_t>(m * k));
+  for (float& v : x) v = static_cast<float>(random.normal());
+  std::vector<float> first;
+  for (int threads : {1, 2, 3}) {
+    Team team(threads);
+    auto sums = StatsAccumulator::create(k, quant::kNeedHessian);
+    ASSERT_TRUE(sums.ok());
+    sums->add(x.data(), k, m, team);
+    auto stats = sums->finish(team);
+    ASSERT_TRUE(stats.ok());
+    if (first.empty()) first = stats->hessian;
+    EXPECT_EQ(stats->hessian, first) << threads << " threads";
+  }
+}
+
+TEST(StatsAccumulator, ActivationsThatAreNotFiniteAreNamed) {
+  Team team(1);
+  std::vector<float> x(10 * 20, 1.0f);
+  x[3 * 20 + 7] = std::numeric_limits<float>::infinity();
+  auto sums = StatsAccumulator::create(20, quant::kNeedHessian | quant::kNeedAbsMean);
+  ASSERT_TRUE(sums.ok());
+  sums->add(x.data(), 20, 10, team);
+  auto stats = sums->finish(team);
+  ASSERT_FALSE(stats.ok());
+  EXPECT_EQ(stats.status().message(), "the activations of column 7 are not finite");
+}
+
+}  // namespace
+}  // namespace nbl::pipeline
