@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,10 +19,10 @@ namespace nbl::io {
 /// A tensor as it lies in a file.
 struct RawTensor {
   std::string name;
-  std::string type;      ///< the container's own type name: "BF16", "I32", "Q4_1"
-  Shape shape;           ///< row-major, slowest dimension first
-  Storage bytes;         ///< borrowed from the mapping
-  std::string file;      ///< which shard, for messages
+  std::string type;  ///< the container's own type name: "BF16", "I32", "Q4_1"
+  Shape shape;       ///< row-major, slowest dimension first
+  Storage bytes;     ///< borrowed from the mapping
+  std::string file;  ///< which shard, for messages
 };
 
 class Container {
@@ -36,10 +37,12 @@ class Container {
   virtual int64_t file_bytes() const = 0;
 };
 
-/// One .safetensors file, or a set of shards given by an index file. Every offset, size and name is checked before anything is
-/// believed (formats: safetensors README).
+/// One .safetensors file, or a set of shards given by an index file. Every offset, size and name is checked before
+/// anything is believed (formats: safetensors README).
 Result<std::unique_ptr<Container>> open_safetensors(const std::filesystem::path& file);
 Result<std::unique_ptr<Container>> open_safetensors_index(const std::filesystem::path& index);
+/// Several files that together are one model and come without an index.
+Result<std::unique_ptr<Container>> open_safetensors_files(std::span<const std::filesystem::path> files);
 
 /// A GGUF file (version 2 or 3, little-endian), or the first of a split set.
 Result<std::unique_ptr<Container>> open_gguf(const std::filesystem::path& file);
@@ -48,8 +51,9 @@ Result<std::unique_ptr<Container>> open_gguf(const std::filesystem::path& file);
 /// types of GGUF are not Arrays: the gguf dialect reads them.
 Result<Array> to_array(const RawTensor& tensor);
 
-/// Writes one safetensors file. Tensors are laid out in the order they were added, each starting on a 64-byte boundary of the
-/// file when `aligned` (the header is padded with spaces; unaligned sizes are the caller's to avoid).
+/// Writes one safetensors file. Tensors lie in the order of the plan, without gaps. When `aligned`, the header is
+/// padded with spaces so that the first starts on a 64-byte boundary of the file: tensors of whole 64-byte lines then
+/// all do.
 class SafetensorsWriter {
  public:
   struct Planned {
@@ -64,7 +68,7 @@ class SafetensorsWriter {
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
   SafetensorsWriter& operator=(SafetensorsWriter&&) noexcept;
   ~SafetensorsWriter();
-  /// In plan order; exactly the planned number of bytes.
+  /// In plan order, in pieces of any size; a tensor's pieces must add up to its planned bytes before the next begins.
   Status write(std::span<const std::byte> bytes);
   Status commit();
 
@@ -73,5 +77,9 @@ class SafetensorsWriter {
   explicit SafetensorsWriter(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+/// The bytes before the data of a safetensors file of this plan: length, JSON, padding to 8 or (aligned) 64 bytes.
+Result<std::string> safetensors_header(const std::vector<SafetensorsWriter::Planned>& plan,
+                                       const std::map<std::string, std::string>& metadata, bool aligned);
 
 }  // namespace nbl::io

@@ -57,6 +57,12 @@ class Checkpoint {
   virtual std::vector<std::string> warnings() const { return {}; }
   /// Bytes of all the files it is made of.
   virtual int64_t file_bytes() const = 0;
+
+  /// Compares everything with the hashes stored beside it. One sentence for each difference; unsupported when there are none
+  /// to compare with.
+  virtual Result<std::vector<std::string>> verify() const {
+    return Status(Code::unsupported, origin() + ": a " + format() + " checkpoint carries no hashes");
+  }
 };
 
 /// Writes one model, tensor by tensor, in any order. Nothing is visible under the final name before finish() succeeded.

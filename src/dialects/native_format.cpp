@@ -1,0 +1,165 @@
+#include "dialects/native_format.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/checked.h"
+
+namespace nbl::dialects::native {
+namespace {
+
+constexpr int64_t kMaxDimension = int64_t{1} << 31;
+constexpr int64_t kMaxElements = int64_t{1} << 48;
+constexpr std::size_t kMaxSegments = 4096;
+
+constexpr const char* kEncodings[] = {"affine", "codebook", "dense"};
+constexpr const char* kZeroKinds[] = {"symmetric", "code", "minimum", "real"};
+constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e8m0};
+
+Status bad(std::string what) { return Status(Code::corrupt, "descriptor: " + std::move(what)); }
+
+template <std::size_t count>
+int index_of(const char* const (&names)[count], std::string_view name) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (name == names[i]) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+Result<DType> type_of(const Json& json, std::string_view key) {
+  NBL_ASSIGN(const std::string name, json.get_string(key));
+  for (const DType type : kTypes) {
+    if (name == dtype_name(type)) return type;
+  }
+  return bad(fmt::format("{} of unknown type '{}'", key, name.substr(0, 40)));
+}
+
+Result<Segment> parse_segment(const Json& json) {
+  Segment s;
+  NBL_ASSIGN(s.k_count, json.get_int("columns"));
+  NBL_ASSIGN(const std::string encoding, json.get_string("encoding"));
+  const int index = index_of(kEncodings, encoding);
+  if (index < 0) return bad(fmt::format("unknown encoding '{}'", encoding.substr(0, 40)));
+  s.encoding = static_cast<Encoding>(index);
+  if (s.encoding == Encoding::dense) {
+    NBL_ASSIGN(s.value_type, type_of(json, "type"));
+    return s;
+  }
+  NBL_ASSIGN(const int64_t bits, json.get_int("bits"));
+  NBL_ASSIGN(s.group_size, json.get_int("group"));
+  NBL_ASSIGN(s.scale_type, type_of(json, "scale"));
+  if (bits < 1 || bits > 8 || s.group_size < 0 || s.group_size > kMaxDimension) {
+    return bad(fmt::format("{} bits in groups of {}", bits, s.group_size));
+  }
+  s.bits = static_cast<int>(bits);
+  if (s.encoding == Encoding::codebook) {
+    const Json* table = json.find("table");
+    if (table == nullptr || table->size() != s.table.size()) return bad("a codebook is no array of 16 numbers");
+    for (std::size_t i = 0; i < s.table.size(); ++i) {
+      const Json& value = table->elements()[i];
+      if (!value.is_number()) return bad("a codebook is no array of 16 numbers");
+      s.table[i] = static_cast<float>(value.as_double());
+    }
+    return s;
+  }
+  NBL_ASSIGN(const std::string zero, json.get_string("zero"));
+  const int kind = index_of(kZeroKinds, zero);
+  if (kind < 0) return bad(fmt::format("unknown kind of zero '{}'", zero.substr(0, 40)));
+  s.zero_kind = static_cast<ZeroKind>(kind);
+  if (s.zero_kind == ZeroKind::minimum || s.zero_kind == ZeroKind::real) {
+    NBL_ASSIGN(s.zero_type, type_of(json, "zero_type"));
+  }
+  return s;
+}
+
+}  // namespace
+
+std::vector<Part> parts_of(QTensor& t, bool column_order, bool input_scale) {
+  std::vector<Part> parts;
+  for (std::size_t i = 0; i < t.segments.size(); ++i) {
+    Segment& s = t.segments[i];
+    parts.push_back({fmt::format(".{}.codes", i), s.code_bytes(t.n), &s.codes});
+    if (s.encoding == Encoding::dense) continue;
+    parts.push_back({fmt::format(".{}.scales", i), s.scale_bytes(t.n), &s.scales});
+    if (s.zero_bytes(t.n) != 0) parts.push_back({fmt::format(".{}.zeros", i), s.zero_bytes(t.n), &s.zeros});
+  }
+  if (column_order) parts.push_back({".column_order", 4 * t.k, &t.column_order});
+  if (input_scale) parts.push_back({".input_scale", 4 * t.k, &t.input_scale});
+  if (t.outliers) {
+    Outliers& o = *t.outliers;
+    parts.push_back({".outlier_rows", 4 * (t.n + 1), &o.row_offsets});
+    parts.push_back({".outlier_columns", 4 * o.count, &o.columns});
+    parts.push_back({".outlier_values", 2 * o.count, &o.values});
+  }
+  return parts;
+}
+
+Json describe(const QTensor& t) {
+  Json segments = Json::array();
+  for (const Segment& s : t.segments) {
+    Json json = Json::object();
+    json.set("columns", s.k_count);
+    json.set("encoding", kEncodings[static_cast<int>(s.encoding)]);
+    if (s.encoding == Encoding::dense) {
+      json.set("type", dtype_name(s.value_type));
+    } else {
+      json.set("bits", s.bits);
+      json.set("group", s.group_size);
+      json.set("scale", dtype_name(s.scale_type));
+      if (s.encoding == Encoding::codebook) {
+        Json table = Json::array();
+        for (const float value : s.table) table.push_back(static_cast<double>(value));
+        json.set("table", std::move(table));
+      } else {
+        json.set("zero", kZeroKinds[static_cast<int>(s.zero_kind)]);
+        if (s.zero_kind == ZeroKind::minimum || s.zero_kind == ZeroKind::real)
+          json.set("zero_type", dtype_name(s.zero_type));
+      }
+    }
+    segments.push_back(std::move(json));
+  }
+  Json shape = Json::array();
+  shape.push_back(t.n);
+  shape.push_back(t.k);
+  Json json = Json::object();
+  json.set("shape", std::move(shape));
+  json.set("segments", std::move(segments));
+  if (!t.column_order.empty()) json.set("column_order", true);
+  if (!t.input_scale.empty()) json.set("input_scale", true);
+  if (t.outliers) json.set("outliers", t.outliers->count);
+  return json;
+}
+
+Result<QTensor> parse_descriptor(const Json& json) {
+  QTensor t;
+  const Json* shape = json.find("shape");
+  if (shape == nullptr || shape->size() != 2 || !shape->elements()[0].is_int() || !shape->elements()[1].is_int()) {
+    return bad("shape is no pair of whole numbers");
+  }
+  t.n = shape->elements()[0].as_int();
+  t.k = shape->elements()[1].as_int();
+  if (t.n <= 0 || t.k <= 0 || t.n > kMaxDimension || t.k > kMaxDimension || t.n > kMaxElements / t.k) {
+    return bad(fmt::format("impossible shape [{}, {}]", t.n, t.k));
+  }
+  const Json* segments = json.find("segments");
+  if (segments == nullptr || !segments->is_array() || segments->size() == 0 || segments->size() > kMaxSegments) {
+    return bad(fmt::format("segments is no array of 1 to {} objects", kMaxSegments));
+  }
+  int64_t column = 0;
+  for (const Json& element : segments->elements()) {
+    NBL_ASSIGN(Segment segment, parse_segment(element));
+    if (segment.k_count <= 0 || segment.k_count > t.k - column) {
+      return bad(fmt::format("a segment of {} columns at column {} of {}", segment.k_count, column, t.k));
+    }
+    segment.k_begin = column;
+    column += segment.k_count;
+    t.segments.push_back(std::move(segment));
+  }
+  NBL_ASSIGN(const int64_t outliers, json.int_or("outliers", -1));
+  if (outliers < -1 || outliers > t.n * t.k) return bad(fmt::format("{} outliers", outliers));
+  if (outliers >= 0) t.outliers.emplace().count = outliers;
+  return t;
+}
+
+}  // namespace nbl::dialects::native

@@ -1,0 +1,185 @@
+#include "io/spool.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <system_error>
+
+#include "base/hash.h"
+
+namespace nbl::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kPiece = std::size_t{1} << 20;
+
+Status system_error(int error, std::string_view verb, const fs::path& directory) {
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return Status(full ? Code::limit : Code::io, fmt::format("cannot {} a temporary file in '{}': {}", verb,
+                                                           directory.string(), std::generic_category().message(error)));
+}
+
+int open_unnamed(const fs::path& directory) {
+  const int fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
+  std::string name = (directory / ".nibble-XXXXXX").string();
+  const int named = ::mkostemp(name.data(), O_CLOEXEC);
+  if (named >= 0) ::unlink(name.c_str());
+  return named;
+}
+
+// A write beyond the process's file-size limit must be an error, not a signal that kills.
+class FileSizeSignalBlocked {
+ public:
+  FileSizeSignalBlocked() noexcept {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
+  }
+  ~FileSizeSignalBlocked() {
+    if (sigismember(&before_, SIGXFSZ) == 0) {
+      const timespec now{0, 0};
+      while (::sigtimedwait(&set_, nullptr, &now) == -1 && errno == EINTR) {
+      }
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  FileSizeSignalBlocked(const FileSizeSignalBlocked&) = delete;
+  FileSizeSignalBlocked& operator=(const FileSizeSignalBlocked&) = delete;
+
+ private:
+  sigset_t set_{}, before_{};
+};
+
+}  // namespace
+
+struct TensorSpool::State {
+  ~State() {
+    if (fd >= 0) ::close(fd);
+  }
+  Status append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::pwrite(fd, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30), end);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return system_error(n == 0 ? ENOSPC : errno, "write", directory);
+      end += n;
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+  Status read(int64_t offset, std::span<std::byte> out) const {
+    while (!out.empty()) {
+      const ssize_t n = ::pread(fd, out.data(), out.size(), offset);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return system_error(n == 0 ? EIO : errno, "read", directory);
+      offset += n;
+      out = out.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+
+  fs::path directory;
+  int fd = -1;
+  int64_t end = 0;
+  std::vector<Entry> entries;
+};
+
+TensorSpool::TensorSpool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+TensorSpool::TensorSpool(TensorSpool&&) noexcept = default;
+TensorSpool& TensorSpool::operator=(TensorSpool&&) noexcept = default;
+TensorSpool::~TensorSpool() = default;
+const std::vector<TensorSpool::Entry>& TensorSpool::entries() const noexcept { return state_->entries; }
+
+Result<TensorSpool> TensorSpool::create(const fs::path& directory) {
+  auto state = std::make_unique<State>();
+  state->directory = directory.empty() ? fs::path(".") : directory;
+  state->fd = open_unnamed(state->directory);
+  if (state->fd < 0) {
+    const int error = errno;
+    const Status status = system_error(error, "create", state->directory);
+    return error == ENOENT || error == ENOTDIR ? Status(Code::not_found, status.message()) : status;
+  }
+  return TensorSpool(std::move(state));
+}
+
+Status TensorSpool::add(std::string name, std::string type, Shape shape, std::span<const std::byte> bytes,
+                        int64_t pad) {
+  State& s = *state_;
+  static constexpr std::byte kZeros[64] = {};
+  const std::size_t padding =
+      (static_cast<std::size_t>(pad) - bytes.size() % static_cast<std::size_t>(pad)) % static_cast<std::size_t>(pad);
+  if (padding > sizeof(kZeros)) return Status(Code::internal, "spool: padding beyond a line");
+  const auto total = static_cast<int64_t>(bytes.size() + padding);
+  if (pad > 1) shape = {total};
+  Entry entry{{std::move(name), std::move(type), std::move(shape), total}, s.end, {}};
+  Sha256 hash;
+  hash.update(bytes);
+  hash.update({kZeros, padding});
+  entry.sha256 = hash.finish_hex();
+  const FileSizeSignalBlocked guard;
+  NBL_TRY(s.append(bytes));
+  NBL_TRY(s.append({kZeros, padding}));
+  s.entries.push_back(std::move(entry));
+  return {};
+}
+
+Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<const std::size_t> order,
+                                            const std::map<std::string, std::string>& metadata, bool aligned) {
+  State& s = *state_;
+  std::vector<SafetensorsWriter::Planned> plan;
+  for (const std::size_t i : order) plan.push_back(s.entries[i].planned);
+  Sha256 hash;
+  {
+    NBL_ASSIGN(const std::string header, safetensors_header(plan, metadata, aligned));
+    hash.update(std::as_bytes(std::span(header.data(), header.size())));
+  }
+  NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
+  std::vector<std::byte> piece(kPiece);
+  for (const std::size_t i : order) {
+    const Entry& entry = s.entries[i];
+    for (int64_t done = 0; done < entry.planned.bytes;) {
+      const auto take = std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done);
+      const auto bytes = std::span(piece).first(static_cast<std::size_t>(take));
+      NBL_TRY(s.read(entry.offset + done, bytes));
+      hash.update(bytes);
+      NBL_TRY(writer.write(bytes));
+      done += take;
+    }
+    // Only to save space: where it is not possible, the file is larger for a while.
+    (void)::fallocate(s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, entry.offset, entry.planned.bytes);
+  }
+  NBL_TRY(writer.commit());
+  return hash.finish_hex();
+}
+
+bool natural_less(std::string_view a, std::string_view b) noexcept {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::size_t i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (!digit(a[i]) || !digit(b[j])) {
+      if (a[i] != b[j]) return a[i] < b[j];
+      ++i, ++j;
+      continue;
+    }
+    std::size_t ai = i, bj = j;
+    while (ai < a.size() && digit(a[ai])) ++ai;
+    while (bj < b.size() && digit(b[bj])) ++bj;
+    std::size_t az = i, bz = j;  // leading zeros do not count
+    while (az + 1 < ai && a[az] == '0') ++az;
+    while (bz + 1 < bj && b[bz] == '0') ++bz;
+    if (ai - az != bj - bz) return ai - az < bj - bz;
+    const int order = a.substr(az, ai - az).compare(b.substr(bz, bj - bz));
+    if (order != 0) return order < 0;
+    i = ai, j = bj;
+  }
+  if (a.size() - i != b.size() - j) return a.size() - i < b.size() - j;
+  return a < b;  // equal but for leading zeros
+}
+
+}  // namespace nbl::io

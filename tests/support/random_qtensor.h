@@ -1,0 +1,130 @@
+// Random QTensors of every kind, and what "the same" means.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/half.h"
+#include "tensor/qtensor.h"
+
+namespace nbl::test {
+
+inline float random_half(std::mt19937& rng) {
+  return f16_to_f32(f32_to_f16(std::uniform_real_distribution<float>(-1.0f, 1.0f)(rng)));
+}
+
+inline std::vector<uint8_t> random_codes(std::mt19937& rng, int64_t count, int bits) {
+  std::vector<uint8_t> codes(static_cast<std::size_t>(count));
+  for (auto& code : codes) code = static_cast<uint8_t>(rng() & ((1u << bits) - 1u));
+  return codes;
+}
+
+inline Segment random_affine_segment(std::mt19937& rng, int64_t n, int64_t k, int bits, int64_t group, ZeroKind kind) {
+  const int64_t groups = group == 0 ? 1 : (k + group - 1) / group;
+  const auto codes = random_codes(rng, n * k, bits);
+  std::vector<float> scales(static_cast<std::size_t>(n * groups)), zeros;
+  for (auto& s : scales) s = random_half(rng);
+  if (kind != ZeroKind::symmetric) zeros.resize(scales.size());
+  for (auto& z : zeros) z = kind == ZeroKind::code ? static_cast<float>(rng() & ((1u << bits) - 1u)) : random_half(rng);
+  AffineParts parts;
+  parts.bits = bits;
+  parts.group_size = group;
+  parts.codes = codes;
+  parts.scales = scales;
+  parts.zero_kind = kind;
+  parts.zeros = zeros;
+  return pack_affine(n, k, parts).value();
+}
+
+inline QTensor random_affine(std::mt19937& rng, int64_t n, int64_t k, int bits, int64_t group, ZeroKind kind) {
+  return make_qtensor(n, k, random_affine_segment(rng, n, k, bits, group, kind));
+}
+
+inline QTensor random_codebook(std::mt19937& rng, int64_t n, int64_t k, int64_t group) {
+  CodebookParts parts;
+  parts.group_size = group;
+  for (auto& v : parts.table) v = random_half(rng);
+  const auto codes = random_codes(rng, n * k, 4);
+  std::vector<float> scales(static_cast<std::size_t>(n * (group == 0 ? 1 : (k + group - 1) / group)));
+  for (auto& s : scales) s = std::uniform_real_distribution<float>(0, 1)(rng);
+  parts.codes = codes;
+  parts.scales = scales;
+  return make_qtensor(n, k, pack_codebook(n, k, parts).value());
+}
+
+inline QTensor random_dense(std::mt19937& rng, int64_t n, int64_t k, DType type) {
+  std::vector<float> values(static_cast<std::size_t>(n * k));
+  for (auto& v : values) v = random_half(rng);
+  std::vector<std::byte> stored(values.size() * 4);
+  convert_from_f32(values.data(), n * k, type, stored.data());
+  return make_qtensor(n, k, pack_dense(n, k, type, stored.data()).value());
+}
+
+template <class T>
+Storage storage_of(const std::vector<T>& values) {
+  return Storage::copy(std::as_bytes(std::span(values))).value();
+}
+
+inline std::vector<int32_t> random_order(std::mt19937& rng, int64_t k) {
+  std::vector<int32_t> order(static_cast<std::size_t>(k));
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+  std::shuffle(order.begin(), order.end(), rng);
+  return order;
+}
+
+/// One of each kind, sizes on and off the tiles.
+inline std::map<std::string, QTensor> random_qtensors(std::mt19937& rng) {
+  std::map<std::string, QTensor> all;
+  for (int bits = 1; bits <= 8; ++bits) {
+    const std::string b = std::to_string(bits);
+    all["sym" + b] = random_affine(rng, 33, 128, bits, 32, ZeroKind::symmetric);
+    all["asym" + b] = random_affine(rng, 16, 100, bits, 64, ZeroKind::code);
+    all["min" + b] = random_affine(rng, 40, 64, bits, 16, ZeroKind::minimum);
+    all["real" + b] = random_affine(rng, 7, 70, bits, 0, ZeroKind::real);
+  }
+  all["codebook"] = random_codebook(rng, 18, 192, 64);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3}) {
+    all[std::string("dense_") + dtype_name(type)] = random_dense(rng, 21, 75, type);
+  }
+  QTensor mixed;
+  mixed.n = 20;
+  mixed.k = 100;
+  mixed.segments = {random_affine_segment(rng, 20, 64, 3, 32, ZeroKind::code),
+                    random_affine_segment(rng, 20, 36, 5, 0, ZeroKind::symmetric)};
+  mixed.segments[1].k_begin = 64;
+  mixed.column_order = storage_of(random_order(rng, 100));
+  std::vector<float> scale(100);
+  for (auto& s : scale) s = random_half(rng);
+  mixed.input_scale = storage_of(scale);
+  std::vector<int32_t> offsets(21, 0);
+  offsets[20] = 2;
+  mixed.outliers = Outliers{storage_of(offsets), storage_of(std::vector<int32_t>{3, 99}),
+                            storage_of(std::vector<uint16_t>{0x3c00, 0xbc00}), 2};
+  all["mixed"] = mixed;
+  return all;
+}
+
+/// Equal codes, equal values bit for bit, equal extras.
+inline void expect_same(const QTensor& a, const QTensor& b) {
+  ASSERT_EQ(a.n, b.n);
+  ASSERT_EQ(a.k, b.k);
+  EXPECT_EQ(a.description(), b.description());
+  std::vector<float> x(static_cast<std::size_t>(a.k)), y(x.size());
+  std::vector<uint8_t> p(x.size()), q(x.size());
+  for (int64_t r = 0; r < a.n; ++r) {
+    a.dequantize_row(r, x.data());
+    b.dequantize_row(r, y.data());
+    ASSERT_EQ(x, y) << "row " << r;
+    a.unpack_row_codes(r, p.data());
+    b.unpack_row_codes(r, q.data());
+    ASSERT_EQ(p, q) << "row " << r;
+  }
+  EXPECT_TRUE(std::equal(a.input_scale.bytes().begin(), a.input_scale.bytes().end(), b.input_scale.bytes().begin(),
+                         b.input_scale.bytes().end()));
+}
+
+}  // namespace nbl::test
