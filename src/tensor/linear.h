@@ -14,8 +14,8 @@
 
 namespace nbl {
 
-/// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set of equal family.
-/// fast: activations quantized to int8 per group where the encoding has an integer kernel.
+/// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set of equal
+/// family. fast: activations quantized to int8 per group where the encoding has an integer kernel.
 enum class Compute : int32_t { exact = 0, fast = 1 };
 
 struct ComputeOptions {
@@ -25,11 +25,12 @@ struct ComputeOptions {
 
 /// How an input must be prepared for a Linear. Linears with equal keys can share one prepared input.
 struct InputForm {
-  bool quantized = false;      ///< int8 groups, else float32
-  int32_t group = 0;           ///< columns an activation scale covers (quantized)
+  bool quantized = false;  ///< int8 groups, else float32
+  int32_t group = 0;       ///< columns an activation scale covers (quantized)
   int64_t k = 0;
   const void* order = nullptr;  ///< the QTensor's column order, if any
   const void* scale = nullptr;  ///< its input scale, if any
+  bool keep_f32 = false;        ///< quantized, but float32 is wanted too (dense segments, outliers)
   bool operator==(const InputForm&) const = default;
 };
 
@@ -55,9 +56,9 @@ class Linear {
   /// Ends with a barrier.
   void prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
 
-  /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is computed by
-  /// one worker in an order that does not depend on m or on the number of workers. No barrier at the end: the caller
-  /// meets one before reading y. `prepared` came from a Linear of equal input_form().
+  /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
+  /// computed by one worker in an order that does not depend on m or on the number of workers. No barrier at the end:
+  /// the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
   void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
 
   /// Bytes read from memory by one multiply of one row: codes, scales, zeros, outliers.

@@ -1,0 +1,42 @@
+// The reference, written plainly.
+#include <cmath>
+
+#include "kernels/prepare_input/prepare_input.h"
+
+namespace nbl::kernels {
+
+void prepare_input__scalar(const PrepareInputArgs* args) noexcept {
+  const PrepareInputArgs& a = *args;
+  const auto value = [&](int64_t p) {
+    if (p >= a.k) return 0.0f;
+    const int64_t c = a.order != nullptr ? a.order[p] : p;
+    return a.scale != nullptr ? a.x[c] * a.scale[c] : a.x[c];
+  };
+  if (a.f32 != nullptr)
+    for (int64_t p = a.begin; p < a.end; ++p) a.f32[p] = value(p);
+  if (a.q == nullptr) return;
+  for (int64_t p0 = a.begin; p0 < a.end; p0 += a.step) {
+    const int64_t p1 = p0 + a.step < a.end ? p0 + a.step : a.end;
+    float largest = 0;
+    for (int64_t p = p0; p < p1; ++p) {
+      const float v = std::fabs(value(p));
+      if (v > largest || std::isnan(v)) largest = v;
+      if (std::isnan(largest)) break;
+    }
+    const bool usual = largest >= 1e-35f && std::isfinite(largest);
+    const float inverse = 127.0f / largest;
+    int32_t sum = 0;
+    for (int64_t p = p0; p < p1; ++p) {
+      const int32_t q = usual ? static_cast<int32_t>(std::nearbyintf(value(p) * inverse)) : 0;
+      a.q[p / 64 * a.q_stride + p % 64] = static_cast<int8_t>(q);
+      sum += q;
+    }
+    const int64_t at = p0 / a.step * a.d_stride;
+    const float d = usual ? largest / 127.0f : largest < 1e-35f ? 0.0f : largest;
+    a.d[at] = d;
+    a.sums[at] = static_cast<float>(sum);
+    a.dsums[at] = d * static_cast<float>(sum);
+  }
+}
+
+}  // namespace nbl::kernels

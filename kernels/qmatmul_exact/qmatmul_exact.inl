@@ -1,0 +1,312 @@
+// The generic body of qmatmul_exact, for any lanes T. Included inside an anonymous namespace after the lanes and
+// unpack.inl.
+
+// ---- Panels: one row tile x up to 256 columns as float32 [column][16].
+
+struct PanelSource {
+  const SegmentView* w;
+  int64_t tile;
+  int64_t k0;       // first column, a multiple of 64
+  int64_t columns;  // a multiple of 16, at most 256
+};
+
+// Codes of 4 columns in `line`, byte j of each lane = column j; `value` turns lanes of codes into weights.
+template <class T, class Value>
+NBL_INLINE void store_quad(typename T::I line, float* out, const Value& value) {
+  const typename T::I low = T::set1(0xff);
+  T::store_f(out, value(T::band(line, low)));
+  T::store_f(out + 16, value(T::band(T::template shift_right<8>(line), low)));
+  T::store_f(out + 32, value(T::band(T::template shift_right<16>(line), low)));
+  T::store_f(out + 48, value(T::template shift_right<24>(line)));
+}
+
+template <class T, class Codes, int C, class Value>
+NBL_INLINE void store_chunk(const Codes& codes, const uint8_t* tile, float* out, const Value& value) {
+  store_quad<T>(codes.template get<C, 0>(tile), out, value);
+  store_quad<T>(codes.template get<C, 1>(tile), out + 64, value);
+  store_quad<T>(codes.template get<C, 2>(tile), out + 128, value);
+  store_quad<T>(codes.template get<C, 3>(tile), out + 192, value);
+}
+
+// Calls per_chunk(chunk of 16 columns within its tile, tile's codes, group, out) for the panel's chunks in order.
+template <class PerChunk>
+NBL_INLINE void for_chunks(const PanelSource& s, float* out, const PerChunk& per_chunk) {
+  const SegmentView& w = *s.w;
+  const int64_t bytes = w.tile_code_bytes();
+  const uint8_t* tile = w.codes + (s.tile * w.column_tiles + s.k0 / kCols) * bytes;
+  int64_t group = s.k0 / w.group_size;
+  int64_t left = w.group_size - s.k0 % w.group_size;  // columns of the group still to come
+  for (int64_t k = 0; k < s.columns; k += 16) {
+    if (left == 0) {
+      ++group;
+      left = w.group_size;
+    }
+    left -= 16;
+    if (k % kCols == 0) __builtin_prefetch(tile + 4096);
+    per_chunk(static_cast<int>(k % kCols / 16), tile, s.tile * w.groups + group, out + 16 * k);
+    if (k % kCols == 48) tile += bytes;
+  }
+}
+
+template <class T, class Codes, class Value>
+NBL_INLINE void store_any_chunk(const Codes& codes, int chunk, const uint8_t* tile, float* out, const Value& value) {
+  switch (chunk) {
+    case 0:
+      return store_chunk<T, Codes, 0>(codes, tile, out, value);
+    case 1:
+      return store_chunk<T, Codes, 1>(codes, tile, out, value);
+    case 2:
+      return store_chunk<T, Codes, 2>(codes, tile, out, value);
+    default:
+      return store_chunk<T, Codes, 3>(codes, tile, out, value);
+  }
+}
+
+template <class T, int BITS>
+NBL_NOINLINE void affine_panel(const PanelSource& s, float* out) {
+  using F = typename T::F;
+  const SegmentView& w = *s.w;
+  const AffineCodes<T, BITS> codes(w);
+  const int64_t scale_bytes = 16 * number_bytes(w.scale_type);
+  const int64_t zero_bytes = w.zero_group_bytes();
+  if (w.zero == ZeroPoint::minimum) {
+    for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
+      const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
+      const F minimum = load_numbers<T>(w.zero_type, w.zeros + group * zero_bytes);
+      store_any_chunk<T>(codes, chunk, tile, o, [&](typename T::I q) NBL_INLINE_LAMBDA {
+        return T::add_f(T::mul_f(scale, T::to_f(q)), minimum);
+      });
+    });
+    return;
+  }
+  for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
+    const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
+    F zero = T::set1_f(static_cast<float>(1 << (BITS - 1)));
+    if (w.zero == ZeroPoint::code)
+      zero = T::to_f(load_zero_codes<T, BITS>(w.zeros + group * zero_bytes));
+    else if (w.zero == ZeroPoint::real)
+      zero = load_numbers<T>(w.zero_type, w.zeros + group * zero_bytes);
+    store_any_chunk<T>(codes, chunk, tile, o,
+                       [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, T::sub_f(T::to_f(q), zero)); });
+  });
+}
+
+template <class T>
+NBL_NOINLINE void codebook_panel(const PanelSource& s, float* out) {
+  using F = typename T::F;
+  const SegmentView& w = *s.w;
+  const AffineCodes<T, 4> codes(w);
+  const typename T::TableF table = T::table_f(w.table);
+  const int64_t scale_bytes = 16 * number_bytes(w.scale_type);
+  for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
+    const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
+    store_any_chunk<T>(codes, chunk, tile, o,
+                       [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, T::lookup_f(table, q)); });
+  });
+}
+
+// E4M3 in the low byte of each lane to float: its bits moved into a binary16 are the value / 256; 0x7f and 0xff are
+// NaN.
+template <class T>
+NBL_INLINE typename T::F from_e4m3(typename T::I v) {
+  const typename T::I magnitude = T::band(v, T::set1(0x7f));
+  const typename T::I sign = T::template shift_right<-8>(T::band(v, T::set1(0x80)));
+  const typename T::I f16 = T::bor(sign, T::template shift_right<-7>(magnitude));
+  const typename T::F value = T::mul_f(T::f16_in_lanes(f16), T::set1_f(256.0f));
+  return T::where_ne(magnitude, T::set1(0x7f), value, T::as_f(T::set1(0x7fc00000)));
+}
+
+// Dense elements narrower than 4 bytes: lines of 16 rows x (4 / size) columns.
+template <class T>
+NBL_NOINLINE void dense_panel(const PanelSource& s, float* out) {
+  const SegmentView& w = *s.w;
+  const uint8_t* p = w.codes + s.tile * w.column_tiles * w.tile_code_bytes() + s.k0 * 16 * number_bytes(w.value_type);
+  using I = typename T::I;
+  switch (w.value_type) {
+    case Number::bf16: {
+      const I high = T::set1(static_cast<int32_t>(0xffff0000u));
+      for (int64_t k = 0; k < s.columns; k += 2, p += 64, out += 32) {
+        __builtin_prefetch(p + 4096);
+        const I v = T::load(p);
+        T::store_f(out, T::as_f(T::template shift_right<-16>(v)));
+        T::store_f(out + 16, T::as_f(T::band(v, high)));
+      }
+      return;
+    }
+    case Number::f16: {
+      const I low = T::set1(0xffff);
+      for (int64_t k = 0; k < s.columns; k += 2, p += 64, out += 32) {
+        __builtin_prefetch(p + 4096);
+        const I v = T::load(p);
+        T::store_f(out, T::f16_in_lanes(T::band(v, low)));
+        T::store_f(out + 16, T::f16_in_lanes(T::template shift_right<16>(v)));
+      }
+      return;
+    }
+    default:
+      for (int64_t k = 0; k < s.columns; k += 4, p += 64, out += 64) {
+        __builtin_prefetch(p + 4096);
+        const I v = T::load(p);
+        T::store_f(out, from_e4m3<T>(v));
+        T::store_f(out + 16, from_e4m3<T>(T::template shift_right<8>(v)));
+        T::store_f(out + 32, from_e4m3<T>(T::template shift_right<16>(v)));
+        T::store_f(out + 48, from_e4m3<T>(T::template shift_right<24>(v)));
+      }
+  }
+}
+
+using PanelFn = void (*)(const PanelSource&, float*);
+
+template <class T>
+NBL_INLINE PanelFn panel_function(const SegmentView& w) {
+  if (w.kind == WeightKind::dense) return w.value_type == Number::f32 ? nullptr : dense_panel<T>;
+  if (w.kind == WeightKind::codebook) return codebook_panel<T>;
+  switch (w.bits) {
+    case 1:
+      return affine_panel<T, 1>;
+    case 2:
+      return affine_panel<T, 2>;
+    case 3:
+      return affine_panel<T, 3>;
+    case 4:
+      return affine_panel<T, 4>;
+    case 5:
+      return affine_panel<T, 5>;
+    case 6:
+      return affine_panel<T, 6>;
+    case 7:
+      return affine_panel<T, 7>;
+    default:
+      return affine_panel<T, 8>;
+  }
+}
+
+// ---- The register block: MR activation rows x NT row tiles over one panel.
+
+template <class T, int MR, int NT>
+NBL_INLINE void block_sums(const float* const* panel, int64_t columns, const float* x, int64_t ldx,
+                           typename T::F (&sums)[MR][NT]) {
+  using F = typename T::F;
+  if constexpr (MR * NT <= 2) {
+    // Few chains: all four accumulators of each at once.
+    F acc[MR][NT][4];
+    for (int i = 0; i < MR; ++i)
+      for (int t = 0; t < NT; ++t)
+        for (int j = 0; j < 4; ++j) acc[i][t][j] = T::zero_f();
+    for (int64_t k = 0; k < columns; k += 4)
+      for (int j = 0; j < 4; ++j)
+        for (int i = 0; i < MR; ++i) {
+          const F xb = T::set1_f(x[i * ldx + k + j]);
+          for (int t = 0; t < NT; ++t) acc[i][t][j] = T::fma(T::load_f(panel[t] + 16 * (k + j)), xb, acc[i][t][j]);
+        }
+    for (int i = 0; i < MR; ++i)
+      for (int t = 0; t < NT; ++t)
+        sums[i][t] = T::add_f(T::add_f(acc[i][t][0], acc[i][t][1]), T::add_f(acc[i][t][2], acc[i][t][3]));
+  } else {
+    // Many chains: one of the four accumulators after the other.
+    F low[MR][NT];
+    for (int j = 0; j < 4; ++j) {
+      F acc[MR][NT];
+      for (int i = 0; i < MR; ++i)
+        for (int t = 0; t < NT; ++t) acc[i][t] = T::zero_f();
+      for (int64_t k = j; k < columns; k += 4) {
+        F w[NT];
+        for (int t = 0; t < NT; ++t) w[t] = T::load_f(panel[t] + 16 * k);
+        for (int i = 0; i < MR; ++i) {
+          const F xb = T::set1_f(x[i * ldx + k]);
+          for (int t = 0; t < NT; ++t) acc[i][t] = T::fma(w[t], xb, acc[i][t]);
+        }
+      }
+      for (int i = 0; i < MR; ++i)
+        for (int t = 0; t < NT; ++t) {
+          if (j == 0 || j == 2)
+            sums[i][t] = acc[i][t];
+          else
+            sums[i][t] = T::add_f(sums[i][t], acc[i][t]);
+          if (j == 1) low[i][t] = sums[i][t];
+          if (j == 3) sums[i][t] = T::add_f(low[i][t], sums[i][t]);
+        }
+    }
+  }
+}
+
+template <class T, int MR, int NT>
+NBL_NOINLINE void block_rows(const float* const* panel, int64_t columns, const float* x, int64_t ldx, float* y,
+                             int64_t ldy, const int* rows) {
+  typename T::F sums[MR][NT];
+  block_sums<T, MR, NT>(panel, columns, x, ldx, sums);
+  for (int i = 0; i < MR; ++i)
+    for (int t = 0; t < NT; ++t) {
+      float* out = y + i * ldy + t * kRows;
+      if (rows[t] == kRows) {
+        T::store_f(out, T::add_f(T::load_f(out), sums[i][t]));
+      } else {
+        float part[kRows];
+        T::store_f(part, sums[i][t]);
+        for (int r = 0; r < rows[t]; ++r) out[r] += part[r];
+      }
+    }
+}
+
+template <class T, int NT>
+NBL_INLINE void all_rows(const QmatmulExactArgs& a, const float* const* panel, int64_t k0, int64_t columns,
+                         int64_t tile, const int* rows) {
+  constexpr int kMost = (T::kRegisters - 4) / (NT * 32 / T::kRegisters);  // AVX-512: 14 or 28 accumulators, AVX2: 6
+  constexpr int MR = kMost >= 14 ? 12 : 6;
+  const float* x = a.x + k0;
+  float* y = a.y + tile * kRows;
+  int64_t i = 0;
+  for (; i + MR <= a.m; i += MR)
+    block_rows<T, MR, NT>(panel, columns, x + i * a.ldx, a.ldx, y + i * a.ldy, a.ldy, rows);
+  if (MR > 8 && i + 8 <= a.m) {
+    block_rows<T, 8, NT>(panel, columns, x + i * a.ldx, a.ldx, y + i * a.ldy, a.ldy, rows);
+    i += 8;
+  }
+  if (i + 4 <= a.m) {
+    block_rows<T, 4, NT>(panel, columns, x + i * a.ldx, a.ldx, y + i * a.ldy, a.ldy, rows);
+    i += 4;
+  }
+  if (i + 2 <= a.m) {
+    block_rows<T, 2, NT>(panel, columns, x + i * a.ldx, a.ldx, y + i * a.ldy, a.ldy, rows);
+    i += 2;
+  }
+  if (i < a.m) block_rows<T, 1, NT>(panel, columns, x + i * a.ldx, a.ldx, y + i * a.ldy, a.ldy, rows);
+}
+
+template <class T>
+NBL_INLINE void qmatmul_exact_body(const QmatmulExactArgs& a) {
+  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  alignas(64) float scratch[NT][kExactBlock * kRows];
+  const int64_t columns = (a.w.k_count + 15) / 16 * 16;
+  const PanelFn make_panel = panel_function<T>(a.w);
+  for (int64_t tile = a.tile_begin; tile < a.tile_end; tile += NT) {
+    const int tiles = a.tile_end - tile < NT ? 1 : NT;
+    int rows[2];
+    for (int t = 0; t < tiles; ++t) {
+      const int64_t left = a.n - (tile + t) * kRows;
+      rows[t] = static_cast<int>(left < kRows ? left : kRows);
+      if (a.accumulate) continue;
+      for (int64_t i = 0; i < a.m; ++i)
+        for (int64_t r = 0; r < rows[t]; ++r) {
+          const int64_t row = (tile + t) * kRows + r;
+          a.y[i * a.ldy + row] = a.bias != nullptr ? a.bias[row] : 0.0f;
+        }
+    }
+    for (int64_t k0 = 0; k0 < columns; k0 += kExactBlock) {
+      const int64_t count = columns - k0 < kExactBlock ? columns - k0 : kExactBlock;
+      const float* panel[2];
+      for (int t = 0; t < tiles; ++t) {
+        if (make_panel != nullptr) {
+          make_panel({&a.w, tile + t, k0, count}, scratch[t]);
+          panel[t] = scratch[t];
+        } else {  // dense float32 tiles are panels already
+          panel[t] = reinterpret_cast<const float*>(a.w.codes) + ((tile + t) * a.w.column_tiles * kCols + k0) * kRows;
+        }
+      }
+      if (tiles == 2)
+        all_rows<T, NT>(a, panel, k0, count, tile, rows);
+      else
+        all_rows<T, 1>(a, panel, k0, count, tile, rows);
+    }
+  }
+}

@@ -1,0 +1,18 @@
+#include "kernels/qmatmul_int8/qmatmul_int8.h"
+#include "kernels/simd/inline.h"
+#include "kernels/simd/intrinsics.h"
+
+namespace nbl::kernels {
+
+namespace {
+// clang-format off
+#include "kernels/simd/bit_stream.inl"
+#include "kernels/simd/lanes_avx2.inl"
+#include "kernels/simd/unpack.inl"
+#include "kernels/qmatmul_int8/qmatmul_int8.inl"
+// clang-format on
+}  // namespace
+
+void qmatmul_int8__avx2(const QmatmulInt8Args* args) noexcept { qmatmul_int8_body<Lanes256>(*args); }
+
+}  // namespace nbl::kernels

@@ -1,0 +1,70 @@
+// Single elements of a segment, read as QTensor's definition says: what the scalar references are made of.
+#pragma once
+
+#include "base/half.h"
+#include "kernels/simd/segment_view.h"
+
+namespace nbl::kernels {
+
+inline float number_at(Number type, const uint8_t* p, int64_t i) noexcept {
+  uint16_t h;
+  float f;
+  switch (type) {
+    case Number::f16:
+      __builtin_memcpy(&h, p + 2 * i, 2);
+      return f16_to_f32(h);
+    case Number::bf16:
+      __builtin_memcpy(&h, p + 2 * i, 2);
+      return bf16_to_f32(h);
+    case Number::e4m3:
+      return e4m3_to_f32(p[i]);
+    case Number::e8m0:
+      return e8m0_to_f32(p[i]);
+    default:
+      __builtin_memcpy(&f, p + 4 * i, 4);
+      return f;
+  }
+}
+
+/// The code of `row` (0..15) of a row tile at column k.
+inline int code_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) noexcept {
+  const uint8_t* p = w.codes + (tile * w.column_tiles + k / kCols) * w.tile_code_bytes();
+  const int64_t kk = k % kCols;
+  int code = 0;
+  int shift = 0;
+  const auto plane = [&](int width) {
+    const int64_t k1 = kk % (8 * width);
+    const int field = p[k1 / 4 * 64 + row * 4 + k1 % 4] >> (width * (kk / (8 * width)));
+    code |= (field & ((1 << width) - 1)) << shift;
+    p += 128 * width;
+    shift += width;
+  };
+  if (w.bits == 8) {
+    plane(8);
+    return code;
+  }
+  // Planes lie low bits first: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
+  if (w.bits & 4) plane(4);
+  if (w.bits & 2) plane(2);
+  if (w.bits & 1) plane(1);
+  return code;
+}
+
+inline float scale_at(const SegmentView& w, int64_t tile, int64_t row, int64_t group) noexcept {
+  return number_at(w.scale_type, w.scales + (tile * w.groups + group) * 16 * number_bytes(w.scale_type), row);
+}
+
+/// The zero point as a float: a code (2^(bits-1) when symmetric), a minimum or a real zero.
+inline float zero_at(const SegmentView& w, int64_t tile, int64_t row, int64_t group) noexcept {
+  if (w.zero == ZeroPoint::symmetric) return static_cast<float>(1 << (w.bits - 1));
+  const uint8_t* zeros = w.zeros + (tile * w.groups + group) * w.zero_group_bytes();
+  if (w.zero != ZeroPoint::code) return number_at(w.zero_type, zeros, row);
+  int z = 0;
+  for (int b = 0; b < w.bits; ++b) {
+    const int64_t at = row * w.bits + b;
+    z |= (zeros[at / 8] >> (at % 8) & 1) << b;
+  }
+  return static_cast<float>(z);
+}
+
+}  // namespace nbl::kernels

@@ -1,0 +1,82 @@
+// Taking codes, scales and zeros out of tiles, for any lanes T. Included inside an anonymous namespace after the lanes.
+
+// The 4 codes (columns 16C + 4Q ... + 3) of each of 16 rows, one a byte, from a tile whose planes are low bits first.
+template <class T, int BITS>
+struct AffineCodes {
+  static constexpr int kBits = BITS;
+  static constexpr bool kWide = BITS == 8;
+  explicit NBL_INLINE AffineCodes(const SegmentView&) {}
+
+  template <int W, int C, int Q, int TO>
+  static NBL_INLINE typename T::I plane(const uint8_t* p) {
+    // A plane of W bits: field number k / (8W) of the line (k % (8W)) / 4, moved to bit TO.
+    constexpr int k = 16 * C + 4 * Q;
+    constexpr int line = k % (8 * W) / 4;
+    constexpr int at = W * (k / (8 * W));
+    constexpr uint32_t mask = ((1u << W) - 1u) << TO;
+    if constexpr (W == 8) return T::load(p + 64 * line);
+    const typename T::I shifted = T::template shift_right<at - TO>(T::load(p + 64 * line));
+    return T::band(shifted, T::set1(static_cast<int32_t>(mask * 0x01010101u)));
+  }
+  template <int C, int Q>
+  NBL_INLINE typename T::I get(const uint8_t* tile) const {
+    if constexpr (BITS == 8 || BITS == 4 || BITS == 2 || BITS == 1) {
+      return plane<BITS, C, Q, 0>(tile);
+    } else if constexpr (BITS == 3) {
+      return T::bor(plane<2, C, Q, 0>(tile), plane<1, C, Q, 2>(tile + 256));
+    } else if constexpr (BITS == 5) {
+      return T::bor(plane<4, C, Q, 0>(tile), plane<1, C, Q, 4>(tile + 512));
+    } else if constexpr (BITS == 6) {
+      return T::bor(plane<4, C, Q, 0>(tile), plane<2, C, Q, 4>(tile + 512));
+    } else {
+      return T::bor(T::bor(plane<4, C, Q, 0>(tile), plane<2, C, Q, 4>(tile + 512)), plane<1, C, Q, 6>(tile + 768));
+    }
+  }
+};
+
+// Sixteen numbers of a type known at run time.
+template <class T>
+NBL_INLINE typename T::F load_numbers(Number type, const uint8_t* p) {
+  switch (type) {
+    case Number::f16:
+      return T::from_f16(p);
+    case Number::bf16:
+      return T::from_bf16(p);
+    case Number::e8m0: {
+      // 2^(b - 127); b = 0 is the denormal 2^-127.
+      const typename T::I exponent = T::template shift_right<-23>(T::widen_u8(p));
+      return T::as_f(T::max_i32(exponent, T::set1(0x00400000)));
+    }
+    default: {
+      float v[16];
+      __builtin_memcpy(v, p, 64);
+      return T::load_f(v);
+    }
+  }
+}
+
+// The 16 zero codes of a group.
+template <class T, int BITS>
+NBL_INLINE typename T::I load_zero_codes(const uint8_t* p) {
+  alignas(16) uint8_t bytes[16] = {};
+  __builtin_memcpy(bytes, p, 2 * BITS);
+  return T::template bit_stream<BITS>(bytes);
+}
+
+// A codebook's 4-bit codes as bytes that integer dot products take: table_i8, or table_i8 + 128 where they are
+// unsigned.
+template <class T>
+struct CodebookBytes {
+  static constexpr int kBits = 4;
+  static constexpr bool kWide = true;
+  typename T::TableB table;
+  explicit NBL_INLINE CodebookBytes(const SegmentView& w) {
+    int8_t t[16];
+    for (int i = 0; i < 16; ++i) t[i] = static_cast<int8_t>(w.table_i8[i] ^ (T::kSignedWide ? 0 : 0x80));
+    table = T::table_b(t);
+  }
+  template <int C, int Q>
+  NBL_INLINE typename T::I get(const uint8_t* tile) const {
+    return T::lookup_b(table, AffineCodes<T, 4>::template plane<4, C, Q, 0>(tile));
+  }
+};

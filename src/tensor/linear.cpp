@@ -1,0 +1,239 @@
+#include "tensor/linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/checked.h"
+#include "base/half.h"
+
+#include "kernels/prepare_input/prepare_input.h"
+#include "kernels/qmatmul_exact/qmatmul_exact.h"
+#include "kernels/qmatmul_int8/qmatmul_int8.h"
+#include "tensor/linear_view.h"
+
+namespace nbl {
+namespace {
+
+constexpr int64_t kLargestStep = 128;  ///< columns that one activation scale covers at most
+constexpr int64_t kPrepareBlock = 1024;
+
+// Where the parts of a prepared input lie, in bytes from its beginning. Rows of float32 are a line longer than they
+// need when that keeps them from falling on the same cache sets.
+struct PreparedLayout {
+  int64_t columns = 0;  // padded
+  int64_t steps = 0;
+  int64_t ldx = 0;  // floats a row
+  int64_t d = 0, sums = 0, dsums = 0, f32 = 0, bytes = 0;
+};
+
+PreparedLayout prepared_layout(const InputForm& form, int64_t m) noexcept {
+  PreparedLayout l;
+  l.columns = round_up(std::max<int64_t>(form.k, 1), kTileCols);
+  l.ldx = l.columns % 512 == 0 ? l.columns + 16 : l.columns;
+  if (form.quantized) {
+    l.steps = ceil_div(l.columns, form.group);
+    const int64_t line = round_up(l.steps * m * 4, 64);
+    l.d = l.columns * m;
+    l.sums = l.d + line;
+    l.dsums = l.sums + line;
+    l.f32 = l.dsums + line;
+  }
+  l.bytes = l.f32;
+  if (!form.quantized || form.keep_f32) l.bytes += round_up(l.ldx * m * 4, 64);
+  return l;
+}
+
+template <class T>
+T* at(std::byte* base, int64_t offset) noexcept {
+  return reinterpret_cast<T*>(base + offset);
+}
+template <class T>
+const T* at(const std::byte* base, int64_t offset) noexcept {
+  return reinterpret_cast<const T*>(base + offset);
+}
+
+}  // namespace
+
+struct Linear::Impl {
+  QTensor tensor;
+  std::vector<float> bias;
+  ComputeOptions options;
+  InputForm form;
+  std::vector<kernels::SegmentView> views;  ///< one a segment
+  kernels::QmatmulExactVariant exact{};
+  kernels::QmatmulInt8Variant int8{};
+  kernels::PrepareInputVariant prepare{};
+  std::vector<int32_t> outlier_columns;  ///< in packed order
+  int64_t weight_bytes = 0;
+
+  bool integer(std::size_t segment) const noexcept {
+    return form.quantized && views[segment].kind != kernels::WeightKind::dense;
+  }
+  void add_outliers(Range rows, const float* x, int64_t ldx, int64_t m, float* y, int64_t ldy) const noexcept;
+};
+
+Linear::Linear() noexcept = default;
+Linear::~Linear() = default;
+Linear::Linear(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&&) noexcept = default;
+
+Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const ComputeOptions& options) {
+  if (!bias.empty() && static_cast<int64_t>(bias.size()) != tensor.n)
+    return Status(Code::mismatch,
+                  fmt::format("the bias has {} elements, the weight has {} rows", bias.size(), tensor.n));
+  auto impl = std::make_unique<Impl>();
+  impl->bias = std::move(bias);
+  impl->options = options;
+  impl->exact = kernels::select_qmatmul_exact(options.isa);
+  impl->int8 = kernels::select_qmatmul_int8(options.isa);
+  impl->prepare = kernels::select_prepare_input(options.isa);
+  impl->tensor = std::move(tensor);
+  const QTensor& t = impl->tensor;
+
+  InputForm& form = impl->form;
+  form.k = t.k;
+  form.order = t.column_order.empty() ? nullptr : t.column_order.data();
+  form.scale = t.input_scale.empty() ? nullptr : t.input_scale.data();
+  int64_t step = kLargestStep;
+  bool dense = false;
+  for (const Segment& s : t.segments) {
+    impl->views.push_back(segment_view(s));
+    impl->weight_bytes += s.code_bytes(t.n) + s.scale_bytes(t.n) + s.zero_bytes(t.n);
+    if (s.encoding == Encoding::dense) {
+      dense = true;
+      continue;
+    }
+    form.quantized = options.compute == Compute::fast;
+    if (s.k_begin > 0) step = std::gcd(step, s.k_begin);
+    if (impl->views.back().groups > 1) step = std::gcd(step, s.group_size);
+  }
+  form.group = form.quantized ? static_cast<int32_t>(step) : 0;
+  form.keep_f32 = form.quantized && (dense || t.outliers.has_value());
+
+  if (t.outliers.has_value()) {
+    const Outliers& o = *t.outliers;
+    impl->weight_bytes += (t.n + 1) * 4 + o.count * 6;
+    const auto columns = o.columns.as<int32_t>();
+    impl->outlier_columns.assign(columns.begin(), columns.begin() + o.count);
+    if (form.order != nullptr) {
+      const auto order = t.column_order.as<int32_t>();
+      std::vector<int32_t> packed(static_cast<std::size_t>(t.k));
+      for (int64_t p = 0; p < t.k; ++p)
+        packed[static_cast<std::size_t>(order[static_cast<std::size_t>(p)])] = static_cast<int32_t>(p);
+      for (int32_t& c : impl->outlier_columns) c = packed[static_cast<std::size_t>(c)];
+    }
+  }
+  Linear linear;
+  linear.impl_ = std::move(impl);
+  return linear;
+}
+
+int64_t Linear::n() const noexcept { return impl_->tensor.n; }
+int64_t Linear::k() const noexcept { return impl_->tensor.k; }
+const QTensor& Linear::tensor() const noexcept { return impl_->tensor; }
+const InputForm& Linear::input_form() const noexcept { return impl_->form; }
+int64_t Linear::weight_bytes() const noexcept { return impl_->weight_bytes; }
+
+std::string Linear::kernel_name() const { return impl_->form.quantized ? impl_->int8.name : impl_->exact.name; }
+
+std::size_t Linear::prepared_bytes(int64_t m) const noexcept {
+  return static_cast<std::size_t>(prepared_layout(impl_->form, m).bytes);
+}
+
+void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
+  const InputForm& form = impl_->form;
+  const PreparedLayout l = prepared_layout(form, m);
+  const int64_t blocks = ceil_div(l.columns, kPrepareBlock);
+  const Range mine = worker.share(m * blocks);
+  for (int64_t item = mine.begin; item < mine.end; ++item) {
+    const int64_t i = item / blocks;
+    kernels::PrepareInputArgs a;
+    a.x = x + i * ldx;
+    a.order = static_cast<const int32_t*>(form.order);
+    a.scale = static_cast<const float*>(form.scale);
+    a.k = form.k;
+    a.begin = item % blocks * kPrepareBlock;
+    a.end = std::min(l.columns, a.begin + kPrepareBlock);
+    if (!form.quantized || form.keep_f32) a.f32 = at<float>(prepared, l.f32) + i * l.ldx;
+    if (form.quantized) {
+      a.q = at<int8_t>(prepared, 0) + i * kTileCols;
+      a.q_stride = m * kTileCols;
+      a.step = form.group;
+      a.d = at<float>(prepared, l.d) + i;
+      a.sums = at<float>(prepared, l.sums) + i;
+      a.dsums = at<float>(prepared, l.dsums) + i;
+      a.d_stride = m;
+    }
+    impl_->prepare.run(&a);
+  }
+  worker.barrier();
+}
+
+void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
+  const Impl& impl = *impl_;
+  const int64_t n = impl.tensor.n;
+  const PreparedLayout l = prepared_layout(impl.form, m);
+  const int64_t tiles = ceil_div(n, kTileRows);
+  // Kernels take two row tiles at a time.
+  const Range mine = worker.share(tiles, tiles >= 8 * worker.count() ? 2 : 1);
+  if (mine.begin >= mine.end) return;
+  for (std::size_t s = 0; s < impl.views.size(); ++s) {
+    const int64_t k_begin = impl.tensor.segments[s].k_begin;
+    const float* bias = impl.bias.empty() ? nullptr : impl.bias.data();
+    if (impl.integer(s)) {
+      kernels::QmatmulInt8Args a;
+      a.w = impl.views[s];
+      a.tile_begin = mine.begin;
+      a.tile_end = mine.end;
+      a.n = n;
+      a.m = m;
+      a.step = impl.form.group;
+      const int64_t first = k_begin / a.step * m;
+      a.x = at<int8_t>(prepared, k_begin * m);
+      a.d = at<float>(prepared, l.d) + first;
+      a.sums = at<float>(prepared, l.sums) + first;
+      a.dsums = at<float>(prepared, l.dsums) + first;
+      a.y = y;
+      a.ldy = ldy;
+      a.bias = bias;
+      a.accumulate = s > 0;
+      impl.int8.run(&a);
+    } else {
+      kernels::QmatmulExactArgs a;
+      a.w = impl.views[s];
+      a.tile_begin = mine.begin;
+      a.tile_end = mine.end;
+      a.n = n;
+      a.m = m;
+      a.x = at<float>(prepared, l.f32) + k_begin;
+      a.ldx = l.ldx;
+      a.y = y;
+      a.ldy = ldy;
+      a.bias = bias;
+      a.accumulate = s > 0;
+      impl.exact.run(&a);
+    }
+  }
+  if (impl.tensor.outliers.has_value())
+    impl.add_outliers({mine.begin * kTileRows, std::min(n, mine.end * kTileRows)}, at<float>(prepared, l.f32), l.ldx, m,
+                      y, ldy);
+}
+
+void Linear::Impl::add_outliers(Range rows, const float* x, int64_t ldx, int64_t m, float* y,
+                                int64_t ldy) const noexcept {
+  const int32_t* offsets = tensor.outliers->row_offsets.as<int32_t>().data();
+  const uint16_t* values = tensor.outliers->values.as<uint16_t>().data();
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t i = 0; i < m; ++i) {
+      float sum = 0;
+      for (int32_t e = offsets[row]; e < offsets[row + 1]; ++e)
+        sum = std::fma(f16_to_f32(values[e]), x[i * ldx + outlier_columns[static_cast<std::size_t>(e)]], sum);
+      y[i * ldy + row] += sum;
+    }
+}
+
+}  // namespace nbl

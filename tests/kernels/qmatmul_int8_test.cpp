@@ -1,0 +1,287 @@
+// Every variant of qmatmul_int8 and prepare_input: bit for bit against the scalar references, within the derived bound
+// of the exact product, inside guard pages.
+#include "kernels/qmatmul_int8/qmatmul_int8.h"
+
+#include <numeric>
+
+#include "kernel_testing.h"
+#include "kernels/prepare_input/prepare_input.h"
+
+namespace nbl::testing {
+namespace {
+
+using kernels::PrepareInputArgs;
+using kernels::PrepareInputVariant;
+using kernels::QmatmulInt8Args;
+using kernels::QmatmulInt8Variant;
+
+struct Quantized {
+  int64_t m, columns, step;
+  std::vector<int8_t> q;
+  std::vector<float> d, sums, dsums, f32;
+};
+
+// x [m][k] through `variant`, output in guarded memory.
+Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& x, int64_t m, int64_t k, int64_t step,
+                  const std::vector<int32_t>& order, const std::vector<float>& scale, bool at_end) {
+  Quantized out{m, round_up_to(k, 64), step, {}, {}, {}, {}, {}};
+  const int64_t steps = (out.columns + step - 1) / step;
+  const auto count = static_cast<std::size_t>(steps * m);
+  Guarded q(static_cast<std::size_t>(out.columns * m), at_end), d(count * 4, at_end), sums(count * 4, at_end),
+      dsums(count * 4, at_end), f32(static_cast<std::size_t>(out.columns * m) * 4, at_end);
+  Guarded xg = guarded_copy(x.data(), x.size() * 4, at_end);
+  Guarded og = guarded_copy(order.data(), order.size() * 4, at_end);
+  Guarded sg = guarded_copy(scale.data(), scale.size() * 4, at_end);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t begin = 0; begin < out.columns; begin += 256) {
+      PrepareInputArgs a;
+      a.x = xg.as<float>() + i * k;
+      a.order = order.empty() ? nullptr : og.as<int32_t>();
+      a.scale = scale.empty() ? nullptr : sg.as<float>();
+      a.k = k;
+      a.begin = begin;
+      a.end = std::min(out.columns, begin + 256);
+      a.f32 = f32.as<float>() + i * out.columns;
+      a.q = q.as<int8_t>() + i * 64;
+      a.q_stride = m * 64;
+      a.step = step;
+      a.d = d.as<float>() + i;
+      a.sums = sums.as<float>() + i;
+      a.dsums = dsums.as<float>() + i;
+      a.d_stride = m;
+      variant.run(&a);
+    }
+  out.q.assign(q.as<int8_t>(), q.as<int8_t>() + q.size());
+  out.d.assign(d.as<float>(), d.as<float>() + count);
+  out.sums.assign(sums.as<float>(), sums.as<float>() + count);
+  out.dsums.assign(dsums.as<float>(), dsums.as<float>() + count);
+  out.f32.assign(f32.as<float>(), f32.as<float>() + out.columns * m);
+  return out;
+}
+
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+const PrepareInputVariant& prepare_reference() {
+  int count = 0;
+  const PrepareInputVariant* all = kernels::prepare_input_variants(&count);
+  return all[count - 1];
+}
+
+class PrepareVariants : public ::testing::TestWithParam<int> {
+ protected:
+  static const PrepareInputVariant& variant() {
+    int count = 0;
+    return kernels::prepare_input_variants(&count)[GetParam()];
+  }
+  void SetUp() override {
+    if (!isa_usable(variant().isa)) GTEST_SKIP() << variant().name << " cannot run on this processor";
+  }
+};
+
+TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
+  const uint64_t seed = test_seed(21);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  for (const int64_t k : {1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 300, 576, 1000})
+    for (const int64_t step : {16, 32, 64, 128}) {
+      SCOPED_TRACE("k " + std::to_string(k) + " step " + std::to_string(step));
+      const int64_t m = 1 + static_cast<int64_t>(random.below(4));
+      std::vector<float> x(static_cast<std::size_t>(m * k));
+      for (float& v : x) v = static_cast<float>(random.normal() * std::exp(4 * random.normal()));
+      if (k > 64) std::fill(x.begin(), x.begin() + 40, 0.0f);
+      if (k > 200) x[150] = 1e-40f;
+      std::vector<int32_t> order;
+      std::vector<float> scale;
+      if (random.below(2) == 0) {
+        order.resize(static_cast<std::size_t>(k));
+        std::iota(order.begin(), order.end(), 0);
+        for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+      }
+      if (random.below(2) == 0)
+        for (int64_t j = 0; j < k; ++j) scale.push_back(random.uniform() + 0.5f);
+      const Quantized got = prepare(variant(), x, m, k, step, order, scale, true);
+      const Quantized got2 = prepare(variant(), x, m, k, step, order, scale, false);
+      const Quantized want = prepare(prepare_reference(), x, m, k, step, order, scale, true);
+      ASSERT_TRUE(same(got.q, want.q));
+      ASSERT_TRUE(same(got.d, want.d));
+      ASSERT_TRUE(same(got.sums, want.sums));
+      ASSERT_TRUE(same(got.dsums, want.dsums));
+      ASSERT_TRUE(same(got.f32, want.f32));
+      ASSERT_TRUE(same(got.q, got2.q));
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t p = 0; p < got.columns; ++p) {
+          const int64_t c = p < k && !order.empty() ? order[static_cast<std::size_t>(p)] : p;
+          float v = p < k ? x[static_cast<std::size_t>(i * k + c)] : 0.0f;
+          if (p < k && !scale.empty()) v *= scale[static_cast<std::size_t>(c)];
+          ASSERT_EQ(v, got.f32[static_cast<std::size_t>(i * got.columns + p)]);
+          const float d = got.d[static_cast<std::size_t>(p / step * m + i)];
+          const int q = got.q[static_cast<std::size_t>((p / 64 * m + i) * 64 + p % 64)];
+          ASSERT_GE(q, -127);
+          ASSERT_LE(std::fabs(static_cast<float>(q) * d - v), d * 0.50001f + 1e-35f) << "column " << p;
+        }
+    }
+}
+
+TEST_P(PrepareVariants, NonFiniteInputsShow) {
+  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    std::vector<float> x(128, 1.0f);
+    x[37] = bad;
+    const Quantized got = prepare(variant(), x, 1, 128, 64, {}, {}, true);
+    EXPECT_FALSE(std::isfinite(got.d[0]));
+    EXPECT_EQ(got.d[1], 1.0f / 127.0f);
+  }
+}
+
+struct Case {
+  Segment segment;
+  int64_t n, k, m, step;
+  std::vector<float> x;  // [m][k]
+  std::vector<float> bias;
+  Quantized q;
+};
+
+int64_t step_for(const WeightSpec& spec, int64_t k) {
+  return spec.group_size == 0 || spec.group_size >= k ? 128 : std::gcd(int64_t{128}, spec.group_size);
+}
+
+Case make_case(Random& random, int64_t n, int64_t k, int64_t m, const WeightSpec& spec, bool bias) {
+  Case c{random_segment(random, n, k, spec), n, k, m, step_for(spec, k), {}, {}, {}};
+  for (int64_t i = 0; i < m * k; ++i) c.x.push_back(static_cast<float>(random.normal()));
+  if (bias)
+    for (int64_t r = 0; r < n; ++r) c.bias.push_back(static_cast<float>(random.normal()));
+  c.q = prepare(prepare_reference(), c.x, m, k, c.step, {}, {}, true);
+  return c;
+}
+
+std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at_end) {
+  GuardedSegment w(c.segment, at_end);
+  Guarded x = guarded_copy(c.q.q.data(), c.q.q.size(), at_end);
+  Guarded d = guarded_copy(c.q.d.data(), c.q.d.size() * 4, at_end);
+  Guarded sums = guarded_copy(c.q.sums.data(), c.q.sums.size() * 4, at_end);
+  Guarded dsums = guarded_copy(c.q.dsums.data(), c.q.dsums.size() * 4, at_end);
+  Guarded bias = guarded_copy(c.bias.data(), c.bias.size() * 4, at_end);
+  Guarded y(static_cast<std::size_t>(c.n * c.m) * 4, at_end);
+  std::memset(y.as<char>(), 0xff, y.size());
+  QmatmulInt8Args a;
+  a.w = w.view;
+  a.tile_end = (c.n + 15) / 16;
+  a.n = c.n;
+  a.m = c.m;
+  a.x = x.as<int8_t>();
+  a.step = c.step;
+  a.d = d.as<float>();
+  a.sums = sums.as<float>();
+  a.dsums = dsums.as<float>();
+  a.y = y.as<float>();
+  a.ldy = c.n;
+  a.bias = c.bias.empty() ? nullptr : bias.as<float>();
+  variant.run(&a);
+  return std::vector<float>(y.as<float>(), y.as<float>() + c.n * c.m);
+}
+
+// The bound that the family's header derives.
+void check_bound(const Case& c, const WeightSpec& spec, const std::vector<float>& y) {
+  const std::vector<float> w = dequantized(c.segment, c.n, c.k);
+  const kernels::SegmentView view = segment_view(c.segment);
+  double table_error = 0;
+  if (spec.encoding == Encoding::codebook)
+    for (int i = 0; i < 16; ++i)
+      table_error = std::max(table_error, std::fabs(static_cast<double>(view.table[i]) -
+                                                    static_cast<double>(view.table_step) * view.table_i8[i]));
+  for (int64_t i = 0; i < c.m; ++i)
+    for (int64_t r = 0; r < c.n; ++r) {
+      double sum = c.bias.empty() ? 0 : static_cast<double>(c.bias[static_cast<std::size_t>(r)]);
+      double bound = std::fabs(sum) * 1e-6, largest_w = 0;
+      for (int64_t j = 0; j < c.k; ++j)
+        largest_w = std::max(largest_w, std::fabs(static_cast<double>(w[static_cast<std::size_t>(r * c.k + j)])));
+      for (int64_t k0 = 0; k0 < c.k; k0 += c.step) {
+        double weights = 0, magnitudes = 0;
+        const int64_t k1 = std::min(c.k, k0 + c.step);
+        double largest_x = 0;
+        for (int64_t j = k0; j < k1; ++j) {
+          const double wv = static_cast<double>(w[static_cast<std::size_t>(r * c.k + j)]);
+          const double xv = static_cast<double>(c.x[static_cast<std::size_t>(i * c.k + j)]);
+          sum += wv * xv;
+          weights += std::fabs(wv);
+          magnitudes += std::fabs(wv * xv);
+          largest_x = std::max(largest_x, std::fabs(xv));
+        }
+        bound += largest_x / 254.0 * weights * 1.001 + magnitudes * 1e-5;
+        // A minimum or zero point may be much larger than what is left after it: its products round in float32 too.
+        bound += static_cast<double>(k1 - k0) * largest_x * 3.0 * 1e-6;
+        // |s| <= 1.25 / 2^bits for the segments made here.
+        bound += table_error * 1.25 / 16 * largest_x * static_cast<double>(k1 - k0);
+      }
+      const double got = static_cast<double>(y[static_cast<std::size_t>(i * c.n + r)]);
+      ASSERT_LE(std::fabs(got - sum), bound) << "row " << r << " of activation " << i << ": " << got << " for " << sum;
+    }
+}
+
+class Int8Variants : public ::testing::TestWithParam<int> {
+ protected:
+  static const QmatmulInt8Variant& variant() {
+    int count = 0;
+    return kernels::qmatmul_int8_variants(&count)[GetParam()];
+  }
+  static const QmatmulInt8Variant& reference() {
+    int count = 0;
+    const QmatmulInt8Variant* all = kernels::qmatmul_int8_variants(&count);
+    return all[count - 1];
+  }
+  void SetUp() override {
+    if (!isa_usable(variant().isa)) GTEST_SKIP() << variant().name << " cannot run on this processor";
+  }
+};
+
+TEST_P(Int8Variants, EveryEncodingAtSizesAroundTheTile) {
+  const uint64_t seed = test_seed(22);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  const int64_t sizes[] = {1, 15, 16, 17, 63, 64, 65, 127, 129, 200, 257, 300, 1100};
+  const int64_t batches[] = {1, 2, 3, 4, 5, 8, 9, 12, 13, 17, 25, 33};
+  for (const WeightSpec& spec : all_specs()) {
+    if (spec.encoding == Encoding::dense) continue;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const int64_t n = sizes[random.below(std::size(sizes) - 1)];
+      const int64_t k = sizes[random.below(std::size(sizes))];
+      const int64_t m = batches[random.below(std::size(batches))];
+      SCOPED_TRACE(spec.text() + ", n " + std::to_string(n) + " k " + std::to_string(k) + " m " + std::to_string(m));
+      const Case c = make_case(random, n, k, m, spec, random.below(2) == 0);
+      const std::vector<float> y = run(variant(), c, true);
+      const std::vector<float> again = run(variant(), c, false);
+      const std::vector<float> expected = run(reference(), c, true);
+      ASSERT_EQ(std::memcmp(y.data(), again.data(), y.size() * 4), 0) << "depends on where its memory lies";
+      for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], expected[i]) << "element " << i;
+      check_bound(c, spec, y);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+std::string int8_name(const ::testing::TestParamInfo<int>& info) {
+  int count = 0;
+  return kernels::qmatmul_int8_variants(&count)[info.param].name;
+}
+std::string prepare_name(const ::testing::TestParamInfo<int>& info) {
+  int count = 0;
+  return kernels::prepare_input_variants(&count)[info.param].name;
+}
+int int8_count() {
+  int count = 0;
+  kernels::qmatmul_int8_variants(&count);
+  return count;
+}
+int prepare_count() {
+  int count = 0;
+  kernels::prepare_input_variants(&count);
+  return count;
+}
+INSTANTIATE_TEST_SUITE_P(All, Int8Variants, ::testing::Range(0, int8_count()), int8_name);
+INSTANTIATE_TEST_SUITE_P(All, PrepareVariants, ::testing::Range(0, prepare_count()), prepare_name);
+
+}  // namespace
+}  // namespace nbl::testing
