@@ -4,5 +4,5 @@
 
 EXPORTED const char* __asan_default_options();
 EXPORTED const char* __tsan_default_options();
-EXPORTED const char* __asan_default_options() { return "allocator_may_return_null=1:detect_stack_use_after_return=1"; }
+EXPORTED const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 EXPORTED const char* __tsan_default_options() { return "allocator_may_return_null=1"; }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Checks the symbols of what was built, with nm.
+"""Checks the symbols of what was built, with nm (or what the variable NM names).
 
 usage: symbols.py weak OBJECTS.TXT            no weak definition in an object of one instruction set
        symbols.py exports LIB.SO GOLDEN [--update]   the shared library exports nbl_* alone, and what GOLDEN lists
        symbols.py imports LIB.A               nothing in the library ends the process, prints or reads the environment
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -31,7 +32,7 @@ FORBIDDEN = {
 
 
 def nm(*arguments):
-    lines = subprocess.run(["nm", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run([os.environ.get("NM", "nm"), *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line.split() for line in lines if line.strip()]
 
 
