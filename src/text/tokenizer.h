@@ -17,8 +17,8 @@ namespace nbl::text {
 using TokenId = int32_t;
 
 struct EncodeOptions {
-  bool add_special = false;    ///< what the post-processor adds (BOS, EOS)
-  bool parse_special = true;   ///< special tokens that appear literally in the text become their ids
+  bool add_special = false;   ///< what the post-processor adds (BOS, EOS)
+  bool parse_special = true;  ///< special tokens that appear literally in the text become their ids
 };
 
 class Tokenizer {
@@ -37,9 +37,10 @@ class Tokenizer {
   virtual std::string kind() const = 0;  ///< "byte-level bpe", ...
 };
 
-/// Hugging Face tokenizer.json, with tokenizer_config.json where there is one (may be empty). `origin` names it in messages.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view tokenizer_json, std::string_view tokenizer_config,
-                                                       std::string_view origin);
+/// Hugging Face tokenizer.json, with tokenizer_config.json where there is one (may be empty). `origin` names it in
+/// messages.
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view tokenizer_json,
+                                                       std::string_view tokenizer_config, std::string_view origin);
 /// The tokenizer.* metadata of a GGUF file, as the JSON object of its key-values.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const Json& metadata, std::string_view origin);
 /// llama2.c's tokenizer.bin. vocab_size comes from the model.
@@ -56,10 +57,13 @@ class StreamDecoder {
   Result<std::string> finish();
 
  private:
+  Status settle();
   const Tokenizer* tokenizer_;
   bool skip_special_;
+  bool has_context_ = false;  // window_[0] was there before
+  std::size_t settled_ = 0;   // tokens of window_ that left nothing incomplete
   std::vector<TokenId> window_;
-  std::size_t emitted_ = 0;
+  std::string shown_;  // what of the window's text is out
 };
 
 }  // namespace nbl::text

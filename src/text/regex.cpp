@@ -1,0 +1,188 @@
+#include "text/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <fmt/format.h>
+#include <pcre2.h>
+
+#include <array>
+#include <cstdint>
+
+#include "text/unicode.h"
+#include "text/utf8.h"
+
+namespace nbl::text {
+namespace {
+
+constexpr uint32_t kMatchLimit = 5'000'000;  // steps a match; the published patterns need a few a character
+constexpr uint32_t kHeapLimitKib = 64 * 1024;
+constexpr std::size_t kMaxPattern = 64 * 1024;
+
+// What a thread needs to run any expression.
+struct MatchScratch {
+  pcre2_match_data* data = nullptr;
+  pcre2_match_context* context = nullptr;
+  pcre2_jit_stack* stack = nullptr;
+
+  MatchScratch() {
+    data = pcre2_match_data_create(1, nullptr);
+    context = pcre2_match_context_create(nullptr);
+    stack = pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, nullptr);
+    if (context != nullptr) {
+      pcre2_set_match_limit(context, kMatchLimit);
+      pcre2_set_heap_limit(context, kHeapLimitKib);
+      if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
+    }
+  }
+  ~MatchScratch() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+    pcre2_jit_stack_free(stack);
+  }
+  MatchScratch(const MatchScratch&) = delete;
+  MatchScratch& operator=(const MatchScratch&) = delete;
+};
+
+// The library's Unicode data is older than the tokenizers'. Characters that it does not know are replaced, for matching
+// only, by ones of the same class and length that it knows; U+180E, which only PCRE2 counts as space, likewise.
+bool needs_substitution(std::string_view text) {
+  const CharTable& table = CharTable::get();
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    if (static_cast<unsigned char>(*p) < 0xE0) {
+      ++p;  // ASCII, two-byte characters and their second bytes: nothing new there
+      continue;
+    }
+    const uint32_t c = next_valid_utf8(p);
+    if ((table[c] & kNewer) || c == 0x180E) return true;
+  }
+  return false;
+}
+
+std::string substitute(std::string_view text) {
+  const CharTable& table = CharTable::get();
+  std::string out;
+  out.reserve(text.size());
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    const char* const begin = p;
+    const uint32_t c = next_valid_utf8(p);
+    const uint16_t bits = table[c];
+    if (c == 0x180E) {
+      append_utf8(out, 0x200B);
+      continue;
+    }
+    const bool three = p - begin == 3;
+    if (!(bits & kNewer) || p - begin < 3) {
+      out.append(begin, p);
+    } else if (bits & kUpper) {
+      append_utf8(out, three ? 0x1E00 : 0x10400);
+    } else if (bits & kLower) {
+      append_utf8(out, three ? 0x1E01 : 0x10428);
+    } else if (bits & kLetter) {
+      append_utf8(out, three ? 0x4E00 : 0x20000);
+    } else if (bits & kDigit) {
+      append_utf8(out, three ? 0x0E51 : 0x11066);
+    } else if (bits & kNumber) {
+      append_utf8(out, three ? 0x2460 : 0x10107);
+    } else if (bits & kMark) {
+      append_utf8(out, three ? 0x20D0 : 0x11001);
+    } else if (bits & kPunctuation) {
+      append_utf8(out, three ? 0x2016 : 0x10100);
+    } else {
+      append_utf8(out, three ? 0x2600 : 0x1F300);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+struct Regex::Compiled {
+  pcre2_code* code = nullptr;
+  bool jit = false;
+  ~Compiled() { pcre2_code_free(code); }
+};
+
+Regex::~Regex() = default;
+
+Result<std::unique_ptr<Regex>> Regex::compile(std::string_view pattern, std::string_view what) {
+  if (pattern.size() > kMaxPattern) {
+    return Status(Code::limit, fmt::format("{}: the regular expression has {} bytes, more than the {} allowed", what,
+                                           pattern.size(), kMaxPattern));
+  }
+  auto translated = translate_pattern(pattern);
+  if (!translated.ok()) return translated.status().with_context(std::string(what));
+  std::unique_ptr<Regex> regex(new Regex);
+  regex->pattern_ = std::string(pattern);
+  regex->compiled_ = std::make_unique<Compiled>();
+  pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
+  if (context == nullptr) return Status(Code::out_of_memory, "no memory for a regular expression");
+  pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  regex->compiled_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated->data()), translated->size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
+  pcre2_compile_context_free(context);
+  if (regex->compiled_->code == nullptr) {
+    std::array<PCRE2_UCHAR, 160> message{};
+    pcre2_get_error_message(error, message.data(), message.size());
+    return Status(Code::corrupt, fmt::format("{}: the regular expression \"{}\" does not compile: {} at offset {}",
+                                             what, pattern, reinterpret_cast<const char*>(message.data()), offset));
+  }
+  regex->compiled_->jit = pcre2_jit_compile(regex->compiled_->code, PCRE2_JIT_COMPLETE) == 0;
+  return regex;
+}
+
+Status Regex::find_all(std::string_view subject, FunctionRef<bool(std::size_t, std::size_t)> on_match) const {
+  thread_local MatchScratch scratch;
+  if (scratch.data == nullptr || scratch.context == nullptr) {
+    return Status(Code::out_of_memory, "no memory to run a regular expression");
+  }
+  std::string replaced;
+  if (needs_substitution(subject)) {
+    replaced = substitute(subject);
+    subject = replaced;
+  }
+  const auto* text = reinterpret_cast<PCRE2_SPTR>(subject.data());
+  std::size_t from = 0;
+  std::size_t last_end = 0;
+  bool any = false;
+  while (from <= subject.size()) {
+    int rc =
+        pcre2_match(compiled_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+      rc = pcre2_match(compiled_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch.data,
+                       scratch.context);
+    }
+    if (rc == PCRE2_ERROR_NOMATCH) break;
+    if (rc < 0) {
+      return Status(Code::limit,
+                    fmt::format("the regular expression \"{}\" gave up on a text of {} bytes (PCRE2 error {}): it "
+                                "backtracks too much",
+                                pattern_, subject.size(), rc));
+    }
+    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
+    const std::size_t begin = bounds[0];
+    const std::size_t end = bounds[1];
+    if (end < begin) {
+      return Status(Code::unsupported,
+                    fmt::format("the regular expression \"{}\" ends a match before it starts", pattern_));
+    }
+    if (begin == end) {
+      // Go on behind the next character; an empty match touching the last one does not count.
+      from = end < subject.size() ? end + utf8_length(subject[end]) : end + 1;
+      if (any && begin == last_end) continue;
+    } else {
+      from = end;
+    }
+    any = true;
+    last_end = end;
+    if (!on_match(begin, end)) break;
+  }
+  return {};
+}
+
+}  // namespace nbl::text

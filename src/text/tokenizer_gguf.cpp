@@ -1,0 +1,259 @@
+// The vocabulary inside a GGUF file.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "text/bpe.h"
+#include "text/pipeline_tokenizer.h"
+#include "text/scanner.h"
+
+namespace nbl::text {
+namespace {
+
+enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+constexpr std::string_view kDigit = R"(\p{N})";
+constexpr std::string_view kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kThreeDigits = "[0-9][0-9][0-9]";
+constexpr std::string_view kBloom =
+    " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+";
+
+constexpr std::array kSplitGpt2{kGpt2Pattern};
+constexpr std::array kSplitLlama3{kLlama3};
+constexpr std::array kSplitQwen2{kQwen2};
+constexpr std::array kSplitDigits{kDigit, kGpt2Pattern};
+constexpr std::array<std::string_view, 3> kSplitFalcon{R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, kThreeDigits};
+constexpr std::array kSplitBloom{kBloom};
+constexpr std::array kSplitViking{kBloom, kDigit};
+constexpr std::array<std::string_view, 4> kSplitDefault{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
+                                                        kThreeDigits};
+
+struct PreTokenizerName {
+  std::string_view name;
+  std::span<const std::string_view> patterns;
+  bool ignore_merges = false;
+  bool add_bos = false;  // when the file does not say
+};
+
+constexpr PreTokenizerName kNames[] = {
+    {"llama-bpe", kSplitLlama3, true, true},
+    {"llama3", kSplitLlama3, true, true},
+    {"llama-v3", kSplitLlama3, true, true},
+    {"falcon3", kSplitLlama3, true, true},
+    {"dbrx", kSplitLlama3, false, false},
+    {"smaug-bpe", kSplitLlama3, false, false},
+    {"chatglm-bpe", kSplitLlama3, false, false},
+    {"glm4", kSplitLlama3, false, false},
+    {"qwen2", kSplitQwen2, false, false},
+    {"stablelm2", kSplitQwen2, false, false},
+    {"deepseek-r1-qwen", kSplitQwen2, false, false},
+    {"megrez", kSplitQwen2, false, false},
+    {"gpt-2", kSplitGpt2, false, false},
+    {"phi-2", kSplitGpt2, false, false},
+    {"mpt", kSplitGpt2, false, false},
+    {"olmo", kSplitGpt2, false, false},
+    {"jais", kSplitGpt2, false, false},
+    {"jina-es", kSplitGpt2, false, false},
+    {"jina-de", kSplitGpt2, false, false},
+    {"jina-v1-en", kSplitGpt2, false, false},
+    {"jina-v2-es", kSplitGpt2, false, false},
+    {"jina-v2-de", kSplitGpt2, false, false},
+    {"jina-v2-code", kSplitGpt2, false, false},
+    {"roberta-bpe", kSplitGpt2, false, false},
+    {"gigachat", kSplitGpt2, false, false},
+    {"trillion", kSplitGpt2, false, false},
+    {"starcoder", kSplitDigits, false, false},
+    {"refact", kSplitDigits, false, false},
+    {"command-r", kSplitDigits, false, false},
+    {"smollm", kSplitDigits, false, false},
+    {"codeshell", kSplitDigits, false, false},
+    {"exaone", kSplitDigits, false, false},
+    {"minerva-7b", kSplitDigits, false, false},
+    {"falcon", kSplitFalcon, false, false},
+    {"poro-chat", kSplitBloom, false, false},
+    {"bloom", kSplitBloom, false, false},
+    {"gpt3-finnish", kSplitBloom, false, false},
+    {"viking", kSplitViking, false, false},
+    {"default", kSplitDefault, false, false},
+};
+
+Result<const PreTokenizerName*> find_pre_tokenizer(std::string_view name) {
+  for (const PreTokenizerName& p : kNames) {
+    if (p.name == name) return &p;
+  }
+  return Status(
+      Code::unsupported,
+      fmt::format("the pre-tokenizer \"{}\" (tokenizer.ggml.pre) is not known, so the text could not be cut as the "
+                  "model was trained to see it",
+                  name));
+}
+
+std::string key(std::string_view name) { return fmt::format("tokenizer.ggml.{}", name); }
+
+struct Source {
+  const Json& metadata;
+  std::span<const Json> tokens;
+  std::vector<int64_t> types;
+  std::vector<float> scores;
+};
+
+Status read_source(Source& source) {
+  const Json* tokens = source.metadata.find_value("tokenizer.ggml.tokens");
+  if (tokens == nullptr || !tokens->is_array() || tokens->size() == 0) {
+    return Status(Code::corrupt, "there is no vocabulary (tokenizer.ggml.tokens)");
+  }
+  if (tokens->size() > static_cast<std::size_t>(kMaxTokens)) {
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens));
+  }
+  source.tokens = tokens->elements();
+  source.types.assign(tokens->size(), kNormal);
+  for (const auto& [name, scores] : {std::pair{"token_type", false}, std::pair{"scores", true}}) {
+    const Json* list = source.metadata.find_value(key(name));
+    if (list == nullptr) continue;
+    if (!list->is_array() || list->size() != tokens->size()) {
+      return Status(Code::corrupt,
+                    fmt::format("tokenizer.ggml.{} has {} entries for {} tokens", name, list->size(), tokens->size()));
+    }
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      const Json& value = list->elements()[i];
+      if (scores) {
+        source.scores.push_back(static_cast<float>(value.as_double()));
+      } else {
+        source.types[i] = value.as_int(kNormal);
+      }
+    }
+  }
+  return {};
+}
+
+Result<std::optional<TokenId>> special_id(const Source& source, std::string_view name) {
+  const Json* value = source.metadata.find_value(key(name));
+  if (value == nullptr) return std::optional<TokenId>();
+  const int64_t id = value->as_int(-1);
+  // All ones is how some writers say "none".
+  if (id == 0xFFFFFFFF || id == -1) return std::optional<TokenId>();
+  if (id < 0 || static_cast<std::size_t>(id) >= source.tokens.size()) {
+    return Status(Code::corrupt, fmt::format("tokenizer.ggml.{} is {}, but there are {} tokens", name, value->dump(),
+                                             source.tokens.size()));
+  }
+  return std::optional<TokenId>(static_cast<TokenId>(id));
+}
+
+Result<Vocabulary> read_vocabulary(const Source& source) {
+  Vocabulary vocabulary;
+  vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
+  for (std::size_t i = 0; i < source.tokens.size(); ++i) {
+    if (!source.tokens[i].is_string()) {
+      return Status(Code::corrupt, fmt::format("token {} is {}, no string", i, source.tokens[i].dump()));
+    }
+    NBL_TRY(vocabulary.insert(source.tokens[i].as_string(), static_cast<int64_t>(i)));
+  }
+  return vocabulary;
+}
+
+Status read_added(const Source& source, AddedTokens& out) {
+  for (std::size_t i = 0; i < source.tokens.size(); ++i) {
+    if (source.types[i] != kControl && source.types[i] != kUserDefined) continue;
+    AddedToken token;
+    token.id = static_cast<TokenId>(i);
+    token.content = std::string(source.tokens[i].as_string());
+    token.special = source.types[i] == kControl;
+    NBL_TRY(out.add(std::move(token)));
+  }
+  return {};
+}
+
+Status read_bpe(const Source& source, PipelineParts& parts, bool* add_bos) {
+  NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", "default"));
+  NBL_ASSIGN(const PreTokenizerName* pre, find_pre_tokenizer(name));
+  NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
+  BpeOptions options;
+  options.ignore_merges = pre->ignore_merges;
+  auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
+  const Json* merges = source.metadata.find_value("tokenizer.ggml.merges");
+  if (merges == nullptr || !merges->is_array())
+    return Status(Code::corrupt, "there are no merges (tokenizer.ggml.merges)");
+  model->reserve_merges(merges->size());
+  for (std::size_t i = 0; i < merges->size(); ++i) {
+    const std::string_view text = merges->elements()[i].as_string();
+    const std::size_t space = text.empty() ? std::string_view::npos : text.find(' ', 1);
+    if (space == std::string_view::npos) {
+      return Status(Code::corrupt, fmt::format("merge {} is {}, not two pieces", i, merges->elements()[i].dump()));
+    }
+    NBL_TRY(model->add_merge(text.substr(0, space), text.substr(space + 1)));
+  }
+  NBL_TRY(model->build());
+  parts.model = std::move(model);
+  NBL_ASSIGN(parts.pre_tokenizer, make_byte_level_splits(pre->patterns));
+  parts.decoder = make_byte_level_decoder();
+  parts.kind = "byte-level bpe";
+  *add_bos = pre->add_bos;
+  return {};
+}
+
+Status read_sentencepiece(const Source& source, PipelineParts& parts, bool* add_bos) {
+  if (source.scores.empty())
+    return Status(Code::corrupt, "a vocabulary of kind \"llama\" has no tokenizer.ggml.scores");
+  NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
+  BpeOptions options;
+  options.byte_fallback = true;
+  NBL_ASSIGN(const auto unknown, special_id(source, "unknown_token_id"));
+  options.unk_token = std::string(vocabulary.piece(unknown.value_or(0)));
+  std::vector<bool> mergeable(source.tokens.size());
+  for (std::size_t i = 0; i < mergeable.size(); ++i) {
+    mergeable[i] = source.types[i] == kNormal || source.types[i] == kUserDefined;
+  }
+  auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
+  NBL_TRY(model->add_scored_merges(source.scores, mergeable));
+  NBL_TRY(model->build());
+  parts.model = std::move(model);
+  NBL_ASSIGN(const bool prefix, source.metadata.bool_or("tokenizer.ggml.add_space_prefix", true));
+  NBL_ASSIGN(parts.normalizer, make_metaspace_normalizer(prefix));
+  NBL_ASSIGN(parts.decoder, make_metaspace_decoder(prefix));
+  parts.kind = "sentencepiece bpe";
+  *add_bos = true;
+  return {};
+}
+
+Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view origin) {
+  Source source{metadata, {}, {}, {}};
+  NBL_TRY(read_source(source));
+  NBL_ASSIGN(const std::string kind, metadata.string_or("tokenizer.ggml.model", ""));
+  PipelineParts parts;
+  parts.origin = std::string(origin);
+  bool add_bos = false;
+  if (kind == "gpt2") {
+    NBL_TRY(read_bpe(source, parts, &add_bos));
+  } else if (kind == "llama") {
+    NBL_TRY(read_sentencepiece(source, parts, &add_bos));
+  } else {
+    return Status(
+        Code::unsupported,
+        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2 and llama are", kind));
+  }
+  NBL_TRY(read_added(source, parts.added));
+  NBL_ASSIGN(parts.bos, special_id(source, "bos_token_id"));
+  NBL_ASSIGN(parts.eos, special_id(source, "eos_token_id"));
+  if (kind == "llama" && metadata.find_value("tokenizer.ggml.bos_token_id") == nullptr) parts.bos = 1;
+  if (kind == "llama" && metadata.find_value("tokenizer.ggml.eos_token_id") == nullptr) parts.eos = 2;
+  NBL_ASSIGN(add_bos, metadata.bool_or("tokenizer.ggml.add_bos_token", add_bos));
+  NBL_ASSIGN(const bool add_eos, metadata.bool_or("tokenizer.ggml.add_eos_token", false));
+  if (add_bos && parts.bos) parts.prefix.push_back(*parts.bos);
+  if (add_eos && parts.eos) parts.suffix.push_back(*parts.eos);
+  return PipelineTokenizer::create(std::move(parts));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const Json& metadata, std::string_view origin) {
+  auto made = load(metadata, origin);
+  if (!made.ok()) return made.status().with_context(std::string(origin));
+  return made;
+}
+
+}  // namespace nbl::text

@@ -1,0 +1,53 @@
+// Pieces and their ids, both ways, in two flat arrays.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "text/tokenizer.h"
+
+namespace nbl::text {
+
+/// A vocabulary may not have more ids than this; the largest published ones have about 300,000.
+inline constexpr int64_t kMaxTokens = int64_t{1} << 22;
+
+uint64_t hash_bytes(std::string_view text) noexcept;
+
+class Vocabulary {
+ public:
+  void reserve(std::size_t tokens, std::size_t bytes);
+  /// Adds a piece. A piece given twice is found under its last id; an id given twice is an error.
+  Status insert(std::string_view piece, int64_t id);
+  std::optional<TokenId> find(std::string_view piece) const noexcept;
+  bool has(TokenId id) const noexcept {
+    return id >= 0 && static_cast<std::size_t>(id) < entries_.size() && entries_[static_cast<std::size_t>(id)].present;
+  }
+  /// Empty when there is none of that id.
+  std::string_view piece(TokenId id) const noexcept;
+  int64_t size() const noexcept { return static_cast<int64_t>(entries_.size()); }  ///< largest id + 1
+  std::size_t count() const noexcept { return count_; }
+
+ private:
+  struct Entry {
+    uint64_t offset = 0;
+    uint32_t length = 0;
+    bool present = false;
+  };
+  struct Slot {
+    uint32_t hash = 0;
+    int32_t id = -1;
+  };
+  void grow(std::size_t slots);
+
+  std::string bytes_;
+  std::vector<Entry> entries_;
+  std::vector<Slot> slots_;  // open addressing, a power of two
+  std::size_t used_ = 0;
+  std::size_t count_ = 0;
+};
+
+}  // namespace nbl::text
