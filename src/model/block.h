@@ -16,12 +16,12 @@
 
 namespace nbl::model {
 
-/// Sees the input of each InputGroup (index into Architecture::groups): x [m, k] row-major. Called from the thread that runs
-/// the block, outside any team.
+/// Sees the input of each InputGroup (index into Architecture::groups): x [m, k] row-major, ldx floats a row. Called
+/// from the thread that runs the block, outside any team; several times a group when the rows come in parts.
 using InputObserver = std::function<Status(std::size_t group, const float* x, int64_t ldx, int64_t m, int64_t k)>;
 
-/// The weights of one layer as plain float matrices, changeable: calibration folds scales into them and replaces them by
-/// their quantized values.
+/// The weights of one layer as plain float matrices, changeable: calibration folds scales into them and replaces them
+/// by their quantized values.
 struct LayerWeights {
   struct Matrix {
     int64_t n = 0, k = 0;
@@ -34,12 +34,14 @@ struct LayerWeights {
   std::map<Role, Matrix> matrices;
   std::map<Role, NormWeights> norms;
 };
-Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config, int64_t layer);
+Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
+                                int64_t layer);
 
-/// Runs one layer over whole windows from position 0: hidden [windows * length, hidden] in and out. Windows do not see each
-/// other. Exact float32; same bytes for any team size.
-Status run_layer(const LayerWeights& weights, const Architecture& arch, const Config& config, Team& team, int64_t windows,
-                 int64_t length, float* hidden, const InputObserver& observer);
+/// Runs one layer over whole windows from position 0: hidden [windows * length, hidden] in and out. Windows do not see
+/// each other. Exact float32; same bytes for any team size. `layer` says which one it is, for models whose layers
+/// differ.
+Status run_layer(const LayerWeights& weights, const Architecture& arch, const Config& config, Team& team,
+                 int64_t windows, int64_t length, float* hidden, const InputObserver& observer, int64_t layer = 0);
 
 /// Token (and position) embeddings of windows of `length` tokens: hidden [ids.size(), hidden].
 Status embed(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,

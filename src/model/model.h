@@ -21,6 +21,21 @@ namespace nbl::model {
 enum class Norm : uint8_t { rms, layer };
 enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu };
 enum class Rope : uint8_t { none, half_split, adjacent };
+/// How the rows of a fused qkv projection follow each other: all queries, all keys, all values; or for each key-value
+/// head its queries, its key, its value.
+enum class QkvOrder : uint8_t { blocks, groups };
+
+/// One set of rotation frequencies. A model may have several, chosen layer by layer.
+struct RopeTable {
+  std::vector<float> inv_freq;  ///< [rotary_dim / 2], scaling applied
+  float magnitude = 1;          ///< multiplies cos and sin
+};
+
+/// What may differ from layer to layer.
+struct LayerConfig {
+  int64_t window = 0;  ///< positions a query sees, itself included; 0: all
+  int32_t rope = 0;    ///< index into Config::ropes; -1: none
+};
 
 /// The recipe of a model, read from its config by an architecture description. Everything the forward pass asks.
 struct Config {
@@ -30,13 +45,14 @@ struct Config {
   float norm_eps = 1e-5f;
   Activation activation = Activation::silu;
   bool gated_mlp = true;
+  QkvOrder qkv_order = QkvOrder::blocks;  ///< when the projection is fused
   Rope rope = Rope::half_split;
-  float rope_theta = 10000.0f;
-  std::vector<float> rope_inv_freq;  ///< [head_dim / 2], scaling applied; empty without rope
+  int64_t rotary_dim = 0;        ///< the first components of a head that are rotated
+  std::vector<RopeTable> ropes;  ///< empty without rope
   bool learned_positions = false;
   bool tied_embeddings = false;
-  float attention_scale = 0;         ///< 1 / sqrt(head_dim) unless the model says otherwise
-  int64_t sliding_window = 0;        ///< 0: none
+  float attention_scale = 0;       ///< 1 / sqrt(head_dim) unless the model says otherwise
+  std::vector<LayerConfig> layer;  ///< [layers]
   std::vector<text::TokenId> eos;
   text::TokenId bos = -1;
 };
@@ -47,15 +63,17 @@ struct ModelOptions {
 
 class Model {
  public:
-  /// Reads config, picks the architecture description, loads and checks every tensor. Keeps what it needs of the checkpoint.
-  static Result<std::shared_ptr<const Model>> load(const Checkpoint& checkpoint, const ModelOptions& options, Team& team,
-                                                   const ProgressFn& progress);
+  /// Reads config, picks the architecture description, loads and checks every tensor. Keeps what it needs of the
+  /// checkpoint.
+  static Result<std::shared_ptr<const Model>> load(const Checkpoint& checkpoint, const ModelOptions& options,
+                                                   Team& team, const ProgressFn& progress);
   ~Model();
   const Config& config() const noexcept;
-  /// Null when the checkpoint carries no tokenizer.
+  /// Null when the checkpoint carries no tokenizer, or one that cannot be read: then tokenizer_status() says why.
   const text::Tokenizer* tokenizer() const noexcept;
+  const Status& tokenizer_status() const noexcept;
   int64_t parameters() const noexcept;
-  int64_t weight_bytes() const noexcept;           ///< bytes of weights a decoded token reads
+  int64_t weight_bytes() const noexcept;  ///< bytes of weights a decoded token reads
   const ComputeOptions& compute() const noexcept;
 
   struct Impl;
@@ -66,10 +84,21 @@ class Model {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Element type of the cached keys and values. automatic: f32 when computing exactly, f16 when fast.
+enum class KvType : int32_t { automatic = 0, f32 = 1, f16 = 2, bf16 = 3 };
+
+struct SessionOptions {
+  int64_t max_tokens = 0;  ///< positions there is room for
+  KvType kv_type = KvType::automatic;
+};
+
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
  public:
-  /// Room for max_tokens positions. All memory is taken here; stepping allocates nothing.
+  /// All memory is taken here but for the logits of several tokens, which grow on first use; decoding allocates
+  /// nothing. `team` must outlive the session.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model, Team& team,
+                                                 const SessionOptions& options);
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_tokens);
   ~Session();
 
@@ -77,17 +106,35 @@ class Session {
   int64_t capacity() const noexcept;
   const Model& model() const noexcept;
 
-  /// Appends tokens. Which logits are wanted: none, of the last token, or of every token. Returned [rows, vocab] row-major,
-  /// valid until the next call. Code::limit when the context is full, Code::invalid_argument for an id outside the vocabulary.
+  /// Appends tokens. Which logits are wanted: none, of the last token, or of every token. Returned [rows, vocab]
+  /// row-major, valid until the next call. Code::limit when the context is full, Code::invalid_argument for an id
+  /// outside the vocabulary; then nothing was appended.
   enum class Logits { none, last, all };
   Result<std::span<const float>> append(std::span<const text::TokenId> tokens, Logits want);
 
   /// Forgets everything after the first `position` tokens.
   Status truncate(int64_t position);
 
+  struct Impl;
+  Impl& impl() noexcept { return *impl_; }  ///< for Batch
+
+ private:
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Decodes several sessions of one model together, a token each: the weights are read once for all of them.
+class Batch {
+ public:
+  static Result<std::unique_ptr<Batch>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_sessions);
+  ~Batch();
+  /// Appends tokens[i] to sessions[i] (distinct, of this model). Returns the logits [sessions, vocab] in that order,
+  /// valid until the next call. On an error no session has moved.
+  Result<std::span<const float>> step(std::span<Session* const> sessions, std::span<const text::TokenId> tokens);
+
  private:
   struct Impl;
-  explicit Session(std::unique_ptr<Impl> impl);
+  explicit Batch(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
@@ -98,12 +145,12 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
-class Random64;
-/// Chooses the next token from logits [vocab]. Ties in greedy go to the lower id.
+/// Chooses the next token from logits [vocab]. Ties go to the lower id.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
   ~Sampler();
+  /// Code::invalid_argument when the options make no sense or no logit is a finite number.
   Result<text::TokenId> sample(std::span<const float> logits);
 
  private:
@@ -117,8 +164,8 @@ struct GenerateOptions {
   bool stop_at_eos = true;
 };
 struct GenerateResult {
-  std::vector<text::TokenId> ids;
-  std::string finish_reason;  ///< "length", "eos", "context", "cancelled"
+  std::vector<text::TokenId> ids;  ///< new tokens; a stopping end-of-text token is not among them
+  std::string finish_reason;       ///< "length", "eos", "context", "cancelled"
   double prefill_seconds = 0, decode_seconds = 0;
 };
 /// Called with each new token; false stops ("cancelled").

@@ -1,0 +1,131 @@
+// The forward pass over a list of rows: a row is one token of one sequence. Written SPMD: every worker of the team runs
+// the same phases and meets the others at barriers. Each element of a result is computed by one worker, in an order
+// that does not depend on the number of workers nor, in exact mode, on the rows beside it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "kernels/attention/attention.h"
+#include "kernels/elementwise/elementwise.h"
+#include "model/kv_cache.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace nbl::model {
+
+/// Consecutive tokens of one sequence within a step.
+struct Span {
+  KvCache* cache = nullptr;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  int64_t position = 0;  ///< of its first token
+};
+
+/// Work memory for steps of at most `max_rows` rows, all taken at once.
+class Workspace {
+ public:
+  struct Sizes {
+    int64_t max_rows = 0;
+    int workers = 1;
+    std::size_t prepared_bytes = 0;  ///< the largest Linear::prepared_bytes(max_rows)
+  };
+  static Result<Workspace> create(const Config& config, const Sizes& sizes);
+  /// The largest prepared input any linear of these layers (and head, if any) needs.
+  static std::size_t prepared_bytes(std::span<const Layer> layers, const Linear* head, int64_t max_rows);
+
+  int64_t max_rows() const noexcept { return max_rows_; }
+
+ private:
+  friend class Pass;
+  Buffer buffer_;
+  int64_t max_rows_ = 0;
+  int workers_ = 1;
+  int64_t qkv_width_ = 0, private_floats_ = 0;
+  float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
+  float *cos_ = nullptr, *sin_ = nullptr;
+  std::byte* prepared_ = nullptr;
+  float* private_ = nullptr;                             ///< [workers][private_floats_]
+  std::vector<int64_t> q_offset_, k_offset_, v_offset_;  ///< columns of each head in a qkv row
+};
+
+/// What one step works on; shared by all workers, unchanged while they run.
+struct Step {
+  const Config* config = nullptr;
+  Isa isa = Isa::scalar;
+  Workspace* work = nullptr;
+  std::span<const Span> spans;
+  int64_t rows = 0;
+  bool shared_rows = false;  ///< never replicate few rows: somebody looks at them between phases
+};
+
+/// One worker's passage through a step.
+class Pass {
+ public:
+  Pass(const Step& step, Worker& worker);
+
+  /// Fills the residual stream with token and position embeddings. Ends without a barrier.
+  void embed(const Weights& weights, std::span<const text::TokenId> tokens);
+  /// cos and sin of every row's position. Ends without a barrier.
+  void positions();
+
+  // The phases of a layer, in order. Before each of them the team has met or the phase needs nobody else's results.
+  void attention_input(const Layer& layer);                                ///< norm
+  void attention(const Layer& layer, int64_t index, int64_t cache_layer);  ///< projections, rope, cache, heads
+  void attention_output(const Layer& layer);                               ///< output projection, residual
+  void mlp_input(const Layer& layer);                                      ///< norm
+  void mlp_hidden(const Layer& layer);                                     ///< projections, activation
+  void mlp_output(const Layer& layer);                                     ///< projection, residual
+
+  /// Logits of rows [first, first + count): final norm and output projection into logits [count, vocab]. Ends with a
+  /// barrier.
+  void logits(const Weights& weights, int64_t first, int64_t count, float* logits);
+
+  void layer(const Layer& layer, int64_t index) {
+    attention_input(layer);
+    attention(layer, index, index);
+    attention_output(layer);
+    mlp_input(layer);
+    mlp_hidden(layer);
+    mlp_output(layer);
+  }
+
+  // What observers see, [rows, ...] with the given row strides; with Step::shared_rows only.
+  static const float* normed(const Workspace& w) { return w.h_; }
+  static const float* heads(const Workspace& w) { return w.heads_; }
+  static const float* hidden_activations(const Workspace& w) { return w.mlp_; }
+  static int64_t hidden_stride(const Workspace& w, const Config& c);
+  static float* residual(Workspace& w) { return w.x_; }
+
+ private:
+  struct Target {
+    const Linear* linear;
+    float* y;
+    int64_t ldy;
+  };
+  void norm(const NormWeights& weights, const float* x, float* y, int64_t rows) const;
+  /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
+  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
+  void store_and_rotate(int64_t index, int64_t cache_layer);
+  void attend(int64_t index, int64_t cache_layer);
+  int64_t queries_a_task() const;
+  void add_residual();
+
+  const Step& s_;
+  const Config& c_;
+  Workspace& w_;
+  Worker& worker_;
+  const kernels::ElementwiseKernels& el_;
+  const kernels::AttentionKernels& at_;
+  bool replicated_;       ///< few rows: every worker keeps its own residual stream and saves the barriers
+  Range mine_;            ///< rows this worker norms and adds
+  float *x_, *h_, *act_;  ///< residual stream, normed rows, activations: private when replicated
+  int64_t act_stride_ = 0;
+  float* scratch_;  ///< for attention
+};
+
+}  // namespace nbl::model

@@ -1,0 +1,203 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "model/forward.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace nbl::model {
+namespace {
+
+/// Rows of a prefill step: enough to reuse every weight read, few enough for the work memory to stay in cache.
+constexpr int64_t kPrefillRows = 256;
+
+kernels::CacheType cache_type(KvType wanted, Compute compute) {
+  switch (wanted) {
+    case KvType::f32:
+      return kernels::CacheType::f32;
+    case KvType::f16:
+      return kernels::CacheType::f16;
+    case KvType::bf16:
+      return kernels::CacheType::bf16;
+    case KvType::automatic:
+      break;
+  }
+  return compute == Compute::exact ? kernels::CacheType::f32 : kernels::CacheType::f16;
+}
+
+Status check_tokens(std::span<const text::TokenId> tokens, const Config& config) {
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    if (tokens[i] < 0 || tokens[i] >= config.vocab)
+      return Status(Code::invalid_argument, fmt::format("token {} at index {} is outside the vocabulary of {} tokens",
+                                                        tokens[i], i, config.vocab));
+  return {};
+}
+
+Result<Workspace> make_workspace(const Model& model, const Team& team, int64_t rows) {
+  const Weights& weights = model.impl().weights;
+  Workspace::Sizes sizes;
+  sizes.max_rows = rows;
+  sizes.workers = team.size();
+  sizes.prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, rows);
+  return Workspace::create(model.config(), sizes);
+}
+
+/// One step through the whole model. Logits of rows [first, first + count) go to `logits` when count > 0.
+void forward(const Model& model, Team& team, Workspace& work, std::span<const Span> spans,
+             std::span<const text::TokenId> tokens, int64_t first, int64_t count, float* logits) {
+  const Model::Impl& m = model.impl();
+  Step step;
+  step.config = &m.config;
+  step.isa = m.compute.isa;
+  step.work = &work;
+  step.spans = spans;
+  step.rows = static_cast<int64_t>(tokens.size());
+  team.run([&](Worker& worker) {
+    Pass pass(step, worker);
+    pass.embed(m.weights, tokens);
+    pass.positions();
+    for (std::size_t l = 0; l < m.weights.layers.size(); ++l) pass.layer(m.weights.layers[l], static_cast<int64_t>(l));
+    if (count > 0) pass.logits(m.weights, first, count, logits);
+  });
+}
+
+}  // namespace
+
+struct Session::Impl {
+  std::shared_ptr<const Model> model;
+  Team* team = nullptr;
+  Workspace work;
+  KvCache cache;
+  Buffer logits;
+  int64_t position = 0;
+};
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model, Team& team, int64_t max_tokens) {
+  SessionOptions options;
+  options.max_tokens = max_tokens;
+  return create(std::move(model), team, options);
+}
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> model, Team& team,
+                                                 const SessionOptions& options) {
+  const Config& c = model->config();
+  if (options.max_tokens < 1)
+    return Status(Code::invalid_argument,
+                  fmt::format("a session needs room for at least one token, not {}", options.max_tokens));
+  if (c.learned_positions && options.max_tokens > c.max_positions)
+    return Status(Code::limit, fmt::format("{} tokens are more than the {} positions that this model has learned",
+                                           options.max_tokens, c.max_positions));
+  auto impl = std::make_unique<Impl>();
+  impl->model = std::move(model);
+  impl->team = &team;
+  NBL_ASSIGN(impl->work, make_workspace(*impl->model, team, std::min(options.max_tokens, kPrefillRows)));
+  NBL_ASSIGN(impl->cache, KvCache::create(c, c.layers, options.max_tokens,
+                                          cache_type(options.kv_type, impl->model->compute().compute)));
+  NBL_ASSIGN(impl->logits, Buffer::create(static_cast<std::size_t>(c.vocab) * sizeof(float)));
+  return std::unique_ptr<Session>(new Session(std::move(impl)));
+}
+
+int64_t Session::position() const noexcept { return impl_->position; }
+int64_t Session::capacity() const noexcept { return impl_->cache.capacity(); }
+const Model& Session::model() const noexcept { return *impl_->model; }
+
+Result<std::span<const float>> Session::append(std::span<const text::TokenId> tokens, Logits want) {
+  Impl& s = *impl_;
+  const Config& c = s.model->config();
+  const int64_t count = static_cast<int64_t>(tokens.size());
+  if (count == 0) return Status(Code::invalid_argument, "no tokens to append");
+  NBL_TRY(check_tokens(tokens, c));
+  if (count > s.cache.capacity() - s.position)
+    return Status(Code::limit, fmt::format("the context is full: {} tokens after {} do not fit {} positions", count,
+                                           s.position, s.cache.capacity()));
+  const int64_t wanted = want == Logits::all ? count : want == Logits::last ? 1 : 0;
+  const std::size_t floats = static_cast<std::size_t>(wanted) * static_cast<std::size_t>(c.vocab);
+  if (s.logits.size() < floats * sizeof(float)) {
+    NBL_ASSIGN(s.logits, Buffer::create(floats * sizeof(float)));
+  }
+  float* logits = s.logits.as<float>().data();
+
+  for (int64_t done = 0; done < count;) {
+    const int64_t rows = std::min(count - done, s.work.max_rows());
+    const Span span{&s.cache, 0, rows, s.position};
+    const bool last = done + rows == count;
+    int64_t first = 0, outputs = 0;
+    float* to = logits;
+    if (want == Logits::all) {
+      outputs = rows;
+      to = logits + done * c.vocab;
+    } else if (want == Logits::last && last) {
+      first = rows - 1;
+      outputs = 1;
+    }
+    forward(*s.model, *s.team, s.work, {&span, 1},
+            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to);
+    s.position += rows;
+    done += rows;
+  }
+  return std::span<const float>(logits, floats);
+}
+
+Status Session::truncate(int64_t position) {
+  if (position < 0 || position > impl_->position)
+    return Status(Code::invalid_argument,
+                  fmt::format("cannot go to position {} of a session that has {} tokens", position, impl_->position));
+  impl_->position = position;
+  return {};
+}
+
+struct Batch::Impl {
+  std::shared_ptr<const Model> model;
+  Team* team = nullptr;
+  Workspace work;
+  Buffer logits;
+  std::vector<Span> spans;
+};
+
+Batch::Batch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Batch::~Batch() = default;
+
+Result<std::unique_ptr<Batch>> Batch::create(std::shared_ptr<const Model> model, Team& team, int64_t max_sessions) {
+  if (max_sessions < 1 || max_sessions > 65536)
+    return Status(Code::invalid_argument, fmt::format("a batch of {} sessions is not from 1 to 65536", max_sessions));
+  auto impl = std::make_unique<Impl>();
+  impl->model = std::move(model);
+  impl->team = &team;
+  NBL_ASSIGN(impl->work, make_workspace(*impl->model, team, max_sessions));
+  NBL_ASSIGN(impl->logits,
+             Buffer::create(static_cast<std::size_t>(max_sessions * impl->model->config().vocab) * sizeof(float)));
+  impl->spans.reserve(static_cast<std::size_t>(max_sessions));
+  return std::unique_ptr<Batch>(new Batch(std::move(impl)));
+}
+
+Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, std::span<const text::TokenId> tokens) {
+  Impl& b = *impl_;
+  const Config& c = b.model->config();
+  const int64_t count = static_cast<int64_t>(sessions.size());
+  if (count == 0 || count > b.work.max_rows() || sessions.size() != tokens.size())
+    return Status(Code::invalid_argument, fmt::format("{} sessions and {} tokens do not make a batch of at most {}",
+                                                      sessions.size(), tokens.size(), b.work.max_rows()));
+  NBL_TRY(check_tokens(tokens, c));
+  b.spans.clear();
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    Session::Impl& s = sessions[i]->impl();
+    if (s.model != b.model)
+      return Status(Code::invalid_argument, fmt::format("session {} of the batch runs another model", i));
+    for (const Span& other : b.spans)
+      if (other.cache == &s.cache)
+        return Status(Code::invalid_argument, fmt::format("session {} is in the batch twice", i));
+    if (s.position >= s.cache.capacity())
+      return Status(Code::limit, fmt::format("the context of session {} is full: {} tokens", i, s.position));
+    b.spans.push_back({&s.cache, static_cast<int64_t>(i), 1, s.position});
+  }
+  float* logits = b.logits.as<float>().data();
+  forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits);
+  for (Session* session : sessions) ++session->impl().position;
+  return std::span<const float>(logits, static_cast<std::size_t>(count * c.vocab));
+}
+
+}  // namespace nbl::model

@@ -1,0 +1,68 @@
+// The weights of a model as the forward pass uses them.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "model/arch.h"
+#include "model/model.h"
+#include "tensor/checkpoint.h"
+#include "tensor/linear.h"
+
+namespace nbl::model {
+
+struct NormWeights {
+  std::vector<float> w;
+  std::vector<float> b;  ///< empty: none
+};
+
+/// One decoder layer, its parts found by role. A role that the architecture does not have is empty.
+struct Layer {
+  std::array<std::optional<Linear>, kRoles> linears;
+  std::array<NormWeights, kRoles> norms;
+
+  const Linear* linear(Role role) const noexcept {
+    const auto& l = linears[role_index(role)];
+    return l ? &*l : nullptr;
+  }
+  const NormWeights& norm(Role role) const noexcept { return norms[role_index(role)]; }
+};
+
+struct Weights {
+  QTensor embedding;                      ///< [vocab, hidden]
+  std::vector<float> position_embedding;  ///< [max_positions, hidden] or empty
+  NormWeights final_norm;
+  std::optional<Linear> lm_head;  ///< shares the embedding's storage when tied
+  std::vector<Layer> layers;
+  int64_t parameters = 0;
+  int64_t bytes = 0;  ///< read for one decoded token
+};
+
+struct Model::Impl {
+  Config config;
+  ComputeOptions compute;
+  Weights weights;
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  Status tokenizer_status;
+};
+
+/// A vector parameter (norm weight, bias) as floats; an error names the tensor and both shapes.
+Result<std::vector<float>> load_vector(const Checkpoint& checkpoint, std::string_view name, int64_t size);
+/// A matrix parameter by its spec, [rows, cols] as the forward pass wants it.
+Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config, int64_t layer);
+/// The bias of a linear or norm: empty when the spec has none, or an optional one is absent.
+Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
+                                     int64_t layer);
+Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
+                             const ComputeOptions& compute, const ProgressFn& progress);
+
+/// The whole position-embedding table [max_positions, hidden], or empty when the architecture has none.
+Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Architecture& arch, const Config& config);
+
+/// Whatever tokenizer the checkpoint carries, in whatever form; not_found when it has none.
+Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkpoint, int64_t vocab_size);
+
+}  // namespace nbl::model
