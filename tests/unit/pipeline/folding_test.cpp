@@ -59,7 +59,8 @@ TEST(Folding, IntoANormKeepsTheProduct) {
   auto folded = fold_input_scales(layer, group, s, stats);
   ASSERT_TRUE(folded.ok());
   EXPECT_EQ(folded->where, Folded::norm);
-  const std::vector<float> q2 = product(layer.matrices[Role::q], input()), k2 = product(layer.matrices[Role::k], input());
+  const std::vector<float> q2 = product(layer.matrices[Role::q], input()),
+                           k2 = product(layer.matrices[Role::k], input());
   for (std::size_t i = 0; i < q.size(); ++i) EXPECT_NEAR(q[i], q2[i], 1e-5);
   for (std::size_t i = 0; i < k.size(); ++i) EXPECT_NEAR(k[i], k2[i], 1e-5);
   EXPECT_EQ(stats.abs_mean, (std::vector<float>{0.5f, 4.0f, 0.75f, 4.0f}));
