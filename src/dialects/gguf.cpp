@@ -1,0 +1,238 @@
+// The GGUF dialect: names, rows and metadata as the Hugging Face checkpoint of the same model has them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "dialects/common.h"
+#include "dialects/dialects.h"
+#include "dialects/gguf_arch.h"
+#include "dialects/gguf_blocks.h"
+#include "dialects/gguf_config.h"
+#include "io/safetensors_types.h"
+#include "io/spool.h"
+
+namespace nbl::dialects {
+namespace {
+
+struct Entry {
+  const io::RawTensor* raw = nullptr;
+  GgufChange change = GgufChange::none;
+};
+
+// "blk.12.attn_q.weight" -> the Hugging Face name and what was changed.
+std::optional<std::pair<std::string, GgufChange>> translate(const GgufArch& arch, std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view suffix = name.substr(dot);
+  std::string stem(name.substr(0, dot));
+  std::string layer;
+  if (stem.starts_with("blk.")) {
+    const std::size_t end = stem.find('.', 4);
+    if (end == std::string::npos) return std::nullopt;
+    layer = stem.substr(4, end - 4);
+    if (layer.empty() || layer.size() > 6 || layer.find_first_not_of("0123456789") != std::string::npos)
+      return std::nullopt;
+    stem = "blk.{l}" + stem.substr(end);
+  }
+  for (const GgufName& known : arch.names) {
+    if (known.gguf != stem) continue;
+    std::string hf(known.hf);
+    if (const std::size_t at = hf.find("{l}"); at != std::string::npos) hf.replace(at, 3, layer);
+    return std::pair{hf + std::string(suffix), known.change};
+  }
+  return std::nullopt;
+}
+
+class GgufCheckpoint final : public Checkpoint {
+ public:
+  static Result<std::unique_ptr<Checkpoint>> open(const std::filesystem::path& path);
+
+  std::string format() const override { return "gguf"; }
+  std::string origin() const override { return container_->origin(); }
+  const Json& config() const override { return config_; }
+  std::vector<TensorInfo> tensors() const override;
+  bool has(std::string_view name) const override { return entries_.contains(name); }
+  Result<QTensor> matrix(std::string_view name) const override;
+  Result<Array> array(std::string_view name) const override;
+  bool has_asset(std::string_view name) const override { return assets_.contains(name); }
+  Result<std::string> asset(std::string_view name) const override {
+    const auto it = assets_.find(name);
+    if (it == assets_.end()) return Status(Code::not_found, fmt::format("{}: no {} inside", origin(), shown(name)));
+    return it->second;
+  }
+  std::vector<std::string> asset_names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, text] : assets_) names.push_back(name);
+    return names;
+  }
+  std::vector<std::string> warnings() const override { return warnings_; }
+  int64_t file_bytes() const override { return container_->file_bytes(); }
+
+ private:
+  Status index(const GgufArch& arch);
+  void collect_assets();
+  Result<RowMap> row_map(const Entry& entry) const;
+
+  std::unique_ptr<io::Container> container_;
+  std::map<std::string, Entry, std::less<>> entries_;
+  std::map<std::string, std::string, std::less<>> assets_;
+  std::vector<std::string> warnings_;
+  Json config_;
+};
+
+Result<std::unique_ptr<Checkpoint>> GgufCheckpoint::open(const std::filesystem::path& path) {
+  auto checkpoint = std::make_unique<GgufCheckpoint>();
+  NBL_ASSIGN(checkpoint->container_, io::open_gguf(path));
+  const Json* name = checkpoint->container_->metadata().find("general.architecture");
+  if (name == nullptr || !name->is_string()) {
+    return Status(Code::corrupt, fmt::format("{}: no general.architecture in the metadata", path.string()));
+  }
+  const GgufArch* arch = gguf_arch(name->as_string());
+  if (arch == nullptr) {
+    std::string known;
+    for (const GgufArch& a : gguf_archs()) known += fmt::format("{}{}", known.empty() ? "" : ", ", a.id);
+    return Status(Code::unsupported, fmt::format("{}: GGUF architecture '{}' is not known; known are {}", path.string(),
+                                                 shown(name->as_string()), known));
+  }
+  NBL_ASSIGN(checkpoint->config_, gguf_config(*checkpoint->container_, *arch));
+  NBL_TRY(checkpoint->index(*arch));
+  checkpoint->collect_assets();
+  return std::unique_ptr<Checkpoint>(std::move(checkpoint));
+}
+
+Status GgufCheckpoint::index(const GgufArch& arch) {
+  int unknown = 0;
+  for (const io::RawTensor& raw : container_->tensors()) {
+    if (raw.name == "rope_freqs.weight") continue;  // in the config
+    auto translated = translate(arch, raw.name);
+    if (!translated) {
+      if (++unknown <= 5)
+        warnings_.push_back(
+            fmt::format("tensor {} has no place in architecture {}; it is not used", shown(raw.name), arch.id));
+      translated.emplace(raw.name, GgufChange::none);
+    }
+    if (!entries_.emplace(translated->first, Entry{&raw, translated->second}).second) {
+      return Status(Code::corrupt,
+                    fmt::format("{}: tensor {} is there under two names", origin(), shown(translated->first)));
+    }
+  }
+  if (unknown > 5)
+    warnings_.push_back(fmt::format("{} more tensors have no place in architecture {}", unknown - 5, arch.id));
+  return {};
+}
+
+void GgufCheckpoint::collect_assets() {
+  const Json& metadata = container_->metadata();
+  if (metadata.find("tokenizer.ggml.model") != nullptr) assets_["tokenizer.gguf"] = gguf_tokenizer(metadata).dump();
+  for (const auto& [key, asset] : {std::pair{"tokenizer.chat_template", "chat_template.jinja"},
+                                   std::pair{"tokenizer.huggingface.json", "tokenizer.json"}}) {
+    const Json* text = metadata.find(key);
+    if (text != nullptr && text->is_string()) assets_[asset] = std::string(text->as_string());
+  }
+}
+
+// For row r of the Hugging Face tensor, the row of the file.
+Result<RowMap> GgufCheckpoint::row_map(const Entry& entry) const {
+  const int64_t rows = entry.raw->shape.empty() ? 0 : entry.raw->shape[0];
+  const bool q = entry.change == GgufChange::permute_q, k = entry.change == GgufChange::permute_k;
+  if (!q && !k && entry.change != GgufChange::neox_qkv) return RowMap();
+  const Json* heads = config_.find(k ? "num_key_value_heads" : "num_attention_heads");
+  const int64_t count = heads == nullptr ? 0 : heads->as_int();
+  const int64_t pieces = entry.change == GgufChange::neox_qkv ? 3 * count : 2 * count;
+  if (count <= 0 || rows % pieces != 0) {
+    return Status(Code::mismatch,
+                  fmt::format("{}: tensor {} has {} rows for {} heads", entry.raw->file, entry.raw->name, rows, count));
+  }
+  if (entry.change == GgufChange::neox_qkv) {
+    const int64_t d = rows / pieces;
+    return RowMap([=](int64_t row) {
+      const int64_t head = row / (3 * d), part = row / d % 3;
+      return (part * count + head) * d + row % d;
+    });
+  }
+  const int64_t d = rows / count;
+  return RowMap([=](int64_t row) {
+    const int64_t head = row / d, within = row % d;
+    const int64_t j = within / (d / 2), i = within % (d / 2);
+    return head * d + 2 * i + j;
+  });
+}
+
+std::vector<TensorInfo> GgufCheckpoint::tensors() const {
+  std::vector<TensorInfo> infos;
+  for (const auto& [name, entry] : entries_) {
+    const io::RawTensor& raw = *entry.raw;
+    const auto bytes = static_cast<int64_t>(raw.bytes.size());
+    const auto count = element_count(raw.shape);
+    const GgufBlock* block = gguf_block(raw.type);
+    const auto dtype = io::safetensors_dtype(raw.type);
+    infos.push_back({name, raw.shape, dtype ? dtype_name(*dtype) : gguf_description(raw),
+                     bits_per_element(bytes, count.ok() ? *count : 0), block == nullptr ? 0 : block->group, bytes});
+  }
+  std::sort(infos.begin(), infos.end(),
+            [](const TensorInfo& a, const TensorInfo& b) { return io::natural_less(a.name, b.name); });
+  return infos;
+}
+
+Result<QTensor> GgufCheckpoint::matrix(std::string_view name) const {
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return not_found(origin(), name);
+  NBL_ASSIGN(const RowMap rows, row_map(it->second));
+  NBL_ASSIGN(QTensor tensor, gguf_matrix(*it->second.raw, rows));
+  const Status status = tensor.validate(std::string(name));
+  if (!status.ok()) return status.with_context(origin());
+  return tensor;
+}
+
+Result<Array> GgufCheckpoint::array(std::string_view name) const {
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return not_found(origin(), name);
+  const io::RawTensor& raw = *it->second.raw;
+  if (raw.shape.size() == 2) {
+    NBL_ASSIGN(const QTensor tensor, matrix(name));
+    return to_array(tensor);
+  }
+  NBL_ASSIGN(Array array, io::to_array(raw));
+  NBL_ASSIGN(const RowMap rows, row_map(it->second));
+  if (rows) {  // a bias goes with the rows of its weight
+    NBL_ASSIGN(const std::vector<float> values, array.to_f32());
+    std::vector<float> moved(values.size());
+    for (std::size_t r = 0; r < moved.size(); ++r)
+      moved[r] = values[static_cast<std::size_t>(rows(static_cast<int64_t>(r)))];
+    return Array::from_f32(std::move(moved), array.shape);
+  }
+  if (it->second.change == GgufChange::plus_one) {
+    NBL_ASSIGN(std::vector<float> values, array.to_f32());
+    for (float& value : values) value -= 1.0f;
+    return Array::from_f32(std::move(values), array.shape);
+  }
+  return array;
+}
+
+class GgufDialect final : public Dialect {
+ public:
+  std::string_view id() const override { return "gguf"; }
+  std::string_view summary() const override { return "llama.cpp's single file, versions 2 and 3, split or not"; }
+  std::string_view limits() const override {
+    return "holds only its own block types: groups of 32 or 256 along rows, no column order, no outliers.";
+  }
+  bool recognise(const std::filesystem::path& path) const override {
+    const auto mapped = MappedFile::open(path);
+    return mapped.ok() && (*mapped)->bytes().size() >= 4 && std::memcmp((*mapped)->bytes().data(), "GGUF", 4) == 0;
+  }
+  Result<std::unique_ptr<Checkpoint>> open(const std::filesystem::path& path) const override {
+    return GgufCheckpoint::open(path);
+  }
+};
+
+}  // namespace
+
+const Dialect& gguf_dialect() {
+  static const GgufDialect dialect;
+  return dialect;
+}
+
+}  // namespace nbl::dialects

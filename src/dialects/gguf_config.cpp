@@ -1,0 +1,226 @@
+#include "dialects/gguf_config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+namespace nbl::dialects {
+namespace {
+
+// GGUF stores reals as f32; the shortest decimal that reads back to the same f32 is what the original config said.
+double decimal_of(double value) {
+  const auto narrow = static_cast<float>(value);
+  if (static_cast<double>(narrow) != value) return value;
+  return std::strtod(fmt::format("{}", narrow).c_str(), nullptr);
+}
+
+class ConfigBuilder {
+ public:
+  ConfigBuilder(const io::Container& container, const GgufArch& arch) : container_(container), arch_(arch) {}
+
+  Result<Json> build() {
+    NBL_ASSIGN(config_, Json::parse(arch_.config, "built-in description"));
+    for (const GgufKey& key : arch_.keys) NBL_TRY(copy(key));
+    NBL_TRY(heads());
+    NBL_TRY(vocabulary());
+    NBL_TRY(rope());
+    config_.set("tie_word_embeddings", container_.find("output.weight") == nullptr);
+    special_ids();
+    config_.set("torch_dtype", "float32");
+    return std::move(config_);
+  }
+
+ private:
+  Status bad(std::string what) const {
+    return Status(Code::corrupt, fmt::format("{}: {}", container_.origin(), std::move(what)));
+  }
+  const Json* meta(std::string_view key) const {
+    return container_.metadata().find(fmt::format("{}.{}", arch_.id, key));
+  }
+  Result<double> real(std::string_view key, double fallback) const {
+    const Json* value = meta(key);
+    if (value == nullptr) return fallback;
+    if (!value->is_number() || !std::isfinite(value->as_double()))
+      return bad(fmt::format("{}.{} is no number", arch_.id, key));
+    return decimal_of(value->as_double());
+  }
+
+  Status copy(const GgufKey& key) {
+    const Json* value = meta(key.gguf);
+    if (value == nullptr) return {};
+    // Some keys may be an array with one value a layer; one value for all is what a config can say.
+    if (value->is_array()) {
+      const auto elements = value->elements();
+      for (const Json& element : elements) {
+        if (!(element == elements[0])) {
+          return Status(Code::unsupported,
+                        fmt::format("{}: {}.{} differs from layer to layer", container_.origin(), arch_.id, key.gguf));
+        }
+      }
+      if (elements.empty()) return bad(fmt::format("{}.{} is an empty array", arch_.id, key.gguf));
+      value = &elements[0];
+    }
+    if (value->is_bool()) {
+      config_.set(key.hf, *value);
+    } else if (value->is_int()) {
+      if (value->as_int() < 0 || value->as_int() > INT32_MAX) {
+        return bad(fmt::format("{}.{} is {}", arch_.id, key.gguf, value->as_int()));
+      }
+      config_.set(key.hf, *value);
+    } else if (value->is_number() && std::isfinite(value->as_double())) {
+      config_.set(key.hf, decimal_of(value->as_double()));
+    } else {
+      return bad(fmt::format("{}.{} is no number", arch_.id, key.gguf));
+    }
+    return {};
+  }
+
+  Status heads() {
+    heads_ = meta("attention.head_count") != nullptr ? config_int("attention.head_count") : 0;
+    hidden_ = config_int("embedding_length");
+    if (heads_ <= 0 || hidden_ <= 0) {
+      return bad(
+          fmt::format("{} attention heads and a width of {}: attention.head_count or embedding_length is missing",
+                      heads_, hidden_));
+    }
+    const int64_t stated = config_int("attention.key_length");
+    head_dim_ = stated > 0 ? stated : hidden_ / heads_;
+    if (head_dim_ <= 0) return bad(fmt::format("{} heads do not share a width of {}", heads_, hidden_));
+    if (config_.find("num_attention_heads") != nullptr && config_.find("num_key_value_heads") == nullptr) {
+      config_.set("num_key_value_heads", heads_);
+    }
+    return {};
+  }
+
+  // The configured value of a metadata key that the architecture copies.
+  int64_t config_int(std::string_view gguf_key) const {
+    for (const GgufKey& key : arch_.keys) {
+      if (key.gguf != gguf_key) continue;
+      const Json* value = config_.find(key.hf);
+      return value == nullptr ? 0 : value->as_int();
+    }
+    return 0;
+  }
+
+  Status vocabulary() {
+    const io::RawTensor* embedding = container_.find("token_embd.weight");
+    if (embedding == nullptr) {
+      return Status(Code::not_found, fmt::format("{}: no tensor token_embd.weight", container_.origin()));
+    }
+    if (embedding->shape.size() != 2)
+      return bad(fmt::format("token_embd.weight is of shape {}", shape_string(embedding->shape)));
+    config_.set("vocab_size", embedding->shape[0]);
+    return {};
+  }
+
+  Status rope() {
+    const bool has_rope = [&] {
+      for (const GgufKey& key : arch_.keys) {
+        if (key.gguf == "rope.freq_base") return true;
+      }
+      return false;
+    }();
+    if (!has_rope) return {};
+    for (const GgufKey& key : arch_.keys) {
+      if (key.gguf == "rope.freq_base" && config_.find(key.hf) == nullptr) config_.set(key.hf, 10000.0);
+    }
+    if (const Json* rotated = meta("rope.dimension_count")) {
+      const int64_t count = rotated->as_int();
+      if (count <= 0 || count > head_dim_ || count % 2 != 0) {
+        return bad(fmt::format("rope.dimension_count is {} with heads of {}", count, head_dim_));
+      }
+      if (count != head_dim_) {
+        const double factor = static_cast<double>(count) / static_cast<double>(head_dim_);
+        config_.set(arch_.id == "gptneox" ? "rotary_pct" : "partial_rotary_factor", factor);
+      }
+    }
+    if (const io::RawTensor* divisors = container_.find("rope_freqs.weight")) return llama3_scaling(*divisors);
+    const Json* type = meta("rope.scaling.type");
+    if (type == nullptr || type->as_string() == "none") return {};
+    Json scaling = Json::object();
+    scaling.set("rope_type", type->as_string());
+    NBL_ASSIGN(const double factor, real("rope.scaling.factor", 1.0));
+    scaling.set("factor", factor);
+    if (const Json* original = meta("rope.scaling.original_context_length")) {
+      scaling.set("original_max_position_embeddings", *original);
+    }
+    if (meta("rope.scaling.attn_factor") != nullptr) {
+      NBL_ASSIGN(const double attention, real("rope.scaling.attn_factor", 1.0));
+      scaling.set("attention_factor", attention);
+    }
+    config_.set("rope_scaling", std::move(scaling));
+    return {};
+  }
+
+  // rope_freqs.weight holds the divisors that Llama 3's scaling amounts to. The config names the rule, so the rule's
+  // parameters are those of the published models that give exactly these divisors.
+  Status llama3_scaling(const io::RawTensor& tensor) {
+    NBL_ASSIGN(const Array array, io::to_array(tensor));
+    NBL_ASSIGN(const std::vector<float> divisors, array.to_f32());
+    NBL_ASSIGN(const double theta, real("rope.freq_base", 10000.0));
+    const auto half = static_cast<std::size_t>(head_dim_ / 2);
+    if (divisors.size() != half)
+      return bad(fmt::format("rope_freqs.weight has {} divisors for heads of {}", divisors.size(), head_dim_));
+    double factor = 1;
+    for (const float d : divisors) factor = std::max(factor, static_cast<double>(d));
+    constexpr double kLow = 1, kHigh = 4;
+    for (const double original : {8192.0, 4096.0, 16384.0, 32768.0, 131072.0}) {
+      bool same = true;
+      for (std::size_t i = 0; i < half && same; ++i) {
+        const double wavelength =
+            2 * M_PI * std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(head_dim_));
+        double expected = 1;
+        if (wavelength > original / kLow) {
+          expected = factor;
+        } else if (wavelength >= original / kHigh) {
+          const double smooth = (original / wavelength - kLow) / (kHigh - kLow);
+          expected = 1 / ((1 - smooth) / factor + smooth);
+        }
+        same = std::abs(static_cast<double>(divisors[i]) - expected) <= 1e-4 * expected;
+      }
+      if (!same) continue;
+      Json scaling = Json::object();
+      scaling.set("rope_type", "llama3");
+      scaling.set("factor", factor);
+      scaling.set("low_freq_factor", kLow);
+      scaling.set("high_freq_factor", kHigh);
+      scaling.set("original_max_position_embeddings", static_cast<int64_t>(original));
+      config_.set("rope_scaling", std::move(scaling));
+      return {};
+    }
+    return Status(Code::unsupported,
+                  fmt::format("{}: the divisors in rope_freqs.weight follow no known rule", container_.origin()));
+  }
+
+  void special_ids() {
+    for (const auto& [key, hf] : {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"},
+                                  std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
+                                  std::pair{"tokenizer.ggml.padding_token_id", "pad_token_id"}}) {
+      const Json* value = container_.metadata().find(key);
+      if (value != nullptr && value->is_int() && value->as_int() <= INT32_MAX) config_.set(hf, *value);
+    }
+  }
+
+  const io::Container& container_;
+  const GgufArch& arch_;
+  Json config_;
+  int64_t heads_ = 0, hidden_ = 0, head_dim_ = 0;
+};
+
+}  // namespace
+
+Result<Json> gguf_config(const io::Container& container, const GgufArch& arch) {
+  return ConfigBuilder(container, arch).build();
+}
+
+Json gguf_tokenizer(const Json& metadata) {
+  Json result = Json::object();
+  for (const auto& [key, value] : metadata.members()) {
+    if (key.starts_with("tokenizer.")) result.set(key, value);
+  }
+  return result;
+}
+
+}  // namespace nbl::dialects
