@@ -210,7 +210,7 @@ constexpr GgufArch kArchs[] = {
     {"phi2", R"({"model_type":"phi","architectures":["PhiForCausalLM"],"hidden_act":"gelu_new"})", kPhi2, kKeys},
     {"phi3", R"({"model_type":"phi3","architectures":["Phi3ForCausalLM"],"hidden_act":"silu"})", kPhi3, kKeys},
     {"gptneox", R"({"model_type":"gpt_neox","architectures":["GPTNeoXForCausalLM"],"hidden_act":"gelu"})", kGptNeox,
-     kNeoxKeys},
+     kNeoxKeys, "rotary_pct"},
 };
 
 }  // namespace

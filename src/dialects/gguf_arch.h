@@ -32,6 +32,7 @@ struct GgufArch {
   std::string_view config;  ///< JSON object: the config keys that follow from the architecture alone
   std::span<const GgufName> names;
   std::span<const GgufKey> keys;
+  std::string_view rotary_key = "partial_rotary_factor";  ///< config key of the share of a head that rotates
 };
 
 std::span<const GgufArch> gguf_archs() noexcept;

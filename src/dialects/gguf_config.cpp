@@ -133,7 +133,7 @@ class ConfigBuilder {
       }
       if (count != head_dim_) {
         const double factor = static_cast<double>(count) / static_cast<double>(head_dim_);
-        config_.set(arch_.id == "gptneox" ? "rotary_pct" : "partial_rotary_factor", factor);
+        config_.set(arch_.rotary_key, factor);
       }
     }
     if (const io::RawTensor* divisors = container_.find("rope_freqs.weight")) return llama3_scaling(*divisors);
