@@ -1,0 +1,440 @@
+// nibble.hpp - nibble.h in C++20 clothes: move-only handles that destroy themselves, spans and strings instead of
+// pointers and sizes, exceptions instead of statuses. Header only, no state, nothing that nibble.h does not do; read
+// that first.
+//
+//   nibble::Runtime runtime;
+//   nibble::Checkpoint original(runtime, "models/prose");
+//   nibble::Quantizer quantizer(runtime, "gptq:bits=4,group=64");
+//   quantizer.set_calibration_text(text, "my text");
+//   std::string report = quantizer.run(original, "prose-4bit.safetensors");
+//
+//   nibble::Model model(runtime, "prose-4bit.safetensors");
+//   nibble::Session session(model);
+//   session.generate(model.tokenizer().encode("It was"), {.max_new_tokens = 40},
+//                    [](int32_t, std::string_view text) { std::cout << text; return true; });
+#ifndef NIBBLE_HPP
+#define NIBBLE_HPP
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "nibble/nibble.h"
+
+namespace nibble {
+
+/// A status that was not NBL_OK, with nbl_last_error().
+class Error : public std::runtime_error {
+ public:
+  Error(nbl_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+  nbl_status status() const noexcept { return status_; }
+
+ private:
+  nbl_status status_;
+};
+
+inline void check(nbl_status status) {
+  if (status != NBL_OK) throw Error(status, nbl_last_error());
+}
+
+namespace detail {
+
+template <class T, void (*Destroy)(T*)>
+struct Deleter {
+  void operator()(T* handle) const noexcept { Destroy(handle); }
+};
+template <class T, void (*Destroy)(T*)>
+using Handle = std::unique_ptr<T, Deleter<T, Destroy>>;
+
+/// Calls make(&handle) and owns the outcome.
+template <class T, void (*Destroy)(T*), class Make>
+Handle<T, Destroy> make_handle(Make&& make) {
+  T* raw = nullptr;
+  check(make(&raw));
+  return Handle<T, Destroy>(raw);
+}
+
+using Buffer = Handle<nbl_buffer, nbl_buffer_destroy>;
+
+template <class Make>
+std::string text_of(Make&& make) {
+  const Buffer buffer = make_handle<nbl_buffer, nbl_buffer_destroy>(std::forward<Make>(make));
+  return {nbl_buffer_text(buffer.get()), nbl_buffer_size(buffer.get())};
+}
+
+}  // namespace detail
+
+/// How far a job has come; nbl_progress in C++.
+struct Progress {
+  std::string_view stage, detail;
+  int64_t done = 0, total = 0, memory_bytes = 0;
+};
+/// Return false to cancel: the job then throws Error with NBL_E_CANCELLED.
+using ProgressFn = std::function<bool(const Progress&)>;
+/// A token and the text that became certain with it; id -1 brings the rest. Return false to stop.
+using TokenFn = std::function<bool(int32_t id, std::string_view text)>;
+using LogFn = std::function<void(int32_t level, std::string_view message)>;
+
+namespace detail {
+
+// An exception thrown by a caller's function must not travel through C: it is kept, the job cancelled, and thrown again
+// when the call is back.
+template <class Fn>
+struct Callback {
+  Fn fn;
+  std::exception_ptr thrown;
+  void rethrow() {
+    if (thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
+  }
+};
+
+inline int32_t on_progress(void* user, const nbl_progress* p) {
+  auto* callback = static_cast<Callback<ProgressFn>*>(user);
+  try {
+    return callback->fn(Progress{p->stage, p->detail, p->done, p->total, p->memory_bytes}) ? 0 : 1;
+  } catch (...) {
+    callback->thrown = std::current_exception();
+    return 1;
+  }
+}
+
+inline int32_t on_token(void* user, int32_t id, const char* text, size_t size) {
+  auto* callback = static_cast<Callback<TokenFn>*>(user);
+  try {
+    return callback->fn(id, std::string_view(text, size)) ? 0 : 1;
+  } catch (...) {
+    callback->thrown = std::current_exception();
+    return 1;
+  }
+}
+
+inline void on_log(void* user, int32_t level, const char* message) {
+  try {
+    (*static_cast<LogFn*>(user))(level, message);
+  } catch (...) {  // a log function has nowhere to report to
+  }
+}
+
+}  // namespace detail
+
+class Runtime {
+ public:
+  struct Options {
+    int32_t threads = 0;
+    std::string isa = {};
+    int64_t max_memory_bytes = 0;
+    LogFn log = {};
+  };
+  Runtime() : Runtime(Options{}) {}
+  explicit Runtime(Options options) {
+    nbl_runtime_options o = NBL_RUNTIME_OPTIONS_INIT;
+    o.threads = options.threads;
+    o.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    o.max_memory_bytes = options.max_memory_bytes;
+    if (options.log) {
+      log_ = std::make_unique<LogFn>(std::move(options.log));
+      o.log = detail::on_log;
+      o.log_user = log_.get();
+    }
+    handle_ = detail::make_handle<nbl_runtime, nbl_runtime_destroy>(
+        [&](nbl_runtime** out) { return nbl_runtime_create(&o, out); });
+  }
+  nbl_runtime* get() const noexcept { return handle_.get(); }
+  int32_t threads() const noexcept { return nbl_runtime_threads(get()); }
+  /// JSON.
+  std::string info() const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_runtime_info(get(), out); });
+  }
+
+ private:
+  std::unique_ptr<LogFn> log_;  // outlives the handle; keep the Runtime as long as anything made with it when you log
+  detail::Handle<nbl_runtime, nbl_runtime_destroy> handle_;
+};
+
+class Tokenizer {
+ public:
+  explicit Tokenizer(nbl_tokenizer* owned) : handle_(owned) {}
+  nbl_tokenizer* get() const noexcept { return handle_.get(); }
+  std::vector<int32_t> encode(std::string_view text, uint32_t flags = 0) const {
+    const detail::Buffer ids = detail::make_handle<nbl_buffer, nbl_buffer_destroy>(
+        [&](nbl_buffer** out) { return nbl_tokenizer_encode(get(), text.data(), text.size(), flags, out); });
+    const int32_t* first = nbl_buffer_ids(ids.get());
+    return {first, first + nbl_buffer_size(ids.get()) / sizeof(int32_t)};
+  }
+  std::string decode(std::span<const int32_t> ids, bool skip_special = true) const {
+    return detail::text_of([&](nbl_buffer** out) {
+      return nbl_tokenizer_decode(get(), ids.data(), static_cast<int64_t>(ids.size()), skip_special ? 1 : 0, out);
+    });
+  }
+  std::string piece(int32_t id) const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_tokenizer_piece(get(), id, out); });
+  }
+  /// JSON.
+  std::string info() const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_tokenizer_info(get(), out); });
+  }
+
+ private:
+  detail::Handle<nbl_tokenizer, nbl_tokenizer_destroy> handle_;
+};
+
+class Checkpoint {
+ public:
+  Checkpoint(const Runtime& runtime, const std::string& path)
+      : handle_(detail::make_handle<nbl_checkpoint, nbl_checkpoint_destroy>(
+            [&](nbl_checkpoint** out) { return nbl_checkpoint_open(runtime.get(), path.c_str(), out); })) {}
+  nbl_checkpoint* get() const noexcept { return handle_.get(); }
+  /// JSON. flags: NBL_INSPECT_*.
+  std::string inspect(uint32_t flags = 0) const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_checkpoint_inspect(get(), flags, out); });
+  }
+  Tokenizer tokenizer() const {
+    nbl_tokenizer* raw = nullptr;
+    check(nbl_tokenizer_from_checkpoint(get(), &raw));
+    return Tokenizer(raw);
+  }
+
+ private:
+  detail::Handle<nbl_checkpoint, nbl_checkpoint_destroy> handle_;
+};
+
+class Quantizer {
+ public:
+  Quantizer(const Runtime& runtime, const std::string& recipe)
+      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
+        handle_(detail::make_handle<nbl_quantizer, nbl_quantizer_destroy>(
+            [&](nbl_quantizer** out) { return nbl_quantizer_create(runtime.get(), recipe.c_str(), out); })) {}
+  nbl_quantizer* get() const noexcept { return handle_.get(); }
+  void set(const std::string& name, const std::string& value) {
+    check(nbl_quantizer_set(get(), name.c_str(), value.c_str()));
+  }
+  void add_override(const std::string& regex, const std::string& recipe) {
+    check(nbl_quantizer_add_override(get(), regex.c_str(), recipe.c_str()));
+  }
+  void set_calibration_text(std::string_view text, const std::string& source = "memory") {
+    check(nbl_quantizer_set_calibration_text(get(), text.data(), text.size(), source.c_str()));
+  }
+  void set_calibration_ids(std::span<const int32_t> ids, int64_t windows, const std::string& source = "memory") {
+    if (windows < 1) throw Error(NBL_E_INVALID_ARGUMENT, "windows must be at least 1");
+    check(nbl_quantizer_set_calibration_ids(get(), ids.data(), windows, static_cast<int64_t>(ids.size()) / windows,
+                                            source.c_str()));
+  }
+  void set_progress(ProgressFn fn) {
+    progress_->fn = std::move(fn);
+    check(nbl_quantizer_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
+  }
+  /// The report, JSON.
+  std::string run(const Checkpoint& input, const std::string& output_path) {
+    nbl_buffer* raw = nullptr;
+    const nbl_status status = nbl_quantizer_run(get(), input.get(), output_path.c_str(), &raw);
+    const detail::Buffer report(raw);
+    progress_->rethrow();
+    check(status);
+    return nbl_buffer_text(report.get());
+  }
+
+ private:
+  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
+  detail::Handle<nbl_quantizer, nbl_quantizer_destroy> handle_;
+};
+
+class Model {
+ public:
+  struct Options {
+    int32_t compute = NBL_COMPUTE_DEFAULT;
+    ProgressFn progress = {};
+  };
+  Model(const Runtime& runtime, const std::string& path) : Model(runtime, path, Options{}) {}
+  Model(const Runtime& runtime, const std::string& path, Options options) {
+    load(std::move(options), [&](const nbl_model_options* o, nbl_model** out) {
+      return nbl_model_open(runtime.get(), path.c_str(), o, out);
+    });
+  }
+  explicit Model(const Checkpoint& checkpoint) : Model(checkpoint, Options{}) {}
+  Model(const Checkpoint& checkpoint, Options options) {
+    load(std::move(options),
+         [&](const nbl_model_options* o, nbl_model** out) { return nbl_model_load(checkpoint.get(), o, out); });
+  }
+  nbl_model* get() const noexcept { return handle_.get(); }
+  int64_t vocab_size() const noexcept { return nbl_model_vocab_size(get()); }
+  int64_t max_positions() const noexcept { return nbl_model_max_positions(get()); }
+  /// JSON.
+  std::string info() const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_model_info(get(), out); });
+  }
+  Tokenizer tokenizer() const {
+    nbl_tokenizer* raw = nullptr;
+    check(nbl_tokenizer_from_model(get(), &raw));
+    return Tokenizer(raw);
+  }
+
+ private:
+  template <class Open>
+  void load(Options options, Open&& open) {
+    detail::Callback<ProgressFn> progress{std::move(options.progress), nullptr};
+    nbl_model_options o = NBL_MODEL_OPTIONS_INIT;
+    o.compute = options.compute;
+    if (progress.fn) {
+      o.progress = detail::on_progress;
+      o.progress_user = &progress;
+    }
+    nbl_model* raw = nullptr;
+    const nbl_status status = open(&o, &raw);
+    handle_.reset(raw);
+    progress.rethrow();
+    check(status);
+  }
+  detail::Handle<nbl_model, nbl_model_destroy> handle_;
+};
+
+class Session {
+ public:
+  struct GenerateOptions {
+    int64_t max_new_tokens = 128;
+    float temperature = 0;
+    int32_t top_k = 0;
+    float top_p = 1;
+    uint64_t seed = 0;
+    bool ignore_eos = false;
+  };
+  explicit Session(const Model& model, int64_t max_tokens = 0) : vocab_(model.vocab_size()) {
+    nbl_session_options o = NBL_SESSION_OPTIONS_INIT;
+    o.max_tokens = max_tokens;
+    handle_ = detail::make_handle<nbl_session, nbl_session_destroy>(
+        [&](nbl_session** out) { return nbl_session_create(model.get(), &o, out); });
+  }
+  nbl_session* get() const noexcept { return handle_.get(); }
+  int64_t position() const noexcept { return nbl_session_position(get()); }
+  int64_t capacity() const noexcept { return nbl_session_capacity(get()); }
+  void truncate(int64_t position) { check(nbl_session_truncate(get(), position)); }
+  /// Logits [rows, vocab_size] as `want` (NBL_LOGITS_*) says; borrowed until the session's next call.
+  std::span<const float> append(std::span<const int32_t> ids, int32_t want = NBL_LOGITS_LAST) {
+    const float* logits = nullptr;
+    int64_t rows = 0;
+    check(nbl_session_append(get(), ids.data(), static_cast<int64_t>(ids.size()), want, &logits, &rows));
+    return {logits, static_cast<std::size_t>(rows * vocab_)};
+  }
+  /// The result, JSON.
+  std::string generate(std::span<const int32_t> prompt, const GenerateOptions& options, TokenFn on_token = {}) {
+    detail::Callback<TokenFn> callback{std::move(on_token), nullptr};
+    nbl_generate_options o = NBL_GENERATE_OPTIONS_INIT;
+    o.max_new_tokens = options.max_new_tokens;
+    o.temperature = options.temperature;
+    o.top_k = options.top_k;
+    o.top_p = options.top_p;
+    o.seed = options.seed;
+    o.ignore_eos = options.ignore_eos ? 1 : 0;
+    if (callback.fn) {
+      o.on_token = detail::on_token;
+      o.on_token_user = &callback;
+    }
+    nbl_buffer* raw = nullptr;
+    const nbl_status status = nbl_session_generate(get(), prompt.data(), static_cast<int64_t>(prompt.size()), &o, &raw);
+    const detail::Buffer result(raw);
+    callback.rethrow();
+    check(status);
+    return nbl_buffer_text(result.get());
+  }
+
+ private:
+  int64_t vocab_;
+  detail::Handle<nbl_session, nbl_session_destroy> handle_;
+};
+
+class Evaluation {
+ public:
+  explicit Evaluation(const Runtime& runtime)
+      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
+        handle_(detail::make_handle<nbl_evaluation, nbl_evaluation_destroy>(
+            [&](nbl_evaluation** out) { return nbl_evaluation_create(runtime.get(), out); })) {}
+  nbl_evaluation* get() const noexcept { return handle_.get(); }
+  void set(const std::string& name, const std::string& value) {
+    check(nbl_evaluation_set(get(), name.c_str(), value.c_str()));
+  }
+  /// The first one is the reference.
+  void add_model(const Model& model, const std::string& name) {
+    check(nbl_evaluation_add_model(get(), model.get(), name.c_str()));
+  }
+  void set_text(std::string_view text, const std::string& source = "memory") {
+    check(nbl_evaluation_set_text(get(), text.data(), text.size(), source.c_str()));
+  }
+  void add_task(const std::string& name, std::string_view jsonl) {
+    check(nbl_evaluation_add_task(get(), name.c_str(), jsonl.data(), jsonl.size()));
+  }
+  void set_progress(ProgressFn fn) {
+    progress_->fn = std::move(fn);
+    check(nbl_evaluation_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
+  }
+  // Each returns JSON.
+  std::string perplexity() { return measure(nbl_evaluation_perplexity); }
+  std::string compare() { return measure(nbl_evaluation_compare); }
+  std::string tasks() { return measure(nbl_evaluation_tasks); }
+  std::string speed() { return measure(nbl_evaluation_speed); }
+  std::string score(std::string_view requests) {
+    return measure([&](nbl_evaluation* e, nbl_buffer** out) {
+      return nbl_evaluation_score(e, requests.data(), requests.size(), out);
+    });
+  }
+
+ private:
+  template <class Call>
+  std::string measure(Call&& call) {
+    nbl_buffer* raw = nullptr;
+    const nbl_status status = call(get(), &raw);
+    const detail::Buffer result(raw);
+    progress_->rethrow();
+    check(status);
+    return nbl_buffer_text(result.get());
+  }
+  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
+  detail::Handle<nbl_evaluation, nbl_evaluation_destroy> handle_;
+};
+
+class QTensor {
+ public:
+  /// weight [n, k] row-major.
+  QTensor(const Runtime& runtime, std::span<const float> weight, int64_t n, int64_t k, const std::string& recipe) {
+    if (n < 1 || k < 1 || static_cast<int64_t>(weight.size()) / n < k) {
+      throw Error(NBL_E_INVALID_ARGUMENT, "the span holds fewer than n * k floats");
+    }
+    handle_ = detail::make_handle<nbl_qtensor, nbl_qtensor_destroy>([&](nbl_qtensor** out) {
+      return nbl_qtensor_quantize(runtime.get(), weight.data(), n, k, k, recipe.c_str(), nullptr, out);
+    });
+  }
+  QTensor(const Checkpoint& checkpoint, const std::string& name)
+      : handle_(detail::make_handle<nbl_qtensor, nbl_qtensor_destroy>(
+            [&](nbl_qtensor** out) { return nbl_qtensor_from_checkpoint(checkpoint.get(), name.c_str(), out); })) {}
+  nbl_qtensor* get() const noexcept { return handle_.get(); }
+  int64_t rows() const noexcept { return nbl_qtensor_rows(get()); }
+  int64_t columns() const noexcept { return nbl_qtensor_columns(get()); }
+  /// JSON.
+  std::string info() const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_qtensor_info(get(), out); });
+  }
+  std::vector<float> dequantize() const {
+    std::vector<float> out(static_cast<std::size_t>(rows() * columns()));
+    check(nbl_qtensor_dequantize(get(), 0, rows(), out.data(), columns()));
+    return out;
+  }
+  /// x [m, columns] to [m, rows].
+  std::vector<float> matmul(std::span<const float> x, int32_t compute = NBL_COMPUTE_DEFAULT) const {
+    const int64_t m = static_cast<int64_t>(x.size()) / columns();
+    std::vector<float> y(static_cast<std::size_t>(m * rows()));
+    check(nbl_qtensor_matmul(get(), compute, x.data(), columns(), m, y.data(), rows()));
+    return y;
+  }
+
+ private:
+  detail::Handle<nbl_qtensor, nbl_qtensor_destroy> handle_;
+};
+
+}  // namespace nibble
+
+#endif  // NIBBLE_HPP

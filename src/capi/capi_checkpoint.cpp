@@ -1,0 +1,122 @@
+// Checkpoints: opening and inspecting.
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "capi/handles.h"
+#include "model/arch.h"
+
+namespace nbl::capi {
+namespace {
+
+/// Of the elements of a dense tensor as stored, or of the packed parts of a quantized one, in their order.
+Result<std::string> tensor_sha256(const Checkpoint& checkpoint, const TensorInfo& info) {
+  if (info.shape.size() == 2 && info.group_size > 0) {
+    NBL_ASSIGN(const QTensor tensor, checkpoint.matrix(info.name));
+    Sha256 hash;
+    for (const Segment& s : tensor.segments) {
+      hash.update(s.codes.bytes());
+      hash.update(s.scales.bytes());
+      hash.update(s.zeros.bytes());
+    }
+    hash.update(tensor.column_order.bytes());
+    hash.update(tensor.input_scale.bytes());
+    if (tensor.outliers) {
+      hash.update(tensor.outliers->row_offsets.bytes());
+      hash.update(tensor.outliers->columns.bytes());
+      hash.update(tensor.outliers->values.bytes());
+    }
+    return hash.finish_hex();
+  }
+  NBL_ASSIGN(const Array array, checkpoint.array(info.name));
+  return sha256_hex(array.storage.bytes());
+}
+
+Status inspect(const RuntimeState& runtime, const Checkpoint& checkpoint, uint32_t flags, Json* out) {
+  Json j = result_header(runtime);
+  j.set("format", checkpoint.format());
+  const auto arch = model::find_architecture(checkpoint.config(), checkpoint.origin());
+  if (arch.ok()) {
+    j.set("architecture", (*arch)->id);
+  } else {
+    const Json* type = checkpoint.config().find_value("model_type");
+    j.set("architecture", type != nullptr ? Json(type->as_string()) : Json());
+  }
+  int64_t parameters = 0, bytes = 0;
+  Json tensors = Json::array();
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    NBL_ASSIGN(const int64_t count, element_count(info.shape));
+    parameters += count;
+    bytes += info.bytes;
+    if ((flags & (NBL_INSPECT_TENSORS | NBL_INSPECT_HASH)) == 0) continue;
+    Json t = Json::object();
+    t.set("name", info.name);
+    Json shape = Json::array();
+    for (const int64_t d : info.shape) shape.push_back(d);
+    t.set("shape", std::move(shape));
+    t.set("encoding", info.encoding);
+    t.set("bits", info.bits);
+    t.set("group_size", info.group_size);
+    t.set("bytes", info.bytes);
+    if ((flags & NBL_INSPECT_HASH) != 0) {
+      NBL_ASSIGN(std::string hash, tensor_sha256(checkpoint, info));
+      t.set("sha256", std::move(hash));
+    }
+    tensors.push_back(std::move(t));
+  }
+  j.set("parameters", parameters);
+  j.set("file_bytes", checkpoint.file_bytes());
+  j.set("bits_per_weight", parameters > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0.0);
+  j.set("tensors", std::move(tensors));
+  Json assets = Json::array();
+  for (const std::string& name : checkpoint.asset_names()) assets.push_back(name);
+  j.set("assets", std::move(assets));
+  j.set("config", checkpoint.config());
+  Json warnings = Json::array();
+  for (const std::string& warning : checkpoint.warnings()) warnings.push_back(warning);
+  if (!arch.ok()) warnings.push_back(arch.status().message());
+  j.set("warnings", std::move(warnings));
+  *out = std::move(j);
+  return {};
+}
+
+}  // namespace
+}  // namespace nbl::capi
+
+using nbl::Code;
+using nbl::Json;
+using nbl::Status;
+using namespace nbl::capi;
+
+extern "C" {
+
+nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint) {
+  if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(path, "path"));
+    NBL_TRY(require(out_checkpoint, "out_checkpoint"));
+    NBL_ASSIGN(auto checkpoint, nbl::pipeline::open_checkpoint(path));
+    for (const std::string& warning : checkpoint->warnings()) runtime->state->warn(warning);
+    *out_checkpoint = new nbl_checkpoint{runtime->state, std::move(checkpoint)};
+    return {};
+  });
+}
+
+void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint) { delete checkpoint; }
+
+nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json) {
+  if (out_json != nullptr) *out_json = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(out_json, "out_json"));
+    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH)) != 0) {
+      return {Code::invalid_argument, fmt::format("flags is {}; NBL_INSPECT_* was expected", flags)};
+    }
+    Json j;
+    NBL_TRY(inspect(*checkpoint->runtime, *checkpoint->checkpoint, flags, &j));
+    *out_json = make_json_buffer(j);
+    return {};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,206 @@
+// The quantizer: collects recipe, settings and calibration, then runs the pipeline's job.
+#include <fmt/format.h>
+
+#include "capi/catalog.h"
+#include "capi/handles.h"
+
+namespace nbl::capi {
+namespace {
+
+using quant::Options;
+
+/// "gptq:bits=3,group_size=64" of the options that were given.
+std::string recipe_text(const nbl_quantizer& q) {
+  std::string text = q.method;
+  char separator = ':';
+  for (const auto& [name, value] : q.options) {
+    text += fmt::format("{}{}={}", separator, name, value);
+    separator = ',';
+  }
+  return text;
+}
+
+Status set(nbl_quantizer* q, const std::string& name, const std::string& value) {
+  const std::size_t dot = name.find('.');
+  const std::string prefix = dot == std::string::npos ? std::string() : name.substr(0, dot);
+  for (const quant::Method* method : quant::methods()) {
+    if (method->id() != prefix) continue;
+    if (prefix != q->method) {
+      return {Code::invalid_argument,
+              fmt::format("{} is an option of {}, but the recipe's method is {}", name, prefix, q->method)};
+    }
+    auto options = q->options;
+    options[name.substr(dot + 1)] = value;
+    NBL_ASSIGN(const Options checked, Options::create(method->options(), options, method->id()));
+    (void)checked;  // how options go together is checked when the job runs, so that they may be set in any order
+    q->options = std::move(options);
+    return {};
+  }
+  auto settings = q->settings;
+  settings[name] = value;
+  NBL_ASSIGN(const Options checked, Options::create(quantizer_settings(), settings, "quantizer"));
+  (void)checked;
+  q->settings = std::move(settings);
+  return {};
+}
+
+Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* out) {
+  NBL_TRY(q->runtime->usable());
+  NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
+  pipeline::QuantizeOptions options;
+  NBL_ASSIGN(options.recipe, quant::parse_recipe(recipe_text(*q)));
+  options.overrides = q->overrides;
+  options.include_lm_head = settings.boolean("lm_head");
+  options.seed = static_cast<uint64_t>(settings.integer("seed"));
+  options.format = settings.text("format");
+  options.version = nbl_version();
+  if (!q->calibration.ids.empty()) {
+    options.calibration = q->calibration;
+  } else if (q->has_text) {
+    NBL_ASSIGN(const auto tokenizer, pipeline::load_tokenizer(input));
+    NBL_ASSIGN(options.calibration, pipeline::make_calibration(*tokenizer, q->calibration_text, q->calibration_source,
+                                                               settings.integer("calibration.windows"),
+                                                               settings.integer("calibration.length")));
+  }
+  Monitor monitor(q->runtime, q->progress, q->progress_user);
+  auto report = pipeline::quantize(input, output, options, q->runtime->team, monitor.fn());
+  NBL_TRY(monitor.outcome(report.status()));
+  Json j = result_header(*q->runtime);
+  for (const auto& [name, value] : pipeline::to_json(*report).members()) j.set(name, value);
+  for (const auto& layer : report->layers) {
+    for (const std::string& note : layer.notes) q->runtime->warn(layer.name + ": " + note);
+  }
+  *out = std::move(j);
+  return {};
+}
+
+}  // namespace
+}  // namespace nbl::capi
+
+using nbl::Code;
+using nbl::Json;
+using nbl::Status;
+using namespace nbl::capi;
+
+extern "C" {
+
+nbl_status nbl_quantizer_create(nbl_runtime* runtime, const char* recipe, nbl_quantizer** out_quantizer) {
+  if (out_quantizer != nullptr) *out_quantizer = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(recipe, "recipe"));
+    NBL_TRY(require(out_quantizer, "out_quantizer"));
+    NBL_ASSIGN(const nbl::quant::Recipe parsed, nbl::quant::parse_recipe(recipe));
+    auto q = std::make_unique<nbl_quantizer>();
+    q->runtime = runtime->state;
+    q->method = parsed.method->id();
+    // parsed.text has the given options in full names: "method:a=1,b=2".
+    const std::string& text = parsed.text;
+    std::size_t at = text.find(':');
+    while (at != std::string::npos) {
+      const std::size_t end = text.find(',', at + 1);
+      const std::string pair = text.substr(at + 1, end == std::string::npos ? end : end - at - 1);
+      const std::size_t equals = pair.find('=');
+      q->options[pair.substr(0, equals)] = pair.substr(equals + 1);
+      at = end;
+    }
+    *out_quantizer = q.release();
+    return {};
+  });
+}
+
+void nbl_quantizer_destroy(nbl_quantizer* quantizer) { delete quantizer; }
+
+nbl_status nbl_quantizer_set(nbl_quantizer* quantizer, const char* name, const char* value) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    NBL_TRY(require(name, "name"));
+    NBL_TRY(require(value, "value"));
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    return set(quantizer, name, value);
+  });
+}
+
+nbl_status nbl_quantizer_add_override(nbl_quantizer* quantizer, const char* regex, const char* recipe) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    NBL_TRY(require(regex, "regex"));
+    NBL_TRY(require(recipe, "recipe"));
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    if (*recipe != '\0') {
+      NBL_ASSIGN(const nbl::quant::Recipe parsed, nbl::quant::parse_recipe(recipe));
+      (void)parsed;
+    }
+    quantizer->overrides.emplace_back(regex, recipe);
+    return {};
+  });
+}
+
+nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, const char* text, size_t size,
+                                              const char* source) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    NBL_TRY(require(text, "text"));
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    quantizer->calibration_text.assign(text, size);
+    quantizer->calibration_source = source == nullptr ? "memory" : source;
+    quantizer->calibration = {};
+    quantizer->has_text = true;
+    return {};
+  });
+}
+
+nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int32_t* ids, int64_t windows,
+                                             int64_t length, const char* source) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    NBL_TRY(require(ids, "ids"));
+    if (windows < 1 || length < 2 || windows > (int64_t{1} << 31) / length) {
+      return {Code::invalid_argument,
+              fmt::format("{} windows of {} ids; at least 1 of 2 was expected, and at most 2^31 ids", windows, length)};
+    }
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    nbl::pipeline::Calibration calibration;
+    calibration.ids.assign(ids, ids + windows * length);
+    calibration.windows = windows;
+    calibration.length = length;
+    calibration.source = source == nullptr ? "memory" : source;
+    quantizer->calibration = std::move(calibration);
+    quantizer->calibration_text.clear();
+    quantizer->has_text = false;
+    return {};
+  });
+}
+
+nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn progress, void* user) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    quantizer->progress = progress;
+    quantizer->progress_user = user;
+    return {};
+  });
+}
+
+nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* input, const char* output_path,
+                             nbl_buffer** out_report) {
+  if (out_report != nullptr) *out_report = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(quantizer, "quantizer"));
+    NBL_TRY(require(input, "input"));
+    NBL_TRY(require(output_path, "output_path"));
+    BusyLock lock(quantizer->busy);
+    NBL_TRY(lock.status("quantizer"));
+    Json report;
+    NBL_TRY(run(quantizer, *input->checkpoint, output_path, &report));
+    if (out_report != nullptr) *out_report = make_json_buffer(report);
+    return {};
+  });
+}
+
+}  // extern "C"

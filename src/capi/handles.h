@@ -1,0 +1,134 @@
+// What the opaque handles of nibble.h hold. A handle keeps everything it needs alive, so they may be destroyed in any
+// order.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "capi/guard.h"
+#include "eval/eval.h"
+#include "model/model.h"
+#include "nibble/nibble.h"
+#include "pipeline/pipeline.h"
+#include "tensor/checkpoint.h"
+#include "tensor/linear.h"
+#include "tensor/qtensor.h"
+#include "text/tokenizer.h"
+
+namespace nbl::capi {
+
+struct RuntimeState {
+  explicit RuntimeState(int threads) : team(threads) {}
+  Team team;
+  Isa isa = Isa::scalar;
+  int64_t max_memory_bytes = 0;
+  nbl_log_fn log = nullptr;
+  void* log_user = nullptr;
+  pid_t owner = 0;  ///< the process that made it
+
+  /// Code::unsupported in a child made by fork(): the team's threads did not come along.
+  Status usable() const;
+  void warn(const std::string& message) const;
+  ComputeOptions compute(int32_t mode) const;
+};
+using RuntimePtr = std::shared_ptr<RuntimeState>;
+
+/// A caller's progress function together with the runtime's memory cap.
+class Monitor {
+ public:
+  Monitor(RuntimePtr runtime, nbl_progress_fn fn, void* user) : runtime_(std::move(runtime)), fn_(fn), user_(user) {}
+  /// Empty when there is nothing to watch. Valid as long as the Monitor.
+  ProgressFn fn();
+  /// The job's status; a cancellation that the memory cap caused becomes Code::limit.
+  Status outcome(Status status) const;
+
+ private:
+  bool event(const ProgressEvent& event);
+  RuntimePtr runtime_;
+  nbl_progress_fn fn_;
+  void* user_;
+  int64_t over_cap_bytes_ = 0;
+};
+
+/// NBL_COMPUTE_* as an error-checked value.
+Status check_compute(int32_t mode);
+const char* compute_name(Compute compute) noexcept;
+
+/// "nibble_version" and "machine", with which every result begins.
+Json result_header(const RuntimeState& runtime);
+
+}  // namespace nbl::capi
+
+struct nbl_runtime {
+  nbl::capi::RuntimePtr state;
+};
+
+struct nbl_checkpoint {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::Checkpoint> checkpoint;
+};
+
+struct nbl_model {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  double load_seconds = 0;
+};
+
+struct nbl_tokenizer {
+  std::shared_ptr<const nbl::text::Tokenizer> tokenizer;
+};
+
+struct nbl_session {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  std::unique_ptr<nbl::model::Session> session;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_quantizer {
+  nbl::capi::RuntimePtr runtime;
+  std::string method;                           ///< id
+  std::map<std::string, std::string> options;   ///< as given: recipe, then nbl_quantizer_set
+  std::map<std::string, std::string> settings;  ///< of nbl_quantizer_settings_json, checked
+  std::vector<std::pair<std::string, std::string>> overrides;
+  std::string calibration_text, calibration_source;
+  nbl::pipeline::Calibration calibration;  ///< given as ids
+  bool has_text = false;
+  nbl_progress_fn progress = nullptr;
+  void* progress_user = nullptr;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_evaluation {
+  nbl::capi::RuntimePtr runtime;
+  std::map<std::string, std::string> settings;
+  std::vector<std::shared_ptr<const nbl::model::Model>> models;
+  std::vector<std::string> names;
+  std::string text, text_source;
+  bool has_text = false;
+  std::vector<std::pair<std::string, std::string>> tasks;  ///< name, JSON lines
+  nbl_progress_fn progress = nullptr;
+  void* progress_user = nullptr;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_qtensor {
+  nbl::capi::RuntimePtr runtime;
+  nbl::QTensor tensor;
+  double error = 0;
+  bool has_error = false;
+  std::vector<std::string> notes;
+  std::mutex mutex;        ///< guards the making of the linears
+  nbl::Linear linears[2];  ///< exact, fast; made on first use
+  bool made[2] = {false, false};
+};
