@@ -1,0 +1,100 @@
+// What the commands of `nibble` share: global options, errors with their exit status, files, progress and results.
+// Written on the public header alone.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nibble/nibble.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace nibble::cli {
+
+enum Exit : int { kDone = 0, kAnswerIsNo = 1, kUsage = 2, kBadInput = 3, kLimit = 4, kCancelled = 130 };
+
+/// An error that the command line itself found.
+struct Failure : std::runtime_error {
+  Failure(int exit_code, const std::string& message) : std::runtime_error(message), code(exit_code) {}
+  int code;
+};
+
+/// The options that every command takes.
+struct Global {
+  int32_t threads = 0;
+  std::string isa;
+  std::string compute = "fast";
+  std::string max_ram;
+  uint64_t seed = 0;
+  std::string json;
+  bool markdown = false;
+  bool quiet = false;
+  bool verbose = false;
+
+  bool json_on_stdout() const { return json == "-"; }
+  /// Human-readable results belong on stdout unless JSON goes there.
+  bool tables() const { return !json_on_stdout(); }
+  int32_t compute_mode() const { return compute == "exact" ? NBL_COMPUTE_EXACT : NBL_COMPUTE_FAST; }
+  Runtime make_runtime() const;
+  Model open_model(const Runtime& runtime, const std::string& model) const;
+};
+
+/// Each adds one command: its options, and what runs when it was chosen.
+using Action = std::function<int()>;
+struct Commands {
+  CLI::App& app;
+  Global& global;
+  Action& chosen;
+};
+void add_info(const Commands& commands);
+void add_inspect(const Commands& commands);
+void add_quantize(const Commands& commands);
+void add_run(const Commands& commands);
+void add_tokenize(const Commands& commands);
+void add_score(const Commands& commands);
+void add_perplexity(const Commands& commands);
+void add_compare(const Commands& commands);
+void add_eval(const Commands& commands);
+void add_bench(const Commands& commands);
+void add_sweep(const Commands& commands);
+
+// --- files
+// -------------------------------------------------------------------------------------------------------------
+
+/// The whole file; Failure(kBadInput) when there is none.
+std::string read_file(const std::string& path);
+/// Written beside and renamed.
+void write_file(const std::string& path, std::string_view bytes);
+/// MODEL, where "builtin" is the model that comes with the project.
+std::string resolve_model(const std::string& model);
+/// A file, where "builtin" is `name` among the data that comes with the project.
+std::string resolve_data(const std::string& file, const std::string& name);
+/// "512M", "4G", "1500000" as bytes.
+int64_t parse_size(const std::string& text);
+
+// --- progress, interruption
+// --------------------------------------------------------------------------------------------
+
+/// Ctrl-C and SIGTERM ask the running job to stop; a second one kills.
+void catch_signals();
+bool interrupted();
+
+/// A bar on a terminal, a line every few seconds elsewhere, nothing when quiet. Answers false once interrupted.
+ProgressFn make_progress(const Global& global);
+
+// --- results
+// -----------------------------------------------------------------------------------------------------------
+
+/// Writes the JSON where --json says, if it says anything.
+void emit_json(const Global& global, const std::string& json);
+
+}  // namespace nibble::cli

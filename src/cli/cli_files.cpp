@@ -1,0 +1,113 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "cli.h"
+
+namespace nibble::cli {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kBuiltinModel = "prose-3.7m";
+
+/// Where the things that come with the project lie: NIBBLE_SHARE, beside an installed binary, or in the source tree
+/// that holds the build.
+fs::path find_shipped(const fs::path& below) {
+  if (const char* share = std::getenv("NIBBLE_SHARE"); share != nullptr && *share != '\0')
+    return fs::path(share) / below;
+  std::error_code ec;
+  const fs::path self = fs::read_symlink("/proc/self/exe", ec);
+  if (ec) return {};
+  for (fs::path dir = self.parent_path(); dir.has_relative_path(); dir = dir.parent_path()) {
+    for (const char* place : {"share/nibble", "examples"}) {
+      if (fs::exists(dir / place / below, ec)) return dir / place / below;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path) {
+  std::error_code ec;
+  if (fs::is_directory(path, ec)) throw Failure(kBadInput, fmt::format("'{}' is a directory, not a file", path));
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) throw Failure(kBadInput, fmt::format("cannot open '{}': {}", path, std::strerror(errno)));
+  std::string bytes;
+  char piece[1 << 16];
+  for (std::size_t got; (got = std::fread(piece, 1, sizeof piece, file.get())) > 0;) bytes.append(piece, got);
+  if (std::ferror(file.get()) != 0)
+    throw Failure(kBadInput, fmt::format("cannot read '{}': {}", path, std::strerror(errno)));
+  return bytes;
+}
+
+void write_file(const std::string& path, std::string_view bytes) {
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  const auto fail = [&](const char* what) {
+    const int error = errno;
+    std::remove(temporary.c_str());
+    const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    throw Failure(full ? kLimit : kBadInput, fmt::format("cannot {} '{}': {}", what, path, std::strerror(error)));
+  };
+  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  if (file == nullptr) fail("create");
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && std::fflush(file) == 0;
+  if (!written) {
+    const int error = errno;
+    std::fclose(file);
+    errno = error;
+    fail("write");
+  }
+  if (std::fclose(file) != 0) fail("write");
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) fail("rename to");
+}
+
+std::string resolve_model(const std::string& model) {
+  if (model != "builtin") return model;
+  const fs::path found = find_shipped(fs::path("models") / kBuiltinModel);
+  if (found.empty()) {
+    throw Failure(
+        kBadInput,
+        "the built-in model is not installed beside this program; set NIBBLE_SHARE to the folder that holds models/");
+  }
+  return found.string();
+}
+
+std::string resolve_data(const std::string& file, const std::string& name) {
+  if (file != "builtin") return file;
+  const fs::path found = find_shipped(fs::path("data") / name);
+  if (found.empty()) {
+    throw Failure(
+        kBadInput,
+        fmt::format(
+            "the built-in {} is not installed beside this program; set NIBBLE_SHARE to the folder that holds data/",
+            name));
+  }
+  return found.string();
+}
+
+int64_t parse_size(const std::string& text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  double factor = 0;
+  if (unit.empty() || unit == "B") factor = 1;
+  if (unit == "K" || unit == "k" || unit == "KiB") factor = 1024.0;
+  if (unit == "M" || unit == "m" || unit == "MiB") factor = 1024.0 * 1024;
+  if (unit == "G" || unit == "g" || unit == "GiB") factor = 1024.0 * 1024 * 1024;
+  if (unit == "T" || unit == "t" || unit == "TiB") factor = 1024.0 * 1024 * 1024 * 1024;
+  if (unit == "KB" || unit == "kB") factor = 1e3;
+  if (unit == "MB") factor = 1e6;
+  if (unit == "GB") factor = 1e9;
+  if (error != std::errc() || factor == 0 || !(number > 0) || number * factor > 9e18) {
+    throw Failure(kUsage, fmt::format("\"{}\" is no size; write 512M, 4G or a number of bytes", text));
+  }
+  return static_cast<int64_t>(number * factor);
+}
+
+}  // namespace nibble::cli

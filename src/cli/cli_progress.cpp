@@ -1,0 +1,104 @@
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "cli.h"
+
+namespace nibble::cli {
+namespace {
+
+volatile std::sig_atomic_t stop_asked = 0;
+
+void on_signal(int) { stop_asked = 1; }
+
+using Clock = std::chrono::steady_clock;
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s < 60) return fmt::format("{}s", s);
+  if (s < 3600) return fmt::format("{}m{:02}s", s / 60, s % 60);
+  return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
+}
+
+class Display {
+ public:
+  explicit Display(const Global& global) : quiet_(global.quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+  ~Display() { clear(); }
+  Display(const Display&) = delete;
+  Display& operator=(const Display&) = delete;
+
+  bool show(const Progress& p) {
+    if (interrupted()) return false;
+    if (quiet_) return true;
+    const auto now = Clock::now();
+    if (p.stage != stage_) {
+      stage_ = p.stage;
+      stage_start_ = now;
+    }
+    const double since = std::chrono::duration<double>(now - last_).count();
+    if (since < (terminal_ ? 0.1 : 3.0)) return true;
+    last_ = now;
+    const double elapsed = std::chrono::duration<double>(now - stage_start_).count();
+    std::string line = fmt::format("{}", p.stage);
+    if (p.total > 0) {
+      const double share = static_cast<double>(p.done) / static_cast<double>(p.total);
+      if (terminal_) line += " " + bar(share);
+      line += fmt::format(" {}/{}", p.done, p.total);
+      if (p.done > 0 && elapsed > 0.5) {
+        const double rate = static_cast<double>(p.done) / elapsed;
+        line += fmt::format("  {:.3g}/s  ETA {}", rate, duration(static_cast<double>(p.total - p.done) / rate));
+      }
+    }
+    if (p.memory_bytes > 0) line += fmt::format("  {} MB", p.memory_bytes / 1000000);
+    if (!p.detail.empty()) line += fmt::format("  {}", p.detail);
+    if (terminal_) {
+      winsize size{};
+      const std::size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 8 ? size.ws_col : 80u;
+      if (line.size() >= columns) line.resize(columns - 1);
+      fmt::print(stderr, "\r{}\x1b[K", line);
+      std::fflush(stderr);
+      drawn_ = true;
+    } else {
+      fmt::print(stderr, "{}\n", line);
+    }
+    return true;
+  }
+
+ private:
+  static std::string bar(double share) {
+    constexpr int kWidth = 24;
+    const int full = static_cast<int>(share * kWidth + 0.5);
+    std::string text = "[";
+    for (int i = 0; i < kWidth; ++i) text += i < full ? '#' : '.';
+    return text + "]";
+  }
+  void clear() {
+    if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  }
+
+  bool quiet_, terminal_, drawn_ = false;
+  std::string stage_;
+  Clock::time_point stage_start_ = Clock::now(), last_ = Clock::now();
+};
+
+}  // namespace
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;  // the second one kills
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return stop_asked != 0; }
+
+ProgressFn make_progress(const Global& global) {
+  return [display = std::make_shared<Display>(global)](const Progress& p) { return display->show(p); };
+}
+
+}  // namespace nibble::cli

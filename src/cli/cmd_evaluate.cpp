@@ -1,0 +1,236 @@
+// nibble perplexity, compare, score, eval, bench: one model or several, measured.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
+
+#include "cli.h"
+#include "json_text.h"
+#include "table.h"
+
+namespace nibble::cli {
+namespace {
+
+struct Args {
+  std::string model, text = "builtin", protocol = "windows-512", requests;
+  std::vector<std::string> models, tasks;
+  int64_t windows = 0, limit = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
+};
+
+void set_text(Evaluation& evaluation, const Args& args) {
+  const std::string file = resolve_data(args.text, "evaluation.txt");
+  evaluation.set_text(read_file(file), args.text);
+  evaluation.set("protocol", args.protocol);
+  evaluation.set("windows", fmt::format("{}", args.windows));
+}
+
+void text_options(CLI::App* command, Args& args) {
+  std::vector<std::string> protocols;
+  const Doc doc(nbl_protocols_json());
+  for (const auto p : doc.root().get_array().value()) protocols.push_back(text(p, "id"));
+  command->add_option("--text", args.text, "the text to measure on: a file, or builtin")
+      ->type_name("FILE|builtin")
+      ->capture_default_str();
+  command->add_option("--protocol", args.protocol, "how it is cut into scored windows")
+      ->check(CLI::IsMember(protocols))
+      ->capture_default_str();
+  command->add_option("--windows", args.windows, "take the first N windows; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+int perplexity(const Global& global, const Args& args) {
+  const Runtime runtime = global.make_runtime();
+  Evaluation evaluation(runtime);
+  set_text(evaluation, args);
+  evaluation.add_model(global.open_model(runtime, args.model), args.model);
+  evaluation.set_progress(make_progress(global));
+  const std::string json = evaluation.perplexity();
+  if (global.tables()) {
+    const Doc doc(json);
+    const auto& j = doc.root();
+    fmt::print("perplexity {:.4f} ± {:.4f} ({}, {} tokens scored)\n", number(j, "perplexity"),
+               number(j, "perplexity") * number(j, "stderr"), text(j, "protocol"), integer(j, "tokens"));
+    fmt::print("{:.4f} nats a token, {:.4f} bits a byte\n", number(j, "nll"), number(j, "bits_per_byte"));
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+int compare(const Global& global, const Args& args) {
+  const Runtime runtime = global.make_runtime();
+  Evaluation evaluation(runtime);
+  set_text(evaluation, args);
+  evaluation.add_model(global.open_model(runtime, args.model), args.model);
+  for (const std::string& each : args.models) evaluation.add_model(global.open_model(runtime, each), each);
+  evaluation.set_progress(make_progress(global));
+  const std::string json = evaluation.compare();
+  if (global.tables()) {
+    const Doc doc(json);
+    Table table({"candidate", "mean KL", "median KL", "99 % KL", "max KL", "top-1 %", "perplexity", "ratio"});
+    for (const auto c : items(doc.root(), "candidates")) {
+      table.add({text(c, "name"), fmt::format("{:.5f} ± {:.5f}", number(c, "mean_kl"), number(c, "kl_stderr")),
+                 fmt::format("{:.5f}", number(c, "median_kl")), fmt::format("{:.4f}", number(c, "p99_kl")),
+                 fmt::format("{:.4f}", number(c, "max_kl")), fmt::format("{:.2f}", 100 * number(c, "top1_agreement")),
+                 fmt::format("{:.4f}", number(c, "ppl")),
+                 fmt::format("{:.5f} ± {:.5f}", number(c, "ppl_ratio"), number(c, "ppl_ratio_stderr"))});
+    }
+    fmt::print("{}", table.text(global.markdown));
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+int score(const Global& global, const Args& args) {
+  const Runtime runtime = global.make_runtime();
+  Evaluation evaluation(runtime);
+  const std::string requests = read_file(args.requests);
+  evaluation.add_model(global.open_model(runtime, args.model), args.model);
+  evaluation.set_progress(make_progress(global));
+  const std::string json = evaluation.score(requests);
+  if (global.tables()) {
+    const Doc doc(json);
+    Table table({"request", "logprob", "greedy", "tokens"});
+    int64_t index = 0;
+    for (const auto r : items(doc.root(), "results")) {
+      bool greedy = false;
+      (void)r["is_greedy"].get(greedy);
+      table.add({fmt::format("{}", ++index), fmt::format("{:.4f}", number(r, "logprob")), greedy ? "yes" : "no",
+                 fmt::format("{}", integer(r, "tokens"))});
+    }
+    fmt::print("{}", table.text(global.markdown));
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+int eval(const Global& global, const Args& args) {
+  const Runtime runtime = global.make_runtime();
+  Evaluation evaluation(runtime);
+  evaluation.set("limit", fmt::format("{}", args.limit));
+  for (const std::string& task : args.tasks) {
+    const std::string file = resolve_data(task, "choice.jsonl");
+    evaluation.add_task(std::filesystem::path(file).stem().string(), read_file(file));
+  }
+  for (const std::string& each : args.models) evaluation.add_model(global.open_model(runtime, each), each);
+  evaluation.set_progress(make_progress(global));
+  const std::string json = evaluation.tasks();
+  if (global.tables()) {
+    const Doc doc(json);
+    Table table({"model", "task", "acc", "acc_norm"});
+    for (const auto m : items(doc.root(), "models")) {
+      for (const auto [task, r] : m["results"].get_object().value()) {
+        table.add({text(m, "name"), std::string(task),
+                   fmt::format("{:.4f} ± {:.4f}", number(r, "acc,none"), number(r, "acc_stderr,none")),
+                   fmt::format("{:.4f} ± {:.4f}", number(r, "acc_norm,none"), number(r, "acc_norm_stderr,none"))});
+      }
+    }
+    fmt::print("{}", table.text(global.markdown));
+    if (items(doc.root(), "paired").size() > 0) {
+      Table pairs({"task", "a", "b", "delta", "95 %", "p", "flips"});
+      for (const auto p : items(doc.root(), "paired")) {
+        const auto ci = items(p, "ci95");
+        pairs.add({text(p, "task"), text(p, "a"), text(p, "b"), fmt::format("{:+.4f}", number(p, "delta")),
+                   fmt::format("{:+.4f} to {:+.4f}", ci.at(0).get_double().value(), ci.at(1).get_double().value()),
+                   fmt::format("{:.3f}", number(p, "mcnemar_p")), fmt::format("{}", integer(p, "flips"))});
+      }
+      fmt::print("\n{}", pairs.text(global.markdown));
+    }
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+int bench(const Global& global, const Args& args) {
+  const Runtime runtime = global.make_runtime();
+  const auto start = std::chrono::steady_clock::now();
+  const Model model = global.open_model(runtime, args.model);
+  const double load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  Evaluation evaluation(runtime);
+  evaluation.set("speed.prompt", fmt::format("{}", args.prompt));
+  evaluation.set("speed.gen", fmt::format("{}", args.gen));
+  evaluation.set("speed.depth", fmt::format("{}", args.depth));
+  evaluation.set("speed.reps", fmt::format("{}", args.reps));
+  evaluation.add_model(model, args.model);
+  evaluation.set_progress(make_progress(global));
+  const std::string measured = evaluation.speed();
+  const Doc doc(measured);
+  const auto& j = doc.root();
+  if (global.tables()) {
+    fmt::print(
+        "load           {:.1f} ms\nprefill        {:.1f} tok/s ({} tokens)\ndecode         {:.1f} tok/s\nfirst token   "
+        " {:.1f} ms\npeak memory    {} MB\n",
+        load_ms, number(j, "prefill_tok_s"), args.prompt, number(j, "decode_tok_s"), number(j, "first_token_ms"),
+        integer(j, "peak_rss_bytes") / 1000000);
+  }
+  ObjectText out;
+  for (const auto [key, value] : j.get_object().value()) out.set_raw(key, simdjson::minify(value));
+  out.set("load_ms", load_ms);
+  emit_json(global, indented(out.text()));
+  return kDone;
+}
+
+}  // namespace
+
+void add_perplexity(const Commands& c) {
+  auto* command = c.app.add_subcommand("perplexity", "perplexity of MODEL on a text under a named protocol");
+  auto args = std::make_shared<Args>();
+  command->add_option("MODEL", args->model, "the model")->required();
+  text_options(command, *args);
+  command->callback([c, args] { c.chosen = [c, args] { return perplexity(c.global, *args); }; });
+}
+
+void add_compare(const Commands& c) {
+  auto* command =
+      c.app.add_subcommand("compare", "KL divergence of candidates from a reference, in lockstep over a text");
+  auto args = std::make_shared<Args>();
+  command->add_option("REFERENCE", args->model, "the original")->required();
+  command->add_option("CANDIDATE", args->models, "what was made of it")->required();
+  text_options(command, *args);
+  command->callback([c, args] { c.chosen = [c, args] { return compare(c.global, *args); }; });
+}
+
+void add_score(const Commands& c) {
+  auto* command =
+      c.app.add_subcommand("score", "log-likelihood of continuations, as lm-evaluation-harness computes it");
+  auto args = std::make_shared<Args>();
+  command->add_option("MODEL", args->model, "the model")->required();
+  command
+      ->add_option("--requests", args->requests,
+                   "JSON lines {\"context\",\"continuation\"} or {\"context_ids\",\"continuation_ids\"}")
+      ->type_name("FILE.jsonl")
+      ->required();
+  command->callback([c, args] { c.chosen = [c, args] { return score(c.global, *args); }; });
+}
+
+void add_eval(const Commands& c) {
+  auto* command =
+      c.app.add_subcommand("eval", "multiple-choice tasks; several models are compared with the first, pair by pair");
+  auto args = std::make_shared<Args>();
+  command->add_option("MODEL", args->models, "the models")->required();
+  command->add_option("--tasks", args->tasks, "JSON-lines files {\"context\",\"choices\",\"answer\"}, or builtin")
+      ->delimiter(',')
+      ->type_name("FILE,...")
+      ->required();
+  command->add_option("--limit", args->limit, "take the first N questions; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->callback([c, args] { c.chosen = [c, args] { return eval(c.global, *args); }; });
+}
+
+void add_bench(const Commands& c) {
+  auto* command = c.app.add_subcommand("bench", "speed and memory of MODEL");
+  auto args = std::make_shared<Args>();
+  const auto count = [](int64_t least) { return CLI::Range(least, int64_t{1000000}); };
+  command->add_option("MODEL", args->model, "the model")->required();
+  command->add_option("--prompt", args->prompt, "tokens of the prompt")->check(count(1))->capture_default_str();
+  command->add_option("--gen", args->gen, "tokens generated")->check(count(1))->capture_default_str();
+  command->add_option("--depth", args->depth, "tokens already in the context")->check(count(0))->capture_default_str();
+  command->add_option("--reps", args->reps, "repetitions; medians are reported")
+      ->check(count(1))
+      ->capture_default_str();
+  command->callback([c, args] { c.chosen = [c, args] { return bench(c.global, *args); }; });
+}
+
+}  // namespace nibble::cli

@@ -1,0 +1,134 @@
+// nibble info, nibble inspect: what the library can do, and what a checkpoint is.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "cli.h"
+#include "json_text.h"
+#include "table.h"
+
+namespace nibble::cli {
+namespace {
+
+std::string joined(const simdjson::dom::array& list, std::string_view key = {}) {
+  std::string out;
+  for (const auto each : list) {
+    const std::string_view value = key.empty() ? each.get_string().value() : each[key].get_string().value();
+    out += (out.empty() ? "" : ", ") + std::string(value);
+  }
+  return out;
+}
+
+int info(const Global& global) {
+  const Runtime runtime = global.make_runtime();
+  const std::string json = runtime.info();
+  if (global.tables()) {
+    const Doc doc(json);
+    const auto& j = doc.root();
+    const auto machine = j["machine"].value();
+    fmt::print("nibble {}\n\n", text(j, "nibble_version"));
+    fmt::print("processor      {}, {} threads of {} processors\n", text(machine, "cpu"), integer(j, "threads"),
+               integer(machine, "processors"));
+    fmt::print("memory         {:.1f} GB\n", static_cast<double>(integer(machine, "memory_bytes")) / 1e9);
+    fmt::print("isa            {} (usable: {})\n", text(j, "isa"), joined(items(j, "isa_available")));
+    fmt::print("formats        {}\n", joined(items(j, "dialects"), "id"));
+    fmt::print("architectures  {}\n", joined(items(j, "architectures"), "id"));
+    fmt::print("protocols      {}\n", joined(items(j, "protocols"), "id"));
+    fmt::print("tasks          {}\n\n", joined(items(j, "tasks"), "id"));
+    Table methods({"method", "bits", "calibration", "what it does"});
+    for (const auto m : items(j, "methods")) {
+      bool calibration = false;
+      (void)m["needs_calibration"].get(calibration);
+      methods.add({text(m, "id"), fmt::format("{:.2f}", number(m, "nominal_bits")), calibration ? "yes" : "no",
+                   text(m, "summary")});
+    }
+    fmt::print("{}", methods.text(global.markdown));
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+/// The options of one method, as a table.
+int method_options(const Global& global, const std::string& id) {
+  const Doc doc(nbl_methods_json());
+  for (const auto m : doc.root().get_array().value()) {
+    if (text(m, "id") != id) continue;
+    if (global.tables()) {
+      fmt::print("{}: {}\n\n", id, text(m, "summary"));
+      Table table({"option", "default", "allowed", "what it does"});
+      for (const auto o : items(m, "options")) {
+        std::string allowed = text(o, "type");
+        if (has(o, "choices")) allowed = joined(items(o, "choices"));
+        if (has(o, "min")) allowed = fmt::format("{} to {}", number(o, "min"), number(o, "max"));
+        table.add({text(o, "name"), text(o, "default"), allowed, text(o, "help")});
+      }
+      fmt::print("{}", table.text(global.markdown));
+    }
+    emit_json(global, indented(simdjson::minify(m)));
+    return kDone;
+  }
+  throw Failure(kUsage, fmt::format("there is no method \"{}\"; `nibble info` lists them", id));
+}
+
+struct InspectArgs {
+  std::string model;
+  bool tensors = false, hash = false;
+};
+
+int inspect(const Global& global, const InspectArgs& args) {
+  const Runtime runtime = global.make_runtime();
+  const Checkpoint checkpoint(runtime, resolve_model(args.model));
+  const uint32_t flags = (args.tensors || args.hash || !global.json.empty() ? uint32_t{NBL_INSPECT_TENSORS} : 0u) |
+                         (args.hash ? uint32_t{NBL_INSPECT_HASH} : 0u);
+  const std::string json = checkpoint.inspect(flags);
+  if (global.tables()) {
+    const Doc doc(json);
+    const auto& j = doc.root();
+    fmt::print(
+        "format           {}\narchitecture     {}\nparameters       {:.2f} M\nfile             {:.2f} MB\nbits per "
+        "weight  {:.3f}\n",
+        text(j, "format"), text(j, "architecture", "unknown"), static_cast<double>(integer(j, "parameters")) / 1e6,
+        static_cast<double>(integer(j, "file_bytes")) / 1e6, number(j, "bits_per_weight"));
+    for (const auto w : items(j, "warnings")) fmt::print("warning          {}\n", w.get_string().value());
+    if (args.tensors || args.hash) {
+      std::vector<std::string> header{"tensor", "shape", "encoding", "bits", "bytes"};
+      if (args.hash) header.push_back("sha256");
+      Table table(header);
+      for (const auto t : items(j, "tensors")) {
+        std::string shape;
+        for (const auto d : items(t, "shape"))
+          shape += fmt::format("{}{}", shape.empty() ? "" : " x ", d.get_int64().value());
+        std::vector<std::string> row{text(t, "name"), shape, text(t, "encoding"),
+                                     fmt::format("{:.3f}", number(t, "bits")), fmt::format("{}", integer(t, "bytes"))};
+        if (args.hash) row.push_back(text(t, "sha256"));
+        table.add(row);
+      }
+      fmt::print("\n{}", table.text(global.markdown));
+    }
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+}  // namespace
+
+void add_info(const Commands& c) {
+  auto* command =
+      c.app.add_subcommand("info", "this machine and what the library can do; or the options of one METHOD");
+  auto method = std::make_shared<std::string>();
+  command->add_option("METHOD", *method, "a quantization method");
+  command->callback([c, method] {
+    c.chosen = [c, method] { return method->empty() ? info(c.global) : method_options(c.global, *method); };
+  });
+}
+
+void add_inspect(const Commands& c) {
+  auto* command = c.app.add_subcommand("inspect", "what a checkpoint is, tensor by tensor");
+  auto args = std::make_shared<InspectArgs>();
+  command->add_option("MODEL", args->model, "the checkpoint")->required();
+  command->add_flag("--tensors", args->tensors, "list every tensor");
+  command->add_flag("--hash", args->hash, "with the SHA-256 of each");
+  command->callback([c, args] { c.chosen = [c, args] { return inspect(c.global, *args); }; });
+}
+
+}  // namespace nibble::cli

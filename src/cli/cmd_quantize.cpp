@@ -1,0 +1,146 @@
+// nibble quantize
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "cli.h"
+#include "json_text.h"
+#include "quantize_job.h"
+#include "table.h"
+
+namespace nibble::cli {
+
+bool method_has_option(const std::string& method, const std::string& option) {
+  const Doc doc(nbl_methods_json());
+  for (const auto m : doc.root().get_array().value()) {
+    if (text(m, "id") != method) continue;
+    for (const auto o : items(m, "options")) {
+      if (text(o, "name") == option) return true;
+    }
+  }
+  return false;
+}
+
+bool method_needs_calibration(const std::string& method) {
+  const Doc doc(nbl_methods_json());
+  for (const auto m : doc.root().get_array().value()) {
+    bool needs = false;
+    if (text(m, "id") == method && m["needs_calibration"].get(needs) == simdjson::SUCCESS) return needs;
+  }
+  return false;
+}
+
+std::string method_of(const std::string& recipe) { return recipe.substr(0, recipe.find(':')); }
+
+std::string run_quantize_job(const Global& global, const Runtime& runtime, const Checkpoint& input,
+                             const QuantizeJob& job, const std::string& output) {
+  Quantizer quantizer(runtime, job.recipe);
+  quantizer.set("seed", fmt::format("{}", global.seed));
+  for (const auto& [name, value] : job.settings) quantizer.set(name, value);
+  for (const auto& [regex, recipe] : job.overrides) quantizer.add_override(regex, recipe);
+  const auto needs = [&](const auto& each) { return method_needs_calibration(method_of(each.second)); };
+  if (method_needs_calibration(method_of(job.recipe)) ||
+      std::any_of(job.overrides.begin(), job.overrides.end(), needs)) {
+    const std::string file = resolve_data(job.calibration, "calibration.txt");
+    const std::string calibration = read_file(file);
+    if (calibration.empty()) throw Failure(kBadInput, fmt::format("the calibration text '{}' is empty", file));
+    quantizer.set_calibration_text(calibration, job.calibration == "builtin" ? "builtin" : file);
+    quantizer.set("calibration.length", "512");
+    quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / 512)));
+  }
+  quantizer.set_progress(make_progress(global));
+  return quantizer.run(input, output);
+}
+
+namespace {
+
+struct Args {
+  std::string model, output, calib = "builtin", format;
+  std::string method;
+  int64_t bits = 0, group_size = 0, calib_tokens = 65536;
+  std::vector<std::string> sets, overrides;
+  bool lm_head = false;
+};
+
+/// "name=value" in two.
+std::pair<std::string, std::string> split_pair(const std::string& text, const char* option) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw Failure(kUsage, fmt::format("{} \"{}\": name=value was expected", option, text));
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+int quantize(const Global& global, const Args& args) {
+  QuantizeJob job;
+  job.recipe = args.method;
+  job.calibration = args.calib;
+  job.calibration_tokens = args.calib_tokens;
+  const std::string method = method_of(args.method);
+  if (args.bits > 0) job.settings.emplace_back(method + ".bits", fmt::format("{}", args.bits));
+  if (args.group_size != 0) {
+    const bool block = !method_has_option(method, "group_size") && method_has_option(method, "block_size");
+    job.settings.emplace_back(method + (block ? ".block_size" : ".group_size"), fmt::format("{}", args.group_size));
+  }
+  for (const std::string& each : args.sets) job.settings.push_back(split_pair(each, "--set"));
+  if (!args.format.empty()) job.settings.emplace_back("format", args.format);
+  if (args.lm_head) job.settings.emplace_back("lm_head", "true");
+  for (const std::string& each : args.overrides) {
+    // The regular expression may hold "=" itself, a recipe's options do too: cut at the "=" before the method's name.
+    const std::size_t colon = each.find(':', each.find('='));
+    const std::size_t equals = each.rfind('=', colon == std::string::npos ? each.size() : colon);
+    if (equals == std::string::npos || equals == 0)
+      throw Failure(kUsage, fmt::format("--overrides \"{}\": REGEX=RECIPE was expected", each));
+    job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
+  }
+  const Runtime runtime = global.make_runtime();
+  const Checkpoint input(runtime, resolve_model(args.model));
+  const std::string json = run_quantize_job(global, runtime, input, job, args.output);
+  if (global.tables()) {
+    const Doc doc(json);
+    const auto& j = doc.root();
+    if (global.verbose) {
+      Table table({"layer", "encoding", "bits", "error", "seconds"});
+      for (const auto layer : items(j, "layers")) {
+        table.add({text(layer, "name"), text(layer, "encoding"), fmt::format("{:.3f}", number(layer, "bits")),
+                   fmt::format("{:.3e}", number(layer, "error")), fmt::format("{:.2f}", number(layer, "seconds"))});
+      }
+      fmt::print("{}\n", table.text(global.markdown));
+    }
+    fmt::print("{}: {:.3f} bits per weight, {:.2f} MB, {:.1f} s, peak {} MB\n{}\n", text(j, "method"),
+               number(j, "bits_per_weight"), static_cast<double>(integer(j, "file_bytes")) / 1e6, number(j, "seconds"),
+               integer(j, "peak_rss_bytes") / 1000000, args.output);
+  }
+  emit_json(global, json);
+  return kDone;
+}
+
+}  // namespace
+
+void add_quantize(const Commands& c) {
+  auto* command = c.app.add_subcommand("quantize", "quantize MODEL into a new file");
+  auto args = std::make_shared<Args>();
+  command->add_option("MODEL", args->model, "the original")->required();
+  command->add_option("-o,--output", args->output, "the file to write")->required();
+  command->add_option("--method", args->method, "method, or recipe: gptq, gptq:bits=4,group=128 (see `nibble info`)")
+      ->required();
+  command->add_option("--bits", args->bits, "bits a code")->check(CLI::Range(1, 16));
+  command->add_option("--group-size", args->group_size, "weights that share a scale");
+  command->add_option("--set", args->sets, "any option of a method: gptq.damp=0.01 (see `nibble info METHOD`)")
+      ->type_name("METHOD.KEY=VALUE");
+  command->add_option("--calib", args->calib, "calibration text: a file, or builtin")
+      ->type_name("FILE|builtin")
+      ->capture_default_str();
+  command->add_option("--calib-tokens", args->calib_tokens, "tokens of it to use, in windows of 512")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 31))
+      ->capture_default_str();
+  command
+      ->add_option("--overrides", args->overrides, "another recipe for tensors whose whole name matches; empty: keep")
+      ->type_name("REGEX=RECIPE");
+  command->add_option("--format", args->format, "format of the output (default: native)");
+  command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
+  command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });
+}
+
+}  // namespace nibble::cli

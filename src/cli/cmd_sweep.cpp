@@ -1,0 +1,290 @@
+// nibble sweep: quantize in many ways, measure each, one table.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <set>
+
+#include "cli.h"
+#include "json_text.h"
+#include "quantize_job.h"
+#include "sweep.h"
+
+namespace nibble::cli {
+namespace fs = std::filesystem;
+namespace {
+
+struct Args {
+  std::string model, recipes, text = "builtin", calib = "builtin", protocol = "windows-512", output, html, prompt;
+  std::vector<std::string> tasks;
+  int64_t windows = 0, limit = 0, calib_tokens = 65536, tokens = 40, reps = 3, bench_prompt = 128, bench_gen = 32;
+};
+
+/// A directory that goes away with everything in it.
+class Scratch {
+ public:
+  Scratch() {
+    std::string pattern = (fs::temp_directory_path() / "nibble-sweep-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr)
+      throw Failure(kLimit, fmt::format("cannot make a directory like '{}'", pattern));
+    path_ = pattern;
+  }
+  ~Scratch() {
+    std::error_code ec;
+    fs::remove_all(path_, ec);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+/// "gptq:bits=4,group=64" as a file name.
+std::string file_name(const std::string& recipe) {
+  std::string name;
+  for (const char c : recipe)
+    name += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' ? c : '-';
+  return name + ".safetensors";
+}
+
+std::string greedy(const Model& model, const std::string& prompt, int64_t tokens) {
+  const std::vector<int32_t> ids = model.tokenizer().encode(prompt, NBL_ENCODE_SPECIAL);
+  if (ids.empty()) return {};
+  Session session(model, static_cast<int64_t>(ids.size()) + tokens);
+  const Doc doc(
+      session.generate(ids, {.max_new_tokens = tokens}, [](int32_t, std::string_view) { return !interrupted(); }));
+  return text(doc.root(), "text");
+}
+
+void measure_speed(const Global& global, const Args& args, SweepRow* row) {
+  const Doc doc(bench_in_child(global, row->path,
+                               {"--prompt", fmt::format("{}", args.bench_prompt), "--gen",
+                                fmt::format("{}", args.bench_gen), "--reps", fmt::format("{}", args.reps)}));
+  row->load_ms = number(doc.root(), "load_ms");
+  row->prefill_tok_s = number(doc.root(), "prefill_tok_s");
+  row->decode_tok_s = number(doc.root(), "decode_tok_s");
+  row->peak_rss_bytes = integer(doc.root(), "peak_rss_bytes");
+}
+
+/// Bits a weight that the original stores in the layers that were quantized: the first row's counterpart of the others.
+double original_bits(const Doc& inspected, const std::set<std::string>& layers) {
+  double bits = 0, weights = 0;
+  for (const auto t : items(inspected.root(), "tensors")) {
+    const auto shape = items(t, "shape");
+    const std::string name = text(t, "name");
+    if (layers.empty() ? shape.size() != 2 : !layers.contains(name)) continue;
+    double count = 1;
+    for (const auto d : shape) count *= static_cast<double>(d.get_int64().value());
+    bits += 8 * static_cast<double>(integer(t, "bytes"));
+    weights += count;
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+void note(const Global& global, const std::string& message) {
+  if (!global.quiet) fmt::print(stderr, "{}\n", message);
+}
+
+int sweep(const Global& global, const Args& args) {
+  const std::vector<std::string> recipes = split_recipes(args.recipes);
+  if (recipes.empty()) throw Failure(kUsage, "--recipes names no recipe");
+  const Runtime runtime = global.make_runtime();
+  // Every recipe is checked before hours are spent on the first.
+  for (const std::string& recipe : recipes) Quantizer(runtime, recipe);
+
+  std::optional<Scratch> scratch;
+  fs::path folder;
+  if (args.output.empty()) {
+    folder = scratch.emplace().path();
+  } else {
+    folder = args.output;
+    std::error_code ec;
+    fs::create_directories(folder, ec);
+    if (ec) throw Failure(kBadInput, fmt::format("cannot make the directory '{}': {}", args.output, ec.message()));
+  }
+
+  Sweep result;
+  result.model = args.model;
+  result.text = args.text;
+  result.protocol = args.protocol;
+  result.prompt = args.prompt;
+
+  const std::string source = resolve_model(args.model);
+  const Checkpoint input(runtime, source);
+  const std::string inspected = input.inspect(NBL_INSPECT_TENSORS);
+  const Doc inspected_doc(inspected);
+  result.machine = raw(inspected_doc.root(), "machine");
+  SweepRow original;
+  original.recipe = "original";
+  original.path = source;
+  original.original = true;
+  original.file_bytes = integer(inspected_doc.root(), "file_bytes");
+  result.rows.push_back(original);
+
+  std::set<std::string> layers;
+  for (const std::string& recipe : recipes) {
+    note(global, fmt::format("quantize {}", recipe));
+    SweepRow row;
+    row.recipe = recipe;
+    row.path = (folder / file_name(recipe)).string();
+    QuantizeJob job;
+    job.recipe = recipe;
+    job.calibration = args.calib;
+    job.calibration_tokens = args.calib_tokens;
+    const Doc report(run_quantize_job(global, runtime, input, job, row.path));
+    row.bits_per_weight = number(report.root(), "bits_per_weight");
+    row.file_bytes = integer(report.root(), "file_bytes");
+    row.quantize_seconds = number(report.root(), "seconds");
+    for (const auto layer : items(report.root(), "layers")) layers.insert(text(layer, "name"));
+    result.rows.push_back(row);
+  }
+  result.rows[0].bits_per_weight = original_bits(inspected_doc, layers);
+
+  note(global, "measure speed and memory, each model in a process of its own");
+  for (SweepRow& row : result.rows) measure_speed(global, args, &row);
+
+  note(global, "compare with the original");
+  Evaluation evaluation(runtime);
+  evaluation.set_progress(make_progress(global));
+  const std::string text_file = resolve_data(args.text, "evaluation.txt");
+  evaluation.set_text(read_file(text_file), args.text);
+  evaluation.set("protocol", args.protocol);
+  evaluation.set("windows", fmt::format("{}", args.windows));
+  evaluation.set("limit", fmt::format("{}", args.limit));
+  for (const std::string& task : args.tasks) {
+    const std::string file = resolve_data(task, "choice.jsonl");
+    evaluation.add_task(fs::path(file).stem().string(), read_file(file));
+  }
+  for (SweepRow& row : result.rows) {
+    const Model model = global.open_model(runtime, row.path);
+    if (!args.prompt.empty()) row.continuation = greedy(model, args.prompt, args.tokens);
+    evaluation.add_model(model, row.recipe);
+  }
+  const Doc compared(evaluation.compare());
+  std::size_t index = 1;
+  for (const auto c : items(compared.root(), "candidates")) {
+    SweepRow& row = result.rows[index++];
+    row.perplexity = number(c, "ppl");
+    row.perplexity_stderr = number(c, "ppl_stderr");
+    row.mean_kl = number(c, "mean_kl");
+    row.kl_stderr = number(c, "kl_stderr");
+    row.top1_agreement = number(c, "top1_agreement");
+    result.tokens = integer(c, "tokens");
+    result.rows[0].perplexity = number(c, "reference_ppl");
+    result.rows[0].perplexity_stderr = number(c, "reference_ppl_stderr");
+  }
+  if (!args.tasks.empty()) {
+    const Doc tasks(evaluation.tasks());
+    index = 0;
+    for (const auto m : items(tasks.root(), "models")) {
+      for (const auto [task, r] : m["results"].get_object().value()) {
+        result.rows[index].tasks.push_back({std::string(task), {number(r, "acc,none"), number(r, "acc_stderr,none")}});
+      }
+      ++index;
+    }
+  }
+  mark_pareto(&result);
+
+  if (global.tables()) {
+    if (!args.prompt.empty()) {
+      for (const SweepRow& row : result.rows) fmt::print("{}\n    {}{}\n", row.recipe, args.prompt, row.continuation);
+      fmt::print("\n");
+    }
+    fmt::print("{}", sweep_table(result, global.markdown));
+  }
+  std::string html = args.html;
+  if (html.empty() && !args.output.empty()) html = (folder / "report.html").string();
+  if (!html.empty()) {
+    write_file(html, sweep_html(result));
+    if (global.tables()) fmt::print("\nreport: {}\n", html);
+  }
+  emit_json(global, sweep_json(result));
+  return kDone;
+}
+
+}  // namespace
+
+std::vector<std::string> split_recipes(const std::string& given) {
+  std::error_code ec;
+  std::string text = given;
+  if (fs::is_regular_file(given, ec)) text = read_file(given);
+  std::vector<std::string> recipes;
+  const auto trimmed = [](std::string_view part) {
+    const std::size_t begin = part.find_first_not_of(" \t\r");
+    return begin == std::string_view::npos
+               ? std::string()
+               : std::string(part.substr(begin, part.find_last_not_of(" \t\r") - begin + 1));
+  };
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find_first_of("\n;", at), text.size());
+    std::string line = text.substr(at, end - at);
+    at = end + 1;
+    line = line.substr(0, line.find('#'));
+    bool first = true;
+    for (std::size_t p = 0; p <= line.size();) {
+      const std::size_t comma = std::min(line.find(',', p), line.size());
+      const std::string part = trimmed(std::string_view(line).substr(p, comma - p));
+      p = comma + 1;
+      if (part.empty()) continue;
+      const std::size_t equals = part.find('=');
+      const bool starts = first || equals == std::string::npos || part.find(':') < equals;
+      if (starts) {
+        recipes.push_back(part);
+      } else {
+        recipes.back() += "," + part;
+      }
+      first = false;
+    }
+  }
+  return recipes;
+}
+
+void add_sweep(const Commands& c) {
+  auto* command =
+      c.app.add_subcommand("sweep", "quantize MODEL in many ways, measure each against the original, print one table");
+  auto args = std::make_shared<Args>();
+  const auto positive = CLI::Range(int64_t{1}, int64_t{1} << 31);
+  command->add_option("MODEL", args->model, "the original")->required();
+  command->add_option("--recipes", args->recipes, "recipes, or a file with one a line")
+      ->type_name("R1,R2,...|FILE")
+      ->required();
+  command->add_option("-o,--output", args->output, "keep the models and report.html in this directory")
+      ->type_name("DIR");
+  command->add_option("--html", args->html, "write the report there")->type_name("FILE");
+  command->add_option("--text", args->text, "the text to measure on: a file, or builtin")
+      ->type_name("FILE|builtin")
+      ->capture_default_str();
+  command->add_option("--protocol", args->protocol, "how it is cut into scored windows (see `nibble info`)")
+      ->capture_default_str();
+  command->add_option("--windows", args->windows, "take the first N windows; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--tasks", args->tasks, "JSON-lines files {\"context\",\"choices\",\"answer\"}, or builtin")
+      ->delimiter(',')
+      ->type_name("FILE,...");
+  command->add_option("--limit", args->limit, "take the first N questions; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--calib", args->calib, "calibration text: a file, or builtin")
+      ->type_name("FILE|builtin")
+      ->capture_default_str();
+  command->add_option("--calib-tokens", args->calib_tokens, "tokens of it to use, in windows of 512")
+      ->check(positive)
+      ->capture_default_str();
+  command->add_option("-p,--prompt", args->prompt, "show how each model continues this text");
+  command->add_option("-n,--tokens", args->tokens, "by so many tokens")->check(positive)->capture_default_str();
+  command->add_option("--bench-prompt", args->bench_prompt, "tokens of the prompt when measuring speed")
+      ->check(positive)
+      ->capture_default_str();
+  command->add_option("--bench-gen", args->bench_gen, "tokens generated when measuring speed")
+      ->check(positive)
+      ->capture_default_str();
+  command->add_option("--reps", args->reps, "repetitions when measuring speed")->check(positive)->capture_default_str();
+  command->callback([c, args] { c.chosen = [c, args] { return sweep(c.global, *args); }; });
+}
+
+}  // namespace nibble::cli

@@ -1,0 +1,29 @@
+// One quantization, as `quantize` and `sweep` ask for it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli.h"
+
+namespace nibble::cli {
+
+struct QuantizeJob {
+  std::string recipe;
+  std::vector<std::pair<std::string, std::string>> settings, overrides;
+  std::string calibration = "builtin";  ///< a file, or "builtin"; read only when the method needs it
+  int64_t calibration_tokens = 65536;
+};
+
+/// "gptq" of "gptq:bits=4".
+std::string method_of(const std::string& recipe);
+bool method_has_option(const std::string& method, const std::string& option);
+bool method_needs_calibration(const std::string& method);
+
+/// The report, JSON.
+std::string run_quantize_job(const Global& global, const Runtime& runtime, const Checkpoint& input,
+                             const QuantizeJob& job, const std::string& output);
+
+}  // namespace nibble::cli

@@ -1,0 +1,44 @@
+// What `nibble sweep` measures, row by row, and how it is shown.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli.h"
+
+namespace nibble::cli {
+
+struct SweepRow {
+  std::string recipe, path;
+  double bits_per_weight = 0;
+  int64_t file_bytes = 0, peak_rss_bytes = 0;
+  double quantize_seconds = 0, load_ms = 0, prefill_tok_s = 0, decode_tok_s = 0;
+  double perplexity = 0, perplexity_stderr = 0;
+  double mean_kl = 0, kl_stderr = 0, top1_agreement = 1;
+  std::vector<std::pair<std::string, std::pair<double, double>>> tasks;  ///< name, accuracy and its standard error
+  std::string continuation;
+  bool original = false, pareto = false;
+};
+
+struct Sweep {
+  std::string model, text, protocol, prompt, machine;  ///< machine: JSON
+  int64_t tokens = 0;                                  ///< scored
+  std::vector<SweepRow> rows;                          ///< the original first
+};
+
+/// Marks the rows that no other row beats in both bits per weight and mean KL.
+void mark_pareto(Sweep* sweep);
+std::string sweep_json(const Sweep& sweep);
+std::string sweep_table(const Sweep& sweep, bool markdown);
+/// One HTML page, nothing outside it: the table, KL against bits per weight, decode speed against size.
+std::string sweep_html(const Sweep& sweep);
+
+/// Splits "gptq:bits=4,group=64,nf4" into recipes: a part without "=", or with ":" before it, starts a new one.
+std::vector<std::string> split_recipes(const std::string& text);
+
+/// What `nibble bench --json -` says about a model, from a process of its own: its memory is the model's alone.
+std::string bench_in_child(const Global& global, const std::string& model, const std::vector<std::string>& options);
+
+}  // namespace nibble::cli

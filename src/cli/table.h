@@ -1,0 +1,22 @@
+// Tables for people: aligned text, or Markdown.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace nibble::cli {
+
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  bool empty() const { return rows_.empty(); }
+  /// Columns whose cells are all numbers (or empty, or "-") are set flush right.
+  std::string text(bool markdown) const;
+
+ private:
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace nibble::cli
