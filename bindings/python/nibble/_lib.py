@@ -1,0 +1,216 @@
+"""Finds and loads the library, turns statuses into exceptions and handles into objects that destroy themselves."""
+import ctypes
+import json
+import os
+import pathlib
+import weakref
+
+from . import _abi
+
+
+class NibbleError(RuntimeError):
+    """What a nibble function refused: its status, and one sentence about it."""
+
+    status = _abi.NBL_E_INTERNAL
+
+    def __init__(self, message, status=None):
+        super().__init__(message)
+        if status is not None:
+            self.status = status
+
+
+class InvalidArgumentError(NibbleError, ValueError):
+    status = _abi.NBL_E_INVALID_ARGUMENT
+
+
+class NotFoundError(NibbleError, LookupError):
+    status = _abi.NBL_E_NOT_FOUND
+
+
+class InputOutputError(NibbleError, OSError):
+    status = _abi.NBL_E_IO
+
+
+class CorruptError(NibbleError):
+    status = _abi.NBL_E_CORRUPT
+
+
+class UnsupportedError(NibbleError):
+    status = _abi.NBL_E_UNSUPPORTED
+
+
+class LimitError(NibbleError):
+    status = _abi.NBL_E_LIMIT
+
+
+class CancelledError(NibbleError):
+    status = _abi.NBL_E_CANCELLED
+
+
+class OutOfMemoryError(NibbleError, MemoryError):
+    status = _abi.NBL_E_OUT_OF_MEMORY
+
+
+class BusyError(NibbleError):
+    status = _abi.NBL_E_BUSY
+
+
+class MismatchError(NibbleError):
+    status = _abi.NBL_E_MISMATCH
+
+
+_ERRORS = {cls.status: cls for cls in (InvalidArgumentError, NotFoundError, InputOutputError, CorruptError,
+                                       UnsupportedError, LimitError, CancelledError, OutOfMemoryError, BusyError,
+                                       MismatchError)}
+
+
+def _candidates():
+    given = os.environ.get("NIBBLE_LIBRARY")
+    if given:
+        yield given
+        return
+    here = pathlib.Path(__file__).resolve().parent
+    for name in ("libnibble.so", "libnibble.so.0"):
+        yield str(here / name)
+    yield str(here.parents[2] / "build" / "release" / "lib" / "libnibble.so")
+    yield "libnibble.so.0"
+
+
+def _load():
+    tried = []
+    for path in _candidates():
+        if os.sep in path and not os.path.exists(path):
+            tried.append(path)
+            continue
+        try:
+            library = _abi.declare(ctypes.CDLL(path))
+        except (OSError, AttributeError) as error:
+            tried.append(f"{path} ({error})")
+            continue
+        found = library.nbl_version_number()
+        wanted = _abi.NBL_VERSION_MAJOR * 10000 + _abi.NBL_VERSION_MINOR * 100
+        if found // 10000 != _abi.NBL_VERSION_MAJOR or found < wanted:
+            raise ImportError(f"{path} is nibble {library.nbl_version().decode()}, too old or too new for this package")
+        return library
+    raise ImportError("the nibble library was not found; build it or set NIBBLE_LIBRARY. Tried: " + ", ".join(tried))
+
+
+lib = _load()
+
+
+def check(status):
+    if status != _abi.NBL_OK:
+        message = lib.nbl_last_error().decode("utf-8", "replace")
+        raise _ERRORS.get(status, NibbleError)(message, status)
+
+
+def encode(text):
+    return os.fsencode(text) if isinstance(text, os.PathLike) else text.encode("utf-8")
+
+
+def take_bytes(buffer):
+    """The content of an nbl_buffer, which is destroyed."""
+    try:
+        return ctypes.string_at(lib.nbl_buffer_data(buffer), lib.nbl_buffer_size(buffer))
+    finally:
+        lib.nbl_buffer_destroy(buffer)
+
+
+def take_text(buffer):
+    return take_bytes(buffer).decode("utf-8", "replace")
+
+
+def take_json(buffer):
+    return json.loads(take_bytes(buffer))
+
+
+def buffer_result(function, *arguments):
+    """Calls a function whose last parameter is nbl_buffer** and returns the buffer."""
+    out = ctypes.POINTER(_abi.nbl_buffer)()
+    check(function(*arguments, ctypes.byref(out)))
+    return out
+
+
+class Handle:
+    """A handle that is destroyed with its object, by close(), or at the end of a with block."""
+
+    _destroy = None  # name of the function
+
+    def __init__(self, pointer):
+        self._pointer = pointer
+        self._finalizer = weakref.finalize(self, getattr(lib, self._destroy), pointer)
+
+    @property
+    def handle(self):
+        if self._pointer is None:
+            raise InvalidArgumentError(f"this {type(self).__name__} has been closed")
+        return self._pointer
+
+    def close(self):
+        self._pointer = None
+        self._finalizer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} holds memory of this process and cannot be pickled")
+
+
+class Callbacks:
+    """Carries Python functions into a call, and an exception out of it.
+
+    An exception must not travel through C: it is kept, the job cancelled, and raised again when the call is back. With no
+    function of the caller's, progress still gives Python the chance to notice Ctrl-C.
+    """
+
+    def __init__(self, progress=None, on_token=None):
+        self.thrown = None
+        self._progress, self._on_token = progress, on_token
+        self.progress = _abi.nbl_progress_fn(self._call_progress)
+        self.on_token = _abi.nbl_token_fn(self._call_token)
+
+    def _call_progress(self, _user, pointer):
+        try:
+            if self._progress is None:
+                return 0
+            p = pointer.contents
+            going_on = self._progress(Progress(p.stage.decode(), p.detail.decode("utf-8", "replace"), p.done, p.total,
+                                               p.memory_bytes))
+            return 1 if going_on is False else 0
+        except BaseException as error:  # KeyboardInterrupt too
+            self.thrown = error
+            return 1
+
+    def _call_token(self, _user, token, text, size):
+        try:
+            if self._on_token is None:
+                return 0
+            going_on = self._on_token(token, ctypes.string_at(text, size).decode("utf-8", "replace") if size else "")
+            return 1 if going_on is False else 0
+        except BaseException as error:
+            self.thrown = error
+            return 1
+
+    def check(self, status):
+        if self.thrown is not None:
+            error, self.thrown = self.thrown, None
+            raise error
+        check(status)
+
+
+class Progress:
+    """How far a job has come: stage, detail, done, total (0: unknown), memory_bytes."""
+
+    __slots__ = ("stage", "detail", "done", "total", "memory_bytes")
+
+    def __init__(self, stage, detail, done, total, memory_bytes):
+        self.stage, self.detail, self.done, self.total, self.memory_bytes = stage, detail, done, total, memory_bytes
+
+    def __repr__(self):
+        return f"Progress({self.stage} {self.done}/{self.total} {self.detail})"
+
+

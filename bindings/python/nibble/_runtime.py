@@ -1,0 +1,261 @@
+"""Runtime, Checkpoint, Tokenizer, Model, Session."""
+import array
+import ctypes
+import queue
+import threading
+
+from . import _abi
+from ._lib import (Callbacks, Handle, InvalidArgumentError, buffer_result, check, encode, lib, take_bytes, take_json,
+                   take_text)
+
+COMPUTE = {"default": _abi.NBL_COMPUTE_DEFAULT, "exact": _abi.NBL_COMPUTE_EXACT, "fast": _abi.NBL_COMPUTE_FAST}
+LOGITS = {"none": _abi.NBL_LOGITS_NONE, "last": _abi.NBL_LOGITS_LAST, "all": _abi.NBL_LOGITS_ALL}
+
+
+def compute_mode(name):
+    try:
+        return COMPUTE[name]
+    except KeyError:
+        raise InvalidArgumentError(f"compute is {name!r}; one of {', '.join(COMPUTE)} was expected") from None
+
+
+def id_array(ids):
+    """Token ids as a C array of int32, without a copy where they already are one."""
+    if not (isinstance(ids, array.array) and ids.typecode == "i"):
+        try:
+            ids = array.array("i", ids)
+        except (TypeError, OverflowError) as error:
+            raise InvalidArgumentError(f"token ids must be integers below 2**31: {error}") from None
+    return (ctypes.c_int32 * len(ids)).from_buffer(ids) if len(ids) else (ctypes.c_int32 * 1)(), len(ids)
+
+
+class Runtime(Handle):
+    """A team of threads and an instruction set. log: called with (level, message)."""
+
+    _destroy = "nbl_runtime_destroy"
+
+    def __init__(self, threads=0, isa=None, max_memory_bytes=0, log=None):
+        options = _abi.nbl_runtime_options()
+        options.struct_size = ctypes.sizeof(options)
+        options.threads = threads
+        options.isa = encode(isa) if isa else None
+        options.max_memory_bytes = max_memory_bytes
+        if log is not None:
+            # Kept alive by the runtime; everything made with it keeps the runtime.
+            self._log = _abi.nbl_log_fn(lambda _user, level, message: log(level, message.decode("utf-8", "replace")))
+            options.log = self._log
+        out = ctypes.POINTER(_abi.nbl_runtime)()
+        check(lib.nbl_runtime_create(ctypes.byref(options), ctypes.byref(out)))
+        super().__init__(out)
+
+    @property
+    def threads(self):
+        return lib.nbl_runtime_threads(self.handle)
+
+    def info(self):
+        return take_json(buffer_result(lib.nbl_runtime_info, self.handle))
+
+
+_default = None
+_default_lock = threading.Lock()
+
+
+def default_runtime():
+    """The runtime that functions use when they are given none; made on first use."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Runtime()
+        return _default
+
+
+class Tokenizer(Handle):
+    _destroy = "nbl_tokenizer_destroy"
+
+    def encode(self, text, special=False, literal=False):
+        """Text to a list of ids. special: add the tokens that the model expects around a text. literal: text that looks
+        like a special token is ordinary text."""
+        data = encode(text)
+        flags = (_abi.NBL_ENCODE_SPECIAL if special else 0) | (_abi.NBL_ENCODE_LITERAL if literal else 0)
+        ids = array.array("i")
+        ids.frombytes(take_bytes(buffer_result(lib.nbl_tokenizer_encode, self.handle, data, len(data), flags)))
+        return ids.tolist()
+
+    def decode(self, ids, skip_special=True):
+        pointer, count = id_array(ids)
+        return take_text(buffer_result(lib.nbl_tokenizer_decode, self.handle, pointer, count, int(skip_special)))
+
+    def piece(self, token):
+        return take_text(buffer_result(lib.nbl_tokenizer_piece, self.handle, token))
+
+    def find(self, piece):
+        out = ctypes.c_int32()
+        check(lib.nbl_tokenizer_find(self.handle, encode(piece), ctypes.byref(out)))
+        return out.value
+
+    def info(self):
+        return take_json(buffer_result(lib.nbl_tokenizer_info, self.handle))
+
+
+class Checkpoint(Handle):
+    """A model as it lies in files: a Hugging Face directory, a native file, a .gguf, a llama2.c .bin."""
+
+    _destroy = "nbl_checkpoint_destroy"
+
+    def __init__(self, path, runtime=None):
+        self.runtime = runtime or default_runtime()
+        out = ctypes.POINTER(_abi.nbl_checkpoint)()
+        check(lib.nbl_checkpoint_open(self.runtime.handle, encode(path), ctypes.byref(out)))
+        super().__init__(out)
+
+    def inspect(self, tensors=True, hash=False):
+        flags = (_abi.NBL_INSPECT_TENSORS if tensors else 0) | (_abi.NBL_INSPECT_HASH if hash else 0)
+        return take_json(buffer_result(lib.nbl_checkpoint_inspect, self.handle, flags))
+
+    @property
+    def tokenizer(self):
+        out = ctypes.POINTER(_abi.nbl_tokenizer)()
+        check(lib.nbl_tokenizer_from_checkpoint(self.handle, ctypes.byref(out)))
+        return Tokenizer(out)
+
+
+class Model(Handle):
+    """A model ready to run: immutable, shareable among threads. source: a path or a Checkpoint."""
+
+    _destroy = "nbl_model_destroy"
+
+    def __init__(self, source, runtime=None, compute="default", progress=None):
+        callbacks = Callbacks(progress)
+        options = _abi.nbl_model_options()
+        options.struct_size = ctypes.sizeof(options)
+        options.compute = compute_mode(compute)
+        options.progress = callbacks.progress
+        out = ctypes.POINTER(_abi.nbl_model)()
+        if isinstance(source, Checkpoint):
+            self.runtime = source.runtime
+            status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
+        else:
+            self.runtime = runtime or default_runtime()
+            status = lib.nbl_model_open(self.runtime.handle, encode(source), ctypes.byref(options), ctypes.byref(out))
+        callbacks.check(status)
+        super().__init__(out)
+
+    @property
+    def vocab_size(self):
+        return lib.nbl_model_vocab_size(self.handle)
+
+    @property
+    def max_positions(self):
+        return lib.nbl_model_max_positions(self.handle)
+
+    @property
+    def tokenizer(self):
+        out = ctypes.POINTER(_abi.nbl_tokenizer)()
+        check(lib.nbl_tokenizer_from_model(self.handle, ctypes.byref(out)))
+        return Tokenizer(out)
+
+    def info(self):
+        return take_json(buffer_result(lib.nbl_model_info, self.handle))
+
+    def session(self, max_tokens=0):
+        return Session(self, max_tokens)
+
+    def generate(self, prompt, max_new_tokens=128, **options):
+        """Continues a text (or a list of ids) and returns the result as a dict; see Session.generate."""
+        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+        with self.session(len(ids) + max_new_tokens) as session:
+            return session.generate(ids, max_new_tokens, **options)
+
+    def stream(self, prompt, max_new_tokens=128, **options):
+        """Continues a text and yields it piece by piece."""
+        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+        with self.session(len(ids) + max_new_tokens) as session:
+            yield from session.stream(ids, max_new_tokens, **options)
+
+
+class Session(Handle):
+    """One sequence: KV cache and position. One thread at a time."""
+
+    _destroy = "nbl_session_destroy"
+
+    def __init__(self, model, max_tokens=0):
+        self.model = model
+        options = _abi.nbl_session_options()
+        options.struct_size = ctypes.sizeof(options)
+        options.max_tokens = max_tokens
+        out = ctypes.POINTER(_abi.nbl_session)()
+        check(lib.nbl_session_create(model.handle, ctypes.byref(options), ctypes.byref(out)))
+        super().__init__(out)
+
+    @property
+    def position(self):
+        return lib.nbl_session_position(self.handle)
+
+    @property
+    def capacity(self):
+        return lib.nbl_session_capacity(self.handle)
+
+    def truncate(self, position):
+        check(lib.nbl_session_truncate(self.handle, position))
+
+    def append(self, ids, want="last"):
+        """Runs the model over more tokens. Returns a memoryview of floats [rows, vocab_size] (numpy.asarray takes it without
+        a copy), a copy of the library's that stays yours; None for want="none"."""
+        if want not in LOGITS:
+            raise InvalidArgumentError(f"want is {want!r}; one of {', '.join(LOGITS)} was expected")
+        pointer, count = id_array(ids)
+        logits, rows = ctypes.POINTER(ctypes.c_float)(), ctypes.c_int64()
+        check(lib.nbl_session_append(self.handle, pointer, count, LOGITS[want], ctypes.byref(logits), ctypes.byref(rows)))
+        if want == "none":
+            return None
+        vocab = self.model.vocab_size
+        data = bytearray(ctypes.string_at(logits, rows.value * vocab * 4)) if rows.value else bytearray()
+        return memoryview(data).cast("f", (rows.value, vocab)) if rows.value else memoryview(data).cast("f")
+
+    def generate(self, prompt, max_new_tokens=128, temperature=0.0, top_k=0, top_p=1.0, seed=0, ignore_eos=False,
+                 on_token=None):
+        """Appends the prompt's ids and chooses token after token. on_token(id, text) may return False to stop. Returns a
+        dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
+        callbacks = Callbacks(on_token=on_token)
+        options = _abi.nbl_generate_options()
+        options.struct_size = ctypes.sizeof(options)
+        options.max_new_tokens, options.temperature = max_new_tokens, temperature
+        options.top_k, options.top_p, options.seed = top_k, top_p, seed
+        options.ignore_eos = int(ignore_eos)
+        options.on_token = callbacks.on_token
+        pointer, count = id_array(prompt)
+        out = ctypes.POINTER(_abi.nbl_buffer)()
+        status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
+        result = take_json(out) if out else None
+        callbacks.check(status)
+        return result
+
+    def stream(self, prompt, max_new_tokens=128, **options):
+        """Yields text as it becomes certain. Leaving the loop early stops the generation."""
+        pieces, stop = queue.Queue(), threading.Event()
+
+        def on_token(_token, text):
+            if text:
+                pieces.put(text)
+            return not stop.is_set()
+
+        def work():
+            try:
+                self.generate(prompt, max_new_tokens, on_token=on_token, **options)
+                pieces.put(None)
+            except BaseException as error:
+                pieces.put(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while True:
+                piece = pieces.get()
+                if piece is None:
+                    return
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            stop.set()
+            thread.join()
