@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "cli.h"
+#include "cli/cli.h"
 
 namespace nibble::cli {
 namespace fs = std::filesystem;

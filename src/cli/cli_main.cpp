@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "cli.h"
+#include "cli/cli.h"
 
 namespace nibble::cli {
 namespace {

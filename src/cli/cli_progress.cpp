@@ -6,7 +6,7 @@
 #include <csignal>
 #include <cstdio>
 
-#include "cli.h"
+#include "cli/cli.h"
 
 namespace nibble::cli {
 namespace {

@@ -5,9 +5,9 @@
 #include <chrono>
 #include <filesystem>
 
-#include "cli.h"
-#include "json_text.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli.h"
-#include "json_text.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 namespace {

@@ -4,10 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "cli.h"
-#include "json_text.h"
-#include "quantize_job.h"
-#include "table.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
+#include "cli/quantize_job.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 

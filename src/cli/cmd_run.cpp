@@ -4,8 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
-#include "cli.h"
-#include "json_text.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
 
 namespace nibble::cli {
 namespace {

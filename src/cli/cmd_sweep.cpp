@@ -7,10 +7,10 @@
 #include <cstdlib>
 #include <set>
 
-#include "cli.h"
-#include "json_text.h"
-#include "quantize_job.h"
-#include "sweep.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
+#include "cli/quantize_job.h"
+#include "cli/sweep.h"
 
 namespace nibble::cli {
 namespace fs = std::filesystem;

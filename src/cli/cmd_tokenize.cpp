@@ -3,8 +3,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli.h"
-#include "json_text.h"
+#include "cli/cli.h"
+#include "cli/json_text.h"
 
 namespace nibble::cli {
 namespace {

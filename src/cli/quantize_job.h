@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "cli.h"
+#include "cli/cli.h"
 
 namespace nibble::cli {
 

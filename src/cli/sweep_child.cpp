@@ -8,7 +8,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "sweep.h"
+#include "cli/sweep.h"
 
 extern char** environ;
 

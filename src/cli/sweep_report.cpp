@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "json_text.h"
-#include "sweep.h"
-#include "table.h"
+#include "cli/json_text.h"
+#include "cli/sweep.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 namespace {
