@@ -28,7 +28,7 @@ void set_text(Evaluation& evaluation, const Args& args) {
 void text_options(CLI::App* command, Args& args) {
   std::vector<std::string> protocols;
   const Doc doc(nbl_protocols_json());
-  for (const auto p : doc.root().get_array().value()) protocols.push_back(text(p, "id"));
+  for (const auto p : elements(doc.root())) protocols.push_back(text(p, "id"));
   command->add_option("--text", args.text, "the text to measure on: a file, or builtin")
       ->type_name("FILE|builtin")
       ->capture_default_str();
@@ -94,10 +94,8 @@ int score(const Global& global, const Args& args) {
     Table table({"request", "logprob", "greedy", "tokens"});
     int64_t index = 0;
     for (const auto r : items(doc.root(), "results")) {
-      bool greedy = false;
-      (void)r["is_greedy"].get(greedy);
-      table.add({fmt::format("{}", ++index), fmt::format("{:.4f}", number(r, "logprob")), greedy ? "yes" : "no",
-                 fmt::format("{}", integer(r, "tokens"))});
+      table.add({fmt::format("{}", ++index), fmt::format("{:.4f}", number(r, "logprob")),
+                 flag(r, "is_greedy") ? "yes" : "no", fmt::format("{}", integer(r, "tokens"))});
     }
     fmt::print("{}", table.text(global.markdown));
   }
@@ -120,7 +118,7 @@ int eval(const Global& global, const Args& args) {
     const Doc doc(json);
     Table table({"model", "task", "acc", "acc_norm"});
     for (const auto m : items(doc.root(), "models")) {
-      for (const auto [task, r] : m["results"].get_object().value()) {
+      for (const auto [task, r] : members(m, "results")) {
         table.add({text(m, "name"), std::string(task),
                    fmt::format("{:.4f} ± {:.4f}", number(r, "acc,none"), number(r, "acc_stderr,none")),
                    fmt::format("{:.4f} ± {:.4f}", number(r, "acc_norm,none"), number(r, "acc_norm_stderr,none"))});
@@ -165,7 +163,7 @@ int bench(const Global& global, const Args& args) {
         integer(j, "peak_rss_bytes") / 1000000);
   }
   ObjectText out;
-  for (const auto [key, value] : j.get_object().value()) out.set_raw(key, simdjson::minify(value));
+  for (const auto [key, value] : members(j)) out.set_raw(key, simdjson::minify(value));
   out.set("load_ms", load_ms);
   emit_json(global, indented(out.text()));
   return kDone;

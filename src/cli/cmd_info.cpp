@@ -37,10 +37,8 @@ int info(const Global& global) {
     fmt::print("tasks          {}\n\n", joined(items(j, "tasks"), "id"));
     Table methods({"method", "bits", "calibration", "what it does"});
     for (const auto m : items(j, "methods")) {
-      bool calibration = false;
-      (void)m["needs_calibration"].get(calibration);
-      methods.add({text(m, "id"), fmt::format("{:.2f}", number(m, "nominal_bits")), calibration ? "yes" : "no",
-                   text(m, "summary")});
+      methods.add({text(m, "id"), fmt::format("{:.2f}", number(m, "nominal_bits")),
+                   flag(m, "needs_calibration") ? "yes" : "no", text(m, "summary")});
     }
     fmt::print("{}", methods.text(global.markdown));
   }
@@ -51,7 +49,7 @@ int info(const Global& global) {
 /// The options of one method, as a table.
 int method_options(const Global& global, const std::string& id) {
   const Doc doc(nbl_methods_json());
-  for (const auto m : doc.root().get_array().value()) {
+  for (const auto m : elements(doc.root())) {
     if (text(m, "id") != id) continue;
     if (global.tables()) {
       fmt::print("{}: {}\n\n", id, text(m, "summary"));

@@ -13,7 +13,7 @@ namespace nibble::cli {
 
 bool method_has_option(const std::string& method, const std::string& option) {
   const Doc doc(nbl_methods_json());
-  for (const auto m : doc.root().get_array().value()) {
+  for (const auto m : elements(doc.root())) {
     if (text(m, "id") != method) continue;
     for (const auto o : items(m, "options")) {
       if (text(o, "name") == option) return true;
@@ -24,9 +24,8 @@ bool method_has_option(const std::string& method, const std::string& option) {
 
 bool method_needs_calibration(const std::string& method) {
   const Doc doc(nbl_methods_json());
-  for (const auto m : doc.root().get_array().value()) {
-    bool needs = false;
-    if (text(m, "id") == method && m["needs_calibration"].get(needs) == simdjson::SUCCESS) return needs;
+  for (const auto m : elements(doc.root())) {
+    if (text(m, "id") == method) return flag(m, "needs_calibration");
   }
   return false;
 }

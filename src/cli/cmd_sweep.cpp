@@ -181,7 +181,7 @@ int sweep(const Global& global, const Args& args) {
     const Doc tasks(evaluation.tasks());
     index = 0;
     for (const auto m : items(tasks.root(), "models")) {
-      for (const auto [task, r] : m["results"].get_object().value()) {
+      for (const auto [task, r] : members(m, "results")) {
         result.rows[index].tasks.push_back({std::string(task), {number(r, "acc,none"), number(r, "acc_stderr,none")}});
       }
       ++index;

@@ -16,16 +16,48 @@ int64_t integer(const Doc::Element& object, std::string_view key, int64_t fallba
   return object[key].get(value) == simdjson::SUCCESS ? value : fallback;
 }
 
+bool flag(const Doc::Element& object, std::string_view key) {
+  bool value = false;
+  return object[key].get(value) == simdjson::SUCCESS && value;
+}
+
 std::string text(const Doc::Element& object, std::string_view key, std::string_view fallback) {
   std::string_view value;
   return std::string(object[key].get(value) == simdjson::SUCCESS ? value : fallback);
 }
 
-simdjson::dom::array items(const Doc::Element& object, std::string_view key) {
-  static simdjson::dom::parser parser;
-  static const simdjson::dom::element none = parser.parse("[]", 2);
+// simdjson hands out values inside temporaries; what a range-for walks over must outlive its first expression, so these
+// return by value.
+namespace {
+
+struct Empty {
+  Doc array{"[]"}, object{"{}"};
+};
+const Empty& empty() {
+  static const Empty instance;
+  return instance;
+}
+
+}  // namespace
+
+simdjson::dom::array elements(const Doc::Element& array) {
   simdjson::dom::array value;
-  return object[key].get(value) == simdjson::SUCCESS ? value : none.get_array().value();
+  return array.get(value) == simdjson::SUCCESS ? value : empty().array.root().get_array().value();
+}
+
+simdjson::dom::object members(const Doc::Element& object) {
+  simdjson::dom::object value;
+  return object.get(value) == simdjson::SUCCESS ? value : empty().object.root().get_object().value();
+}
+
+simdjson::dom::array items(const Doc::Element& object, std::string_view key) {
+  simdjson::dom::element value;
+  return elements(object[key].get(value) == simdjson::SUCCESS ? value : empty().array.root());
+}
+
+simdjson::dom::object members(const Doc::Element& object, std::string_view key) {
+  simdjson::dom::element value;
+  return members(object[key].get(value) == simdjson::SUCCESS ? value : empty().object.root());
 }
 
 bool has(const Doc::Element& object, std::string_view key) {

@@ -26,9 +26,14 @@ class Doc {
 
 double number(const Doc::Element& object, std::string_view key, double fallback = 0);
 int64_t integer(const Doc::Element& object, std::string_view key, int64_t fallback = 0);
+bool flag(const Doc::Element& object, std::string_view key);
 std::string text(const Doc::Element& object, std::string_view key, std::string_view fallback = {});
 /// The elements of an array member; none when it is no array.
 simdjson::dom::array items(const Doc::Element& object, std::string_view key);
+/// The elements of an array, and the members of an object; none when it is no such thing.
+simdjson::dom::array elements(const Doc::Element& array);
+simdjson::dom::object members(const Doc::Element& object);
+simdjson::dom::object members(const Doc::Element& object, std::string_view key);
 bool has(const Doc::Element& object, std::string_view key);
 /// The member as JSON text; "null" when absent.
 std::string raw(const Doc::Element& object, std::string_view key);
