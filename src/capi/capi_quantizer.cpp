@@ -66,7 +66,8 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
   auto report = pipeline::quantize(input, output, options, q->runtime->team, monitor.fn());
   NBL_TRY(monitor.outcome(report.status()));
   Json j = result_header(*q->runtime);
-  for (const auto& [name, value] : pipeline::to_json(*report).members()) j.set(name, value);
+  const Json body = pipeline::to_json(*report);
+  for (const auto& [name, value] : body.members()) j.set(name, value);
   for (const auto& layer : report->layers) {
     for (const std::string& note : layer.notes) q->runtime->warn(layer.name + ": " + note);
   }
