@@ -195,6 +195,18 @@ class Checkpoint {
   std::string inspect(uint32_t flags = 0) const {
     return detail::text_of([&](nbl_buffer** out) { return nbl_checkpoint_inspect(get(), flags, out); });
   }
+  /// JSON {"ok", "differences"}.
+  std::string verify(ProgressFn progress = {}) const {
+    detail::Callback<ProgressFn> callback{std::move(progress), nullptr};
+    nbl_buffer* raw = nullptr;
+    int32_t ok = 0;
+    const nbl_status status =
+        nbl_checkpoint_verify(get(), callback.fn ? detail::on_progress : nullptr, &callback, &ok, &raw);
+    const detail::Buffer result(raw);
+    callback.rethrow();
+    check(status);
+    return nbl_buffer_text(result.get());
+  }
   Tokenizer tokenizer() const {
     nbl_tokenizer* raw = nullptr;
     check(nbl_tokenizer_from_checkpoint(get(), &raw));

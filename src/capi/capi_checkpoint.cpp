@@ -119,4 +119,25 @@ nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nb
   });
 }
 
+nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn progress, void* progress_user,
+                                 int32_t* out_ok, nbl_buffer** out_json) {
+  if (out_ok != nullptr) *out_ok = 0;
+  if (out_json != nullptr) *out_json = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(out_ok, "out_ok"));
+    Monitor monitor(checkpoint->runtime, progress, progress_user);
+    const auto differences = checkpoint->checkpoint->verify(monitor.fn());
+    NBL_TRY(monitor.outcome(differences.status()));
+    Json j = result_header(*checkpoint->runtime);
+    j.set("ok", differences->empty());
+    Json list = Json::array();
+    for (const std::string& each : *differences) list.push_back(each);
+    j.set("differences", std::move(list));
+    if (out_json != nullptr) *out_json = make_json_buffer(j);
+    *out_ok = differences->empty() ? 1 : 0;
+    return {};
+  });
+}
+
 }  // extern "C"

@@ -65,6 +65,7 @@ void add_perplexity(const Commands& commands);
 void add_compare(const Commands& commands);
 void add_eval(const Commands& commands);
 void add_bench(const Commands& commands);
+void add_verify(const Commands& commands);
 void add_sweep(const Commands& commands);
 
 // --- files

@@ -73,6 +73,7 @@ int run(int argc, char** argv) {
   add_eval(commands);
   add_bench(commands);
   add_sweep(commands);
+  add_verify(commands);
   app.footer(
       "Exit status: 0 done; 1 done, and the answer is no; 2 wrong usage; 3 bad input; 4 a limit (memory, disk,\n"
       "unsupported CPU); 130 cancelled. `nibble COMMAND --help` shows a command's options.");

@@ -38,7 +38,7 @@ class NativeCheckpoint final : public Checkpoint {
   Result<std::string> asset(std::string_view name) const override;
   std::vector<std::string> asset_names() const override;
   int64_t file_bytes() const override { return container_->file_bytes(); }
-  Result<std::vector<std::string>> verify() const override;
+  Result<std::vector<std::string>> verify(const ProgressFn& progress) const override;
 
  private:
   Status corrupt(std::string what) const {
@@ -229,14 +229,17 @@ std::vector<std::string> NativeCheckpoint::asset_names() const {
   return names;
 }
 
-Result<std::vector<std::string>> NativeCheckpoint::verify() const {
+Result<std::vector<std::string>> NativeCheckpoint::verify(const ProgressFn& progress) const {
   NBL_ASSIGN(const std::string manifest_text, text(kManifestText));
   NBL_ASSIGN(const Json manifest, Json::parse(manifest_text, container_->origin() + ": manifest.json"));
   const Json* hashes = manifest.find("sha256");
   if (hashes == nullptr || !hashes->is_object()) return corrupt("the manifest holds no hashes");
   std::vector<std::string> differences;
   const std::string manifest_tensor = std::string(kTextTensor) + std::string(kManifestText);
+  const auto total = static_cast<int64_t>(container_->tensors().size());
+  int64_t done = 0;
   for (const io::RawTensor& raw : container_->tensors()) {
+    NBL_TRY(report_progress(progress, {"verify", raw.name, done++, total}));
     if (raw.name == manifest_tensor) continue;
     const Json* expected = hashes->find(raw.name);
     if (expected == nullptr) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/progress.h"
 #include "base/status.h"
 #include "tensor/array.h"
 #include "tensor/qtensor.h"
@@ -60,7 +61,8 @@ class Checkpoint {
 
   /// Compares everything with the hashes stored beside it. One sentence for each difference; unsupported when there are none
   /// to compare with.
-  virtual Result<std::vector<std::string>> verify() const {
+  virtual Result<std::vector<std::string>> verify(const ProgressFn& progress = {}) const {
+    (void)progress;
     return Status(Code::unsupported, origin() + ": a " + format() + " checkpoint carries no hashes");
   }
 };

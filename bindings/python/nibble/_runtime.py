@@ -112,6 +112,15 @@ class Checkpoint(Handle):
         flags = (_abi.NBL_INSPECT_TENSORS if tensors else 0) | (_abi.NBL_INSPECT_HASH if hash else 0)
         return take_json(buffer_result(lib.nbl_checkpoint_inspect, self.handle, flags))
 
+    def verify(self, progress=None):
+        """Compares every tensor with the manifest's hashes: {"ok", "differences"}."""
+        callbacks = Callbacks(progress)
+        ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
+        status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
+        result = take_json(out) if out else None
+        callbacks.check(status)
+        return result
+
     @property
     def tokenizer(self):
         out = ctypes.POINTER(_abi.nbl_tokenizer)()
