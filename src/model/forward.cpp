@@ -50,8 +50,9 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
   const int64_t heads_width = c.heads * c.head_dim;
   const int64_t mlp_width = c.gated_mlp ? 2 * c.ffn : c.ffn;
   const int64_t replicated = std::min(kReplicatedRows, sizes.max_rows);
-  w.private_floats_ =
-      lines(kernels::attention_scratch_floats(c.head_dim)) + replicated * (2 * lines(c.hidden) + lines(c.ffn));
+  // Scratch serves attention and, before it, the lookup of quantized embeddings (five bytes a column at most).
+  w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(c.head_dim), 2 * c.hidden));
+  w.private_floats_ = w.scratch_floats_ + replicated * (2 * lines(c.hidden) + lines(c.ffn));
 
   // One allocation, cut into pieces of whole lines.
   struct Piece {
@@ -113,7 +114,7 @@ Pass::Pass(const Step& step, Worker& worker)
       mine_(replicated_ ? Range{0, step.rows} : worker.share(step.rows)) {
   float* own = w_.private_ + worker.index() * w_.private_floats_;
   scratch_ = own;
-  own += lines(kernels::attention_scratch_floats(c_.head_dim));
+  own += w_.scratch_floats_;
   if (replicated_) {
     const int64_t rows = std::min(kReplicatedRows, w_.max_rows_);
     x_ = own;
@@ -135,7 +136,8 @@ void Pass::embed(const Weights& weights, std::span<const text::TokenId> tokens) 
     const int64_t end = std::min(mine_.end, span.first_row + span.rows);
     for (int64_t row = begin; row < end; ++row) {
       float* x = x_ + row * hidden;
-      weights.embedding.dequantize_row(tokens[static_cast<std::size_t>(row)], x);
+      weights.embedding.dequantize_row(tokens[static_cast<std::size_t>(row)], x,
+                                       reinterpret_cast<std::byte*>(scratch_));
       if (!weights.position_embedding.empty())
         el_.add(x, weights.position_embedding.data() + (span.position + row - span.first_row) * hidden, hidden);
     }

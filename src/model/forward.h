@@ -45,7 +45,7 @@ class Workspace {
   Buffer buffer_;
   int64_t max_rows_ = 0;
   int workers_ = 1;
-  int64_t qkv_width_ = 0, private_floats_ = 0;
+  int64_t qkv_width_ = 0, private_floats_ = 0, scratch_floats_ = 0;
   float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
   float *cos_ = nullptr, *sin_ = nullptr;
   std::byte* prepared_ = nullptr;

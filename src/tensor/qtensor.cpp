@@ -133,14 +133,19 @@ int64_t Segment::zero_bytes(int64_t n) const noexcept {
 }
 
 void QTensor::dequantize_row(int64_t row, float* out) const {
-  std::vector<uint8_t> codes(static_cast<std::size_t>(k));
-  if (column_order.empty()) {
-    for (const Segment& s : segments) dequantize_segment_row(s, row, codes.data(), out + s.k_begin);
-  } else {
-    std::vector<float> packed(static_cast<std::size_t>(k));
-    for (const Segment& s : segments) dequantize_segment_row(s, row, codes.data(), packed.data() + s.k_begin);
+  std::vector<std::byte> scratch(static_cast<std::size_t>(row_scratch_bytes()));
+  dequantize_row(row, out, scratch.data());
+}
+
+int64_t QTensor::row_scratch_bytes() const noexcept { return (column_order.empty() ? 0 : 4 * k) + k; }
+
+void QTensor::dequantize_row(int64_t row, float* out, std::byte* scratch) const noexcept {
+  float* packed = column_order.empty() ? out : reinterpret_cast<float*>(scratch);
+  uint8_t* codes = reinterpret_cast<uint8_t*>(scratch) + (column_order.empty() ? 0 : 4 * k);
+  for (const Segment& s : segments) dequantize_segment_row(s, row, codes, packed + s.k_begin);
+  if (!column_order.empty()) {
     const auto order = column_order.as<int32_t>();
-    for (std::size_t p = 0; p < packed.size(); ++p) out[order[p]] = packed[p];
+    for (int64_t p = 0; p < k; ++p) out[order[static_cast<std::size_t>(p)]] = packed[p];
   }
   if (outliers) {
     const auto offsets = outliers->row_offsets.as<int32_t>();

@@ -100,6 +100,9 @@ struct QTensor {
 
   /// The definition. Writes k floats in original column order. `row` in [0, n). Input scale not included.
   void dequantize_row(int64_t row, float* out) const;
+  /// The same without allocating: `scratch` is row_scratch_bytes() bytes, aligned for floats.
+  void dequantize_row(int64_t row, float* out, std::byte* scratch) const noexcept;
+  int64_t row_scratch_bytes() const noexcept;
 
   /// The codes of one row, packed order, one byte each (affine and codebook segments; dense columns give 0).
   void unpack_row_codes(int64_t row, uint8_t* out) const;
