@@ -183,66 +183,66 @@ NBL_INLINE PanelFn panel_function(const SegmentView& w) {
 
 // ---- The register block: MR activation rows x NT row tiles over one panel.
 
+// One of the four accumulators of each element: columns `first`, first + 4, ... Kept apart so that the accumulators
+// have the registers to themselves. out [MR][NT][16].
 template <class T, int MR, int NT>
-NBL_INLINE void block_sums(const float* const* panel, int64_t columns, const float* x, int64_t ldx,
-                           typename T::F (&sums)[MR][NT]) {
+NBL_NOINLINE void one_chain(const float* const* panel, int64_t first, int64_t columns, const float* x, int64_t ldx,
+                            float* out) {
   using F = typename T::F;
-  if constexpr (MR * NT <= 2) {
-    // Few chains: all four accumulators of each at once.
-    F acc[MR][NT][4];
-    for (int i = 0; i < MR; ++i)
-      for (int t = 0; t < NT; ++t)
-        for (int j = 0; j < 4; ++j) acc[i][t][j] = T::zero_f();
-    for (int64_t k = 0; k < columns; k += 4)
-      for (int j = 0; j < 4; ++j)
-        for (int i = 0; i < MR; ++i) {
-          const F xb = T::set1_f(x[i * ldx + k + j]);
-          for (int t = 0; t < NT; ++t) acc[i][t][j] = T::fma(T::load_f(panel[t] + 16 * (k + j)), xb, acc[i][t][j]);
-        }
-    for (int i = 0; i < MR; ++i)
-      for (int t = 0; t < NT; ++t)
-        sums[i][t] = T::add_f(T::add_f(acc[i][t][0], acc[i][t][1]), T::add_f(acc[i][t][2], acc[i][t][3]));
-  } else {
-    // Many chains: one of the four accumulators after the other.
-    F low[MR][NT];
-    for (int j = 0; j < 4; ++j) {
-      F acc[MR][NT];
-      for (int i = 0; i < MR; ++i)
-        for (int t = 0; t < NT; ++t) acc[i][t] = T::zero_f();
-      for (int64_t k = j; k < columns; k += 4) {
-        F w[NT];
-        for (int t = 0; t < NT; ++t) w[t] = T::load_f(panel[t] + 16 * k);
-        for (int i = 0; i < MR; ++i) {
-          const F xb = T::set1_f(x[i * ldx + k]);
-          for (int t = 0; t < NT; ++t) acc[i][t] = T::fma(w[t], xb, acc[i][t]);
-        }
-      }
-      for (int i = 0; i < MR; ++i)
-        for (int t = 0; t < NT; ++t) {
-          if (j == 0 || j == 2)
-            sums[i][t] = acc[i][t];
-          else
-            sums[i][t] = T::add_f(sums[i][t], acc[i][t]);
-          if (j == 1) low[i][t] = sums[i][t];
-          if (j == 3) sums[i][t] = T::add_f(low[i][t], sums[i][t]);
-        }
+  F acc[MR][NT];
+  NBL_EACH (i, MR)
+    NBL_EACH (t, NT) acc[i][t] = T::zero_f();
+  for (int64_t k = first; k < columns; k += 4) {
+    F w[NT];
+    NBL_EACH (t, NT) w[t] = T::load_f(panel[t] + 16 * k);
+    NBL_EACH (i, MR) {
+      const F xb = T::set1_f(x[i * ldx + k]);
+      NBL_EACH (t, NT) acc[i][t] = T::fma(w[t], xb, acc[i][t]);
     }
   }
+  NBL_EACH (i, MR)
+    NBL_EACH (t, NT) T::store_f(out + (i * NT + t) * kRows, acc[i][t]);
+}
+
+// All four accumulators at once: for few chains.
+template <class T, int MR, int NT>
+NBL_NOINLINE void four_chains(const float* const* panel, int64_t columns, const float* x, int64_t ldx, float* out) {
+  using F = typename T::F;
+  F acc[MR][NT][4];
+  NBL_EACH (i, MR)
+    NBL_EACH (t, NT)
+      NBL_EACH (j, 4) acc[i][t][j] = T::zero_f();
+  for (int64_t k = 0; k < columns; k += 4)
+    NBL_EACH (j, 4)
+      NBL_EACH (i, MR) {
+        const F xb = T::set1_f(x[i * ldx + k + j]);
+        NBL_EACH (t, NT) acc[i][t][j] = T::fma(T::load_f(panel[t] + 16 * (k + j)), xb, acc[i][t][j]);
+      }
+  NBL_EACH (j, 4)
+    NBL_EACH (i, MR)
+      NBL_EACH (t, NT) T::store_f(out + ((j * MR + i) * NT + t) * kRows, acc[i][t][j]);
 }
 
 template <class T, int MR, int NT>
 NBL_NOINLINE void block_rows(const float* const* panel, int64_t columns, const float* x, int64_t ldx, float* y,
                              int64_t ldy, const int* rows) {
-  typename T::F sums[MR][NT];
-  block_sums<T, MR, NT>(panel, columns, x, ldx, sums);
+  alignas(64) float chain[4][MR * NT * kRows];
+  if constexpr (MR * NT <= 2)
+    four_chains<T, MR, NT>(panel, columns, x, ldx, chain[0]);
+  else
+    for (int j = 0; j < 4; ++j) one_chain<T, MR, NT>(panel, j, columns, x, ldx, chain[j]);
   for (int i = 0; i < MR; ++i)
     for (int t = 0; t < NT; ++t) {
+      const int64_t at = (i * NT + t) * kRows;
+      const typename T::F low = T::add_f(T::load_f(chain[0] + at), T::load_f(chain[1] + at));
+      const typename T::F high = T::add_f(T::load_f(chain[2] + at), T::load_f(chain[3] + at));
+      const typename T::F sum = T::add_f(low, high);
       float* out = y + i * ldy + t * kRows;
       if (rows[t] == kRows) {
-        T::store_f(out, T::add_f(T::load_f(out), sums[i][t]));
+        T::store_f(out, T::add_f(T::load_f(out), sum));
       } else {
         float part[kRows];
-        T::store_f(part, sums[i][t]);
+        T::store_f(part, sum);
         for (int r = 0; r < rows[t]; ++r) out[r] += part[r];
       }
     }

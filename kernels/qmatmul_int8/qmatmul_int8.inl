@@ -108,10 +108,10 @@ template <class T, class Codes, int NT, int MR, int ACC, int C, int Q>
 NBL_INLINE void dot_quad(const Codes& codes, const uint8_t* const (&tile)[NT], const int8_t* const (&x)[MR],
                          typename T::I (&acc)[NT][MR][ACC]) {
   typename T::I xb[MR];
-  for (int i = 0; i < MR; ++i) xb[i] = T::quad(x[i] + 16 * C + 4 * Q);
-  for (int t = 0; t < NT; ++t) {
+  NBL_EACH (i, MR) xb[i] = T::quad(x[i] + 16 * C + 4 * Q);
+  NBL_EACH (t, NT) {
     const typename T::I w = operand<T, Codes, C, Q>(codes, tile[t]);
-    for (int i = 0; i < MR; ++i) acc[t][i][C % ACC] = dot<T, Codes>(acc[t][i][C % ACC], w, xb[i]);
+    NBL_EACH (i, MR) acc[t][i][C % ACC] = dot<T, Codes>(acc[t][i][C % ACC], w, xb[i]);
   }
 }
 
@@ -151,25 +151,25 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   int rows[NT];
   F y[NT][MR];
   int64_t row_i[MR];  // activation rows beyond the last repeat it and are not stored
-  for (int i = 0; i < MR; ++i) row_i[i] = i0 + i < a.m ? i0 + i : a.m - 1;
-  for (int t = 0; t < NT; ++t) {
+  NBL_EACH (i, MR) row_i[i] = i0 + i < a.m ? i0 + i : a.m - 1;
+  NBL_EACH (t, NT) {
     p[t] = w.codes + (tile + t) * w.column_tiles * tile_bytes;
     rows[t] = rows_of_tile(a, tile + t);
-    for (int i = 0; i < MR; ++i) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
+    NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
   }
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
-    for (int t = 0; t < NT; ++t)
-      for (int i = 0; i < MR; ++i)
-        for (int c = 0; c < ACC; ++c) acc[t][i][c] = T::zero();
+    NBL_EACH (t, NT)
+      NBL_EACH (i, MR)
+        NBL_EACH (c, ACC) acc[t][i][c] = T::zero();
   };
   // The step that begins at column k: fold what `sum(t, i)` gives.
   const auto fold_step = [&](int64_t k, const auto& sum) NBL_INLINE_LAMBDA {
     const int64_t at = k / a.step * a.m;
     const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
-    for (int t = 0; t < NT; ++t) {
+    NBL_EACH (t, NT) {
       const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + group);
-      for (int i = 0; i < MR; ++i) {
+      NBL_EACH (i, MR) {
         const int64_t j = at + row_i[i];
         y[t][i] = fold<T>(g, shifted, sum(t, i), a.d[j], a.sums[j], a.dsums[j], y[t][i]);
       }
@@ -179,11 +179,11 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   int64_t step_begin = 0;
   for (int64_t kt = 0; kt < w.column_tiles; ++kt) {
     const int8_t* x[MR];
-    for (int i = 0; i < MR; ++i) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
-    for (int t = 0; t < NT; ++t)
+    NBL_EACH (i, MR) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
+    NBL_EACH (t, NT)
       for (int64_t b = 0; b < 128 * Codes::kBits; b += 64) __builtin_prefetch(p[t] + 4096 + b);
     dot_tile<T, Codes, NT, MR, ACC>(codes, p, x, acc);
-    for (int t = 0; t < NT; ++t) p[t] += 128 * Codes::kBits;
+    NBL_EACH (t, NT) p[t] += 128 * Codes::kBits;
     const int64_t k = kt * kCols;
     if constexpr (SHORT) {
       for (int c = 0; c < 4 && k + 16 * c < w.k_count; c += static_cast<int>(a.step / 16)) {
@@ -201,14 +201,17 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
       step_begin = k + kCols;
     }
   }
-  for (int t = 0; t < NT; ++t)
-    for (int i = 0; i < MR && i0 + i < a.m; ++i)
-      store_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t], y[t][i]);
+  NBL_EACH (t, NT)
+    NBL_EACH (i, MR)
+      if (i0 + i < a.m) store_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t], y[t][i]);
 }
 
 // ---- Many activation rows: a panel of NT row tiles is unpacked to bytes once, then multiplied in register blocks.
 
-inline constexpr int64_t kPanelColumns = 1024;
+constexpr int64_t kManyRows = 9;        // from here on panels pay
+constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
+constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
+constexpr int64_t kBlockBytes = 512 * 1024;
 
 template <class T, class Codes, int Q0>
 NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
@@ -231,79 +234,137 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
   }
 }
 
-template <class T, class Codes, bool CODEBOOK, int NT, int MR>
-NBL_NOINLINE void panel_block(const QmatmulInt8Args& a, const uint8_t* const* panel, int64_t tile, int64_t kt0,
-                              int64_t count, int64_t i0, const int* rows, const GroupLanes<T>* groups) {
-  using F = typename T::F;
+// One step of columns of a panel against MR activation rows.
+template <class T, int NT>
+struct PanelStep {
+  const uint8_t* panel[NT];  // first line of the step
+  int64_t tiles;             // column tiles that the step touches
+  int64_t lines;             // lines of each: 16, or fewer when the step is shorter than a tile
+  const int8_t* x;           // [column tile][m][64], at the first row and column
+  int64_t x_stride;          // bytes from one column tile's to the next's
+  const GroupLanes<T>* groups;
+  const float* d;
+  const float* sums;
+  const float* dsums;
+  bool shifted;
+};
+
+// y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves.
+template <class T, bool WIDE, int NT, int MR>
+NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* y) {
   using I = typename T::I;
-  const SegmentView& w = a.w;
-  const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
-  F y[NT][MR];
-  for (int t = 0; t < NT; ++t)
-    for (int i = 0; i < MR; ++i) {
-      if (kt0 == 0)
-        y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], i0 + i);
-      else
-        y[t][i] = load_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t]);
-    }
-  const int64_t lines_per_step = a.step / 4;
-  const int64_t lines = 16 * count;
-  int64_t step = kt0 * kCols / a.step;
-  for (int64_t line0 = 0; line0 < lines; line0 += lines_per_step, ++step) {
-    if (kt0 * kCols + line0 * 4 >= w.k_count) break;
-    const int64_t line1 = line0 + lines_per_step < lines ? line0 + lines_per_step : lines;
-    I acc[NT][MR];
-    for (int t = 0; t < NT; ++t)
-      for (int i = 0; i < MR; ++i) acc[t][i] = T::zero();
-    for (int64_t line = line0; line < line1;) {
-      const int8_t* x = a.x + ((kt0 + line / 16) * a.m + i0) * kCols + line % 16 * 4;
-      const int64_t part = line1 - line < 16 - line % 16 ? line1 - line : 16 - line % 16;
-      for (const int64_t stop = line + part; line < stop; ++line, x += 4) {
-        I wl[NT];
-        for (int t = 0; t < NT; ++t) wl[t] = T::load(panel[t] + 64 * line);
-        for (int i = 0; i < MR; ++i) {
-          const I xb = T::quad(x + i * kCols);
-          for (int t = 0; t < NT; ++t) acc[t][i] = dot<T, Codes>(acc[t][i], wl[t], xb);
-        }
+  I acc[NT][MR];
+  NBL_EACH (t, NT)
+    NBL_EACH (i, MR) acc[t][i] = T::zero();
+  const uint8_t* panel[NT];
+  NBL_EACH (t, NT) panel[t] = s.panel[t];
+  const int8_t* x_tile = s.x;
+  for (int64_t tile = 0; tile < s.tiles; ++tile, x_tile += s.x_stride) {
+    const int8_t* x = x_tile;
+    for (int64_t line = 0; line < s.lines; ++line, x += 4) {
+      I w[NT];
+      NBL_EACH (t, NT) {
+        w[t] = T::load(panel[t]);
+        panel[t] += 64;
+      }
+      NBL_EACH (i, MR) {
+        const I xb = T::quad(x + i * kCols);
+        NBL_EACH (t, NT) acc[t][i] = WIDE ? T::dot_wide(acc[t][i], w[t], xb) : T::dot_narrow(acc[t][i], w[t], xb);
       }
     }
-    const int64_t at = step * a.m + i0;
-    for (int t = 0; t < NT; ++t) {
-      const GroupLanes<T>& g = groups[(step - kt0 * kCols / a.step) * NT + t];
-      for (int i = 0; i < MR; ++i)
-        y[t][i] = fold<T>(g, shifted, acc[t][i], a.d[at + i], a.sums[at + i], a.dsums[at + i], y[t][i]);
+  }
+  NBL_EACH (t, NT) {
+    const GroupLanes<T> g = s.groups[t];
+    NBL_EACH (i, MR) {
+      float* out = y + (i * NT + t) * kRows;
+      T::store_f(out, fold<T>(g, s.shifted, acc[t][i], s.d[i], s.sums[i], s.dsums[i], T::load_f(out)));
     }
   }
-  for (int t = 0; t < NT; ++t)
-    for (int i = 0; i < MR; ++i) store_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t], y[t][i]);
 }
 
+// Where a panel and the activations that meet it lie.
+template <class T, int NT>
+struct PanelPlace {
+  const QmatmulInt8Args* args;
+  const uint8_t* panel;  // [NT][kPanelColumns * 16]
+  const GroupLanes<T>* groups;
+  int64_t kt0, count;  // column tiles of the panel
+  bool shifted;
+};
+
+// MR activation rows from row i on through one panel. y [MR][NT][16].
+template <class T, bool WIDE, int NT, int MR>
+NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
+  const QmatmulInt8Args& a = *p.args;
+  PanelStep<T, NT> s;
+  s.x_stride = a.m * kCols;
+  s.shifted = p.shifted;
+  s.groups = p.groups;
+  s.lines = a.step < kCols ? a.step / 4 : 16;
+  const int64_t end = (p.kt0 + p.count) * kCols < a.w.k_count ? (p.kt0 + p.count) * kCols : a.w.k_count;
+  for (int64_t k = p.kt0 * kCols; k < end; k += a.step, s.groups += NT) {
+    const int64_t left = p.kt0 + p.count - k / kCols;
+    s.tiles = a.step <= kCols ? 1 : (a.step / kCols < left ? a.step / kCols : left);
+    for (int t = 0; t < NT; ++t) s.panel[t] = p.panel + (t * kPanelColumns + k - p.kt0 * kCols) * kRows;
+    s.x = a.x + (k / kCols * a.m + i) * kCols + k % kCols;
+    const int64_t at = k / a.step * a.m + i;
+    s.d = a.d + at;
+    s.sums = a.sums + at;
+    s.dsums = a.dsums + at;
+    panel_step<T, WIDE, NT, MR>(s, y);
+  }
+}
+
+// Activation rows [i0, i1), all columns of NT row tiles: panel after panel, the sums in between in a block that stays
+// near.
 template <class T, class Codes, bool CODEBOOK, int NT>
-NBL_INLINE void many_rows(const QmatmulInt8Args& a, int64_t tile) {
+NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1) {
   constexpr int MR = T::kRegisters == 32 ? 24 / NT : 4;
-  alignas(64) uint8_t scratch[NT][16 * kPanelColumns];
+  constexpr int64_t kTiles = kPanelColumns / kCols;
+  constexpr int64_t kRow = NT * kRows;
+  alignas(64) uint8_t panel[NT * kPanelColumns * kRows];
+  alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  const uint8_t* panel[NT];
   int rows[NT];
   for (int t = 0; t < NT; ++t) {
-    panel[t] = scratch[t];
     rows[t] = rows_of_tile(a, tile + t);
+    for (int64_t i = i0; i < i1; ++i)
+      T::store_f(y + (i - i0) * kRow + t * kRows, first_value<T>(a, (tile + t) * kRows, rows[t], i));
   }
-  for (int64_t kt = 0; kt < w.column_tiles; kt += kPanelColumns / kCols) {
-    const int64_t left = w.column_tiles - kt;
-    const int64_t count = left < kPanelColumns / kCols ? left : kPanelColumns / kCols;
-    for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, scratch[t]);
+  const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
+  for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
+    const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
+    for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
     int64_t s = 0;
     for (int64_t k = kt * kCols; k < (kt + count) * kCols && k < w.k_count; k += a.step, ++s)
       for (int t = 0; t < NT; ++t)
         groups[s * NT + t] =
             load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + (w.groups == 1 ? 0 : k / w.group_size));
-    int64_t i = 0;
-    for (; i + MR <= a.m; i += MR) panel_block<T, Codes, CODEBOOK, NT, MR>(a, panel, tile, kt, count, i, rows, groups);
+    const PanelPlace<T, NT> p{&a, panel, groups, kt, count, shifted};
+    int64_t i = i0;
+    for (; i + MR <= i1; i += MR) panel_block<T, Codes::kWide, NT, MR>(p, i, y + (i - i0) * kRow);
     if (MR > 4)
-      for (; i + 4 <= a.m; i += 4) panel_block<T, Codes, CODEBOOK, NT, 4>(a, panel, tile, kt, count, i, rows, groups);
-    for (; i < a.m; ++i) panel_block<T, Codes, CODEBOOK, NT, 1>(a, panel, tile, kt, count, i, rows, groups);
+      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, NT, 4>(p, i, y + (i - i0) * kRow);
+    for (; i < i1; ++i) panel_block<T, Codes::kWide, NT, 1>(p, i, y + (i - i0) * kRow);
+  }
+  for (int t = 0; t < NT; ++t)
+    for (int64_t i = i0; i < i1; ++i)
+      store_rows<T>(a.y + i * a.ldy + (tile + t) * kRows, rows[t], T::load_f(y + (i - i0) * kRow + t * kRows));
+}
+
+// Blocks of activation rows stay in the second-level cache while all row tiles pass by.
+template <class T, class Codes, bool CODEBOOK>
+NBL_INLINE void many_rows(const QmatmulInt8Args& a) {
+  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols);
+  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
+  const int64_t blocks = (a.m + most - 1) / most;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t i0 = a.m * b / blocks, i1 = a.m * (b + 1) / blocks;
+    int64_t tile = a.tile_begin;
+    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, NT>(a, tile, i0, i1);
+    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, 1>(a, tile, i0, i1);
   }
 }
 
@@ -316,14 +377,8 @@ NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
 
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
+  if (a.m >= kManyRows) return many_rows<T, Codes, CODEBOOK>(a);
   int64_t tile = a.tile_begin;
-  constexpr int64_t kManyRows = 9;
-  if (a.m >= kManyRows) {
-    constexpr int NT = T::kRegisters == 32 ? 2 : 1;
-    for (; tile + NT <= a.tile_end; tile += NT) many_rows<T, Codes, CODEBOOK, NT>(a, tile);
-    for (; tile < a.tile_end; ++tile) many_rows<T, Codes, CODEBOOK, 1>(a, tile);
-    return;
-  }
   if (a.step < kCols) {
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;

@@ -1,0 +1,38 @@
+// What this machine can do at most: measured, not looked up. Benchmarks and `nibble info --measure` state their share
+// of it.
+#pragma once
+
+#include <cstdint>
+
+#include "base/parallel.h"
+#include "base/status.h"
+
+namespace nbl {
+
+/// One thread and the whole team. 0: the machine has no such instructions.
+struct Measured {
+  double one = 0;
+  double team = 0;
+};
+
+struct MachineLimits {
+  int threads = 1;
+  int64_t dram_bytes = 0;  ///< size of the array read for `dram`
+  Measured dram;           ///< bytes a second read from memory
+  Measured l2;             ///< bytes a second read from 512 KB a thread
+  Measured f32_fma;        ///< operations a second, a fused step counts two
+  Measured int8_dot;       ///< vector dot products of bytes
+  Measured bf16_dot;       ///< AVX512-BF16
+  Measured amx_int8;
+  Measured amx_bf16;
+};
+
+struct LimitOptions {
+  int64_t dram_bytes = 0;  ///< 0: twice the last-level cache, at least 256 MB, at most a quarter of the memory
+  double seconds_each = 0.15;
+};
+
+/// Takes a second or two and the array's memory. Code::out_of_memory when that is not to be had.
+Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options = {});
+
+}  // namespace nbl
