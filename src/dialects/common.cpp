@@ -12,12 +12,12 @@ bool is_float(DType type) noexcept {
   return type == DType::f32 || type == DType::f16 || type == DType::bf16 || type == DType::e4m3;
 }
 
-// A dense tensor of one segment and nothing besides has the values of an array.
-bool is_plain_dense(const QTensor& t) noexcept {
-  return t.segments.size() == 1 && t.segments[0].encoding == Encoding::dense && t.column_order.empty() && !t.outliers;
-}
-
 }  // namespace
+
+bool is_plain_dense(const QTensor& t) noexcept {
+  return t.segments.size() == 1 && t.segments[0].encoding == Encoding::dense && t.column_order.empty() &&
+         t.input_scale.empty() && !t.outliers;
+}
 
 std::string shown(std::string_view name) {
   return name.size() <= 120 ? std::string(name)

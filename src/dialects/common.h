@@ -19,6 +19,8 @@ Result<QTensor> dense_matrix(const io::RawTensor& tensor);
 Result<QTensor> dense_matrix(const Array& array, std::string_view name);
 /// All values in original order. A tensor of one dense segment keeps its type, everything else becomes f32.
 Result<Array> to_array(const QTensor& tensor);
+/// One dense segment and nothing besides: the values are those of an array.
+bool is_plain_dense(const QTensor& tensor) noexcept;
 /// The element type to_array() gives.
 DType array_type(const QTensor& tensor) noexcept;
 

@@ -68,9 +68,9 @@ struct PackedModule {
 class Packing {
  public:
   virtual ~Packing() = default;
-  /// Finds all packed modules of the directory: "<module>.weight" -> what it is made of. Checks shapes and types, reads
-  /// no weights.
-  virtual Result<std::map<std::string, PackedModule, std::less<>>> modules(const HfDirectory& directory) = 0;
+  /// Finds all packed modules of the directory: "<module>.weight" -> what it is made of. Checks shapes and types, reads at
+  /// most samples of the weights. What it noticed and decided goes into the directory's warnings.
+  virtual Result<std::map<std::string, PackedModule, std::less<>>> modules(HfDirectory& directory) = 0;
   /// The weight of one of them. Called from several threads.
   virtual Result<QTensor> read(const HfDirectory& directory, std::string_view name) const = 0;
 };

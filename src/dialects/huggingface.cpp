@@ -4,6 +4,7 @@
 #include "dialects/common.h"
 #include "dialects/dialects.h"
 #include "dialects/hf_directory.h"
+#include "dialects/hf_writer.h"
 
 namespace nbl::dialects {
 namespace {
@@ -25,6 +26,15 @@ class HuggingFaceDialect final : public Dialect {
                                                    directory->quantization_origin(), shown(hf_quant_method(path))));
     }
     return make_hf_checkpoint("huggingface", std::move(directory), nullptr);
+  }
+  bool can_write() const override { return true; }
+  Result<std::unique_ptr<CheckpointWriter>> make_writer(const std::filesystem::path& path) const override {
+    return make_hf_writer(path, nullptr);
+  }
+  Status can_represent(std::string_view name, const QTensor& tensor) const override {
+    if (tensor.input_scale.empty()) return {};
+    return Status(Code::unsupported,
+                  fmt::format("tensor {}: a dense weight cannot hold an input scale; the native format can", name));
   }
 };
 

@@ -1,0 +1,15 @@
+// The README.md of an exported model.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+
+namespace nbl::dialects {
+
+/// A model card: the original's licence line carried over, the recipe and everything else that the manifest says.
+/// `original` is the README.md that came with the model, or empty.
+std::string model_card(std::string_view name, std::string_view format, const Json& manifest, std::string_view original);
+
+}  // namespace nbl::dialects

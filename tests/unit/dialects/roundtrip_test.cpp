@@ -1,0 +1,130 @@
+// Every writable dialect, by being listed: what it says it can represent comes back to the bit, the rest is refused by
+// name.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "dialects/dialects.h"
+#include "support/random_qtensor.h"
+#include "support/temp_dir.h"
+
+namespace nbl::dialects {
+namespace {
+
+using test::TempDir;
+
+// Sizes that suit packed words as well as sizes that do not.
+std::map<std::string, QTensor> candidates(std::mt19937& rng) {
+  std::map<std::string, QTensor> all = test::random_qtensors(rng);
+  for (const int64_t group : {0, 32, 64, 128}) {
+    for (int bits = 2; bits <= 8; ++bits) {
+      const std::string name = std::to_string(bits) + "g" + std::to_string(group);
+      all["even_sym" + name] = test::random_affine(rng, 64, 256, bits, group, ZeroKind::symmetric);
+      QTensor& asym = all["even_asym" + name] = test::random_affine(rng, 64, 256, bits, group, ZeroKind::code);
+      if (group == 32) {
+        QTensor reordered = asym;
+        reordered.column_order = test::storage_of(test::random_order(rng, 256));
+        all["even_act_order" + name] = reordered;
+      }
+    }
+  }
+  return all;
+}
+
+Json config_of() {
+  return Json::parse(R"({"model_type":"llama","hidden_size":64,"num_attention_heads":4,"num_key_value_heads":4,
+                         "num_hidden_layers":1,"vocab_size":10,"intermediate_size":64,"rms_norm_eps":1e-5,
+                         "max_position_embeddings":128,"tie_word_embeddings":false,"torch_dtype":"float16"})",
+                     "test")
+      .value();
+}
+
+std::string weight_name(const std::string& name) { return "model.layers.0." + name + ".weight"; }
+
+class RoundTrip : public ::testing::TestWithParam<const Dialect*> {};
+
+TEST_P(RoundTrip, WhatCanBeRepresentedComesBackUnchanged) {
+  const Dialect& dialect = *GetParam();
+  TempDir dir;
+  const auto path = dir / "model";
+  int kept = 0, refused = 0;
+  for (const int seed : {1, 2, 3}) {
+    std::mt19937 rng(static_cast<unsigned>(seed));
+    const auto all = candidates(rng);
+    std::filesystem::remove_all(path);
+    auto writer = dialect.make_writer(path);
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    ASSERT_TRUE((*writer)->set_config(config_of()).ok());
+    ASSERT_TRUE((*writer)->add_matrix("model.embed_tokens.weight", test::random_dense(rng, 10, 64, DType::f16)).ok());
+    const std::vector<float> norm = {1, 2, 3, 4};
+    ASSERT_TRUE((*writer)->add_array("model.norm.weight", Array::from_f32(norm, {4}).value()).ok());
+    std::vector<std::string> written;
+    for (const auto& [name, tensor] : all) {
+      SCOPED_TRACE(name);
+      const Status can = dialect.can_represent(weight_name(name), tensor);
+      const Status status = (*writer)->add_matrix(weight_name(name), tensor);
+      EXPECT_EQ(can.ok(), status.ok()) << can.message() << " / " << status.message();
+      if (status.ok()) {
+        written.push_back(name);
+        ++kept;
+      } else {
+        EXPECT_EQ(status.code(), Code::unsupported);
+        EXPECT_NE(status.message().find(weight_name(name)), std::string::npos) << status.message();
+        ++refused;
+      }
+    }
+    auto hash = (*writer)->finish();
+    ASSERT_TRUE(hash.ok()) << hash.status().message();
+
+    auto model = open(path);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    for (const std::string& warning : (*model)->warnings()) ADD_FAILURE() << warning;
+    for (const std::string& name : written) {
+      SCOPED_TRACE(name);
+      const QTensor& before = all.at(name);
+      auto after = (*model)->matrix(weight_name(name));
+      ASSERT_TRUE(after.ok()) << after.status().message();
+      ASSERT_EQ(after->n, before.n);
+      ASSERT_EQ(after->k, before.k);
+      std::vector<float> x(static_cast<std::size_t>(before.k)), y(x.size());
+      for (int64_t r = 0; r < before.n; ++r) {
+        before.dequantize_row(r, x.data());
+        after->dequantize_row(r, y.data());
+        ASSERT_EQ(x, y) << "row " << r;
+      }
+    }
+    auto array = (*model)->array("model.norm.weight");
+    ASSERT_TRUE(array.ok());
+    EXPECT_EQ(array->to_f32().value(), norm);
+  }
+  RecordProperty("kept", kept);
+  RecordProperty("refused", refused);
+  EXPECT_GT(kept, 0);
+}
+
+TEST_P(RoundTrip, NothingIsLeftOfAnAbandonedExport) {
+  TempDir dir;
+  {
+    auto writer = GetParam()->make_writer(dir / "model");
+    ASSERT_TRUE(writer.ok());
+    std::mt19937 rng(1);
+    ASSERT_TRUE((*writer)->set_config(config_of()).ok());
+    ASSERT_TRUE((*writer)->add_matrix(weight_name("q"), test::random_dense(rng, 16, 64, DType::f32)).ok());
+    EXPECT_FALSE(std::filesystem::exists(dir / "model"));
+  }
+  EXPECT_EQ(test::entries(dir.path()), 0u);
+}
+
+std::vector<const Dialect*> writable() {
+  std::vector<const Dialect*> all;
+  for (const Dialect* dialect : dialects()) {
+    if (dialect->can_write()) all.push_back(dialect);
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Dialects, RoundTrip, ::testing::ValuesIn(writable()),
+                         [](const auto& info) { return std::string(info.param->id()); });
+
+}  // namespace
+}  // namespace nbl::dialects
