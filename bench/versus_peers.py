@@ -1,0 +1,180 @@
+"""Interleaved decode and prefill timings of nibble, llama.cpp and ik_llama.cpp; called by versus_peers.sh, which builds
+the engines. Prints one Markdown table with medians, ratios and the share of the machine's measured limits."""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NIBBLE = ROOT / "build/release/bin/nibble"
+
+# TinyLlama's shapes.
+HIDDEN, FFN, HEADS, KV_HEADS, VOCAB = 2048, 5632, 32, 4, 32000
+
+# (row label, nibble recipe, the peers' type of about the same size)
+PAIRS = [
+    ("4 bit", "rtn:bits=4,group=128", "Q4_0"),
+    ("4 bit, K", "rtn:bits=4,group=32", "Q4_K_M"),
+    ("8 bit", "rtn:bits=8,group=128", "Q8_0"),
+    ("3 bit", "rtn:bits=3,group=128", "Q3_K_S"),
+    ("2 bit", "rtn:bits=2,group=128", "Q2_K"),
+    ("bf16", "bf16", "BF16"),
+]
+
+
+def make_random_model(path, layers):
+    """A random bf16 Llama in GGUF with a made-up vocabulary: speed does not depend on what the weights say."""
+    import gguf
+
+    rng = np.random.default_rng(1)
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(4096)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(HIDDEN // HEADS)
+    writer.add_vocab_size(VOCAB)
+    writer.add_tokenizer_model("llama")
+    tokens = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % i for i in range(256)]
+    tokens += [b"t%d" % i for i in range(VOCAB - len(tokens))]
+    types = [2, 3, 3] + [6] * 256 + [1] * (VOCAB - 259)
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * VOCAB)
+    writer.add_token_types(types)
+
+    def add(name, n, k):
+        w = (rng.standard_normal((n, k), dtype=np.float32) * (0.7 / np.sqrt(k))).astype(np.float32)
+        bits = w.view(np.uint32)
+        half = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        writer.add_tensor(name, half.view(np.uint8).reshape(n, k * 2), raw_dtype=gguf.GGMLQuantizationType.BF16)
+
+    def norm(name):
+        writer.add_tensor(name, np.ones(HIDDEN, dtype=np.float32))
+
+    kv = HIDDEN // HEADS * KV_HEADS
+    add("token_embd.weight", VOCAB, HIDDEN)
+    for i in range(layers):
+        norm(f"blk.{i}.attn_norm.weight")
+        add(f"blk.{i}.attn_q.weight", HIDDEN, HIDDEN)
+        add(f"blk.{i}.attn_k.weight", kv, HIDDEN)
+        add(f"blk.{i}.attn_v.weight", kv, HIDDEN)
+        add(f"blk.{i}.attn_output.weight", HIDDEN, HIDDEN)
+        norm(f"blk.{i}.ffn_norm.weight")
+        add(f"blk.{i}.ffn_gate.weight", FFN, HIDDEN)
+        add(f"blk.{i}.ffn_up.weight", FFN, HIDDEN)
+        add(f"blk.{i}.ffn_down.weight", HIDDEN, FFN)
+    norm("output_norm.weight")
+    add("output.weight", VOCAB, HIDDEN)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def run(command, **kwargs):
+    return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True, **kwargs).stdout
+
+
+def peer(engine, cache, model, threads, prompt, gen, depth):
+    command = [cache / engine / "build/bin/llama-bench", "-m", model, "-t", threads, "-p", prompt, "-n", gen, "-r", 1,
+               "-o", "json"]
+    if depth:
+        command += ["-d", depth] if engine == "llama.cpp" else ["-gp", f"{depth},{gen}"]
+    rows = json.loads(run(command))
+    prefill = next((r["avg_ts"] for r in rows if r["n_prompt"] and not r["n_gen"]), None)
+    decode = next((r["avg_ts"] for r in reversed(rows) if r["n_gen"]), None)
+    return prefill, decode
+
+
+def nibble(model, threads, prompt, gen, depth):
+    out = json.loads(run([NIBBLE, "bench", model, "--prompt", prompt, "--gen", gen, "--depth", depth, "--reps", 1,
+                          "--threads", threads, "--quiet", "--json", "-"]))
+    return out["prefill_tok_s"], out["decode_tok_s"], out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=pathlib.Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--layers", type=int, default=22)
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--gen", type=int, default=32)
+    parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--only", default="", help="row labels, comma separated")
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+
+    info = json.loads(run([NIBBLE, "info", "--measure", "--json", "-"]))
+    source = args.cache / f"random-{args.layers}.gguf"
+    if not source.exists():
+        print("making the random model", file=sys.stderr)
+        make_random_model(source.with_suffix(".part"), args.layers)
+        source.with_suffix(".part").rename(source)
+
+    lines = []
+    limits = info.get("limits", {})
+    lines.append(f"Machine: {info['machine']}; {args.threads} threads; limits measured in the same run: {json.dumps(limits)}")
+    lines.append(f"Shapes: {args.layers} layers, hidden {HIDDEN}, ffn {FFN}, heads {HEADS}/{KV_HEADS}, vocabulary {VOCAB};"
+                 f" prefill {args.prompt}, decode {args.gen} at depth {args.depth}; medians of {args.rounds} interleaved rounds.")
+    lines.append("")
+    lines.append("| size | engine | type | file MB | decode tok/s | prefill tok/s | decode ratio | prefill ratio |")
+    lines.append("|---|---|---|---|---|---|---|---|")
+    wanted = [w for w in args.only.split(",") if w]
+    for label, recipe, kind in PAIRS:
+        if wanted and label not in wanted:
+            continue
+        ours = args.cache / f"random-{args.layers}-{recipe.replace(':', '-').replace(',', '-').replace('=', '')}.safetensors"
+        if not ours.exists():
+            run([NIBBLE, "quantize", source, "-o", ours, "--method", recipe, "--lm-head", "--quiet"])
+        runners = {"nibble": (recipe, ours, lambda: nibble(ours, args.threads, args.prompt, args.gen, args.depth)[:2])}
+        for engine in ("llama.cpp", "ik_llama.cpp"):
+            theirs = source if kind == "BF16" else args.cache / f"random-{args.layers}-{kind}.gguf"
+            if not theirs.exists():
+                run([args.cache / "llama.cpp/build/bin/llama-quantize", "--pure" if kind == "Q4_0" else "--allow-requantize",
+                     source, theirs, kind])
+            runners[engine] = (kind, theirs,
+                               lambda e=engine, t=theirs: peer(e, args.cache, t, args.threads, args.prompt, args.gen, args.depth))
+        samples = {name: [] for name in runners}
+        for _ in range(args.rounds):
+            for name, (_, _, measure) in runners.items():
+                try:
+                    samples[name].append(measure())
+                except (subprocess.CalledProcessError, json.JSONDecodeError) as error:
+                    print(f"{name} {label}: {error}", file=sys.stderr)
+        medians = {}
+        for name, rows in samples.items():
+            if rows:
+                medians[name] = [statistics.median(x for x in column) for column in zip(*rows)]
+        base = medians.get("nibble")
+        for name, (kind_text, path, _) in runners.items():
+            if name not in medians:
+                lines.append(f"| {label} | {name} | {kind_text} | | failed | | | |")
+                continue
+            prefill, decode = medians[name]
+            ratio = "" if name == "nibble" else f"{base[1] / decode:.2f}× | {base[0] / prefill:.2f}×"
+            lines.append(f"| {label} | {name} | {kind_text} | {path.stat().st_size / 1e6:.0f} | {decode:.1f} | {prefill:.0f} |"
+                         f" {ratio if ratio else ' | '} |")
+        print("\n".join(lines[-3:]), file=sys.stderr)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text("# nibble and its peers: speed\n\n`bench/versus_peers.sh "
+                            + " ".join(f"--{k} {v}" for k, v in vars(args).items() if k in ("rounds", "layers", "depth"))
+                            + "`\n\n" + text)
+
+
+if __name__ == "__main__":
+    main()

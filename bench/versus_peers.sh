@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# nibble against llama.cpp and ik_llama.cpp on this machine: decode and prefill speed of the same model shapes.
+#
+# Builds both engines natively from the source distributions of their Python bindings (nothing of theirs enters the tree),
+# makes one random model in TinyLlama's shapes, quantizes it with each engine, and interleaves the runs.
+#   bench/versus_peers.sh [--cache DIR] [--rounds N] [--threads N] [--layers N] [--out FILE.md]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=build/peers
+args=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --cache) cache=$2; shift 2 ;;
+    -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) args+=("$1"); shift ;;
+  esac
+done
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+
+build_engine() {  # NAME PYPI-NAME VERSION
+  local name=$1 package=$2 version=$3 tree
+  [ -x "$cache/$name/build/bin/llama-bench" ] && return
+  echo "building $name from the source distribution of $package $version" >&2
+  mkdir -p "$cache/sdist"
+  python3 -m pip download -q --no-deps --no-binary :all: --no-build-isolation "$package==$version" -d "$cache/sdist" ||
+    python3 -m pip download -q --no-deps --no-binary :all: "$package==$version" -d "$cache/sdist"
+  tar -C "$cache" -xf "$cache/sdist/${package//-/_}-$version.tar.gz"
+  tree=$(find "$cache/${package//-/_}-$version/vendor" -maxdepth 1 -mindepth 1 -name '*llama.cpp')
+  rm -rf "${cache:?}/$name"
+  mv "$tree" "$cache/$name"
+  # ik's source distribution lacks this generated fragment; an empty one builds.
+  mkdir -p "$cache/$name/common/cmake"
+  [ -e "$cache/$name/common/cmake/build-info-gen-cpp.cmake" ] || touch "$cache/$name/common/cmake/build-info-gen-cpp.cmake"
+  cmake -S "$cache/$name" -B "$cache/$name/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_OPENMP=ON \
+    -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF -DBUILD_SHARED_LIBS=OFF >/dev/null
+  ninja -C "$cache/$name/build" llama-bench llama-quantize >/dev/null
+}
+build_engine llama.cpp llama-cpp-python 0.3.36
+build_engine ik_llama.cpp ik-llama-cpp-python 0.1.5
+
+if [ ! -x "$cache/venv/bin/python" ]; then
+  python3 -m venv "$cache/venv"
+  "$cache/venv/bin/pip" install -q numpy gguf
+fi
+exec "$cache/venv/bin/python" bench/versus_peers.py --cache "$cache" ${args[@]+"${args[@]}"}
