@@ -1,0 +1,253 @@
+"""What each command prints: the JSON keys that docs/cli.md promises, and numbers that agree with each other."""
+import json
+import os
+import shutil
+import subprocess
+import unittest
+
+from support import DATA, MODEL, NIBBLE, ROOT, Case, nibble
+
+MACHINE = {"cpu", "isa", "threads", "processors", "memory_bytes"}
+
+
+class Basics(Case):
+    def test_version_and_help(self):
+        self.assertRegex(self.accept("--version"), r"^nibble \d+\.\d+\.\d+\n$")
+        text = self.accept("--help")
+        for command in ("info", "inspect", "quantize", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
+                        "bench", "sweep", "verify"):
+            self.assertIn(command, text)
+            self.accept(command, "--help")
+
+    def test_global_options_before_and_after(self):
+        before = self.result("--threads", "1", "info")
+        after = self.result("info", "--threads", "1")
+        self.assertEqual(before["threads"], 1)
+        self.assertEqual(after["threads"], 1)
+
+    def test_json_to_a_file_and_tables_in_markdown(self):
+        file = self.dir / "info.json"
+        text = self.accept("info", "--json", file, "--markdown")
+        self.assertIn("| gptq", text)
+        self.assertEqual(json.loads(file.read_text())["nibble_version"], self.accept("--version").split()[1])
+        self.assertEqual([p.name for p in self.dir.iterdir()], ["info.json"])
+
+    def test_json_that_cannot_be_written(self):
+        self.refuse(3, ["info", "--json", self.dir / "no" / "info.json"], "info.json")
+
+    def test_full_stdout(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([NIBBLE, "info"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 4)
+
+    def test_info(self):
+        j = self.result("info")
+        self.assertLessEqual({"nibble_version", "machine", "isa", "isa_available", "threads", "methods", "dialects",
+                              "architectures", "tasks", "limits"}, j.keys())
+        self.assertLessEqual(MACHINE, j["machine"].keys())
+        self.assertIn(j["isa"], j["isa_available"])
+        self.assertLessEqual({"rtn", "gptq", "awq", "nf4", "int8"}, {m["id"] for m in j["methods"]})
+
+    def test_info_of_a_method(self):
+        options = {o["name"]: o for o in self.result("info", "gptq")["options"]}
+        self.assertEqual(options["bits"]["default"], "4")
+        self.assertIn("damp", self.accept("info", "gptq"))
+        self.refuse(2, ["info", "magic"], "magic")
+
+    def test_isa(self):
+        self.assertEqual(self.result("info", "--isa", "scalar")["isa"], "scalar")
+        self.assertEqual(self.result("info", env={**os.environ, "NBL_FORCE_ISA": "scalar"})["isa"], "scalar")
+
+
+class Installed(Case):
+    def test_builtin_is_found_beside_the_binary_and_in_NIBBLE_SHARE(self):
+        prefix = self.dir / "prefix"
+        (prefix / "bin").mkdir(parents=True)
+        shutil.copy(NIBBLE, prefix / "bin" / "nibble")
+        command = [str(prefix / "bin" / "nibble"), "inspect", "builtin"]
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 3)
+        shutil.copytree(MODEL, prefix / "share" / "nibble" / "models" / "prose-3.7m")
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 0)
+        shutil.move(prefix / "share" / "nibble", self.dir / "elsewhere")
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 3)
+        env = {**os.environ, "NIBBLE_SHARE": str(self.dir / "elsewhere")}
+        self.assertEqual(subprocess.run(command, capture_output=True, env=env).returncode, 0)
+
+
+class Models(Case):
+    def quantized(self, recipe="rtn:bits=4,group=64"):
+        out = self.dir / (recipe.split(":")[0] + ".safetensors")
+        return out, self.result("quantize", "builtin", "-o", out, "--method", recipe)
+
+    def test_inspect(self):
+        j = self.result("inspect", "builtin", "--tensors", "--hash")
+        self.assertEqual((j["format"], j["architecture"]), ("huggingface", "llama"))
+        self.assertEqual(j["file_bytes"], (MODEL / "model.safetensors").stat().st_size)
+        tensors = {t["name"]: t for t in j["tensors"]}
+        self.assertEqual(sum(t["shape"][0] * (t["shape"] + [1])[1] for t in tensors.values()), j["parameters"])
+        embed = tensors["model.embed_tokens.weight"]
+        self.assertEqual((embed["shape"], embed["encoding"], embed["bits"]), ([2048, 256], "bf16", 16))
+        # The hash is of the bytes in the file.
+        import hashlib
+        from support import read_safetensors
+        header, data = read_safetensors(MODEL / "model.safetensors")
+        begin, end = header["model.embed_tokens.weight"]["data_offsets"]
+        self.assertEqual(embed["sha256"], hashlib.sha256(data[begin:end]).hexdigest())
+
+    def test_quantize_and_inspect(self):
+        out, j = self.quantized()
+        self.assertLessEqual({"nibble_version", "machine", "method", "options", "bits_per_weight", "file_bytes", "seconds",
+                              "peak_rss_bytes", "layers", "output_sha256"}, j.keys())
+        self.assertEqual(j["file_bytes"], out.stat().st_size)
+        self.assertEqual(len(j["layers"]), 28)
+        self.assertAlmostEqual(j["bits_per_weight"], 4 + 16 / 64 + 4 / 64, places=6)
+        layer = j["layers"][0]
+        self.assertLessEqual({"name", "encoding", "bits", "error", "seconds", "notes"}, layer.keys())
+        tensors = {t["name"]: t for t in self.result("inspect", out)["tensors"]}
+        self.assertEqual(tensors[layer["name"]]["encoding"], layer["encoding"])
+        self.assertEqual(tensors[layer["name"]]["group_size"], 64)
+
+    def test_options_by_name_equal_a_recipe(self):
+        first, second = self.dir / "a.safetensors", self.dir / "b.safetensors"
+        self.accept("quantize", "builtin", "-o", first, "--method", "rtn", "--bits", "3", "--group-size", "32", "--set", "rtn.sym=true")
+        self.accept("quantize", "builtin", "-o", second, "--method", "rtn:bits=3,group=32,sym=true")
+        self.assertEqual(first.read_bytes(), second.read_bytes())
+
+    def test_overrides(self):
+        out = self.dir / "mixed.safetensors"
+        j = self.result("quantize", "builtin", "-o", out, "--method", "rtn:bits=3,group=64", "--overrides",
+                        r"model\.layers\.0\..*=rtn:bits=8,group=64", r".*k_proj.*=nf4", r".*down_proj.*=")
+        found = {layer["name"]: layer["encoding"] for layer in j["layers"]}
+        self.assertIn("8 bit", found["model.layers.0.self_attn.k_proj.weight"])  # the first match wins
+        self.assertIn("codebook", found["model.layers.1.self_attn.k_proj.weight"])
+        self.assertIn("3 bit", found["model.layers.1.self_attn.v_proj.weight"])
+        tensors = {t["name"]: t["encoding"] for t in self.result("inspect", out)["tensors"]}
+        self.assertEqual(tensors["model.layers.1.mlp.down_proj.weight"], "bf16")
+
+    def test_same_bytes_again_and_with_other_threads(self):
+        hashes = set()
+        for threads in (1, 2, 3):
+            out = self.dir / f"{threads}.safetensors"
+            j = self.result("quantize", "builtin", "-o", out, "--method", "gptq:bits=4,group=64", "--calib-tokens", 2048, "--threads", threads)
+            hashes.add(j["output_sha256"])
+        self.assertEqual(len(hashes), 1)
+
+    def test_run(self):
+        j = self.result("run", "builtin", "-p", "It was a dark", "-n", "12")
+        self.assertLessEqual({"prompt_tokens", "text", "token_ids", "finish_reason", "prefill_tok_s", "decode_tok_s"}, j.keys())
+        self.assertEqual((len(j["token_ids"]), j["finish_reason"]), (12, "length"))
+        ids = self.result("tokenize", "builtin", "-p", "It was a dark")["ids"]
+        self.assertEqual(j["prompt_tokens"], len(ids))
+        back = self.accept("detokenize", "builtin", "--ids", ",".join(map(str, j["token_ids"])))
+        self.assertEqual(back, j["text"] + "\n")
+        status, out, err = nibble("run", "builtin", "-p", "It was a dark", "-n", "12")
+        self.assertEqual((status, out), (0, j["text"] + "\n"))
+        self.assertIn("tok/s", err)
+        self.assertEqual(nibble("run", "builtin", "-p", "It was a dark", "-n", "12", "--quiet")[2], "")
+
+    def test_prompt_file_and_sampling(self):
+        prompt = self.dir / "prompt.txt"
+        prompt.write_text("It was a dark")
+        options = ["--prompt-file", prompt, "-n", "20", "--temperature", "1.0", "--top-k", "50", "--top-p", "0.95"]
+        first = self.result("run", "builtin", *options, "--seed", "1")["token_ids"]
+        self.assertEqual(self.result("run", "builtin", *options, "--seed", "1")["token_ids"], first)
+        self.assertNotEqual(self.result("run", "builtin", *options, "--seed", "2")["token_ids"], first)
+
+    def test_exact_is_the_same_for_any_number_of_threads(self):
+        out, _ = self.quantized()
+        texts = {self.result("run", out, "-p", "The ship", "-n", "60", "--compute", "exact", "--threads", t)["text"] for t in (1, 2, 3)}
+        self.assertEqual(len(texts), 1)
+
+    def test_tokenize(self):
+        j = self.result("tokenize", "builtin", "-p", "Hello there<|endoftext|>")
+        self.assertEqual(j["pieces"][-1], "<|endoftext|>")
+        self.assertEqual(len(j["ids"]), len(j["pieces"]))
+        self.assertGreater(len(self.result("tokenize", "builtin", "-p", "Hello there<|endoftext|>", "--literal")["ids"]), len(j["ids"]))
+        lines = self.dir / "texts.jsonl"
+        lines.write_text('{"text": "Hello there<|endoftext|>"}\n\n{"text": ""}\n')
+        self.assertEqual(self.result("tokenize", "builtin", "--jsonl", lines)["results"], [{"ids": j["ids"]}, {"ids": []}])
+        lines.write_text('{"txt": "Hello"}\n')
+        self.refuse(3, ["tokenize", "builtin", "--jsonl", lines], "line 1")
+
+    def test_score(self):
+        requests = self.dir / "requests.jsonl"
+        first = {"context": "It was a", "continuation": " dark night"}
+        requests.write_text(json.dumps(first) + "\n")
+        a = self.result("score", "builtin", "--requests", requests, "--compute", "exact")["results"][0]
+        self.assertLessEqual({"logprob", "is_greedy", "tokens", "token_logprobs", "context_ids", "continuation_ids"}, a.keys())
+        self.assertAlmostEqual(sum(a["token_logprobs"]), a["logprob"], places=6)
+        by_ids = {"context_ids": a["context_ids"], "continuation_ids": a["continuation_ids"]}
+        other = {"context": "She said", "continuation": " nothing"}
+        requests.write_text("\n".join(map(json.dumps, (other, by_ids, first))))
+        results = self.result("score", "builtin", "--requests", requests, "--compute", "exact")["results"]
+        self.assertEqual(results[1], results[2])
+        self.assertAlmostEqual(results[1]["logprob"], a["logprob"], places=5)
+
+    def test_perplexity_and_compare(self):
+        out, _ = self.quantized()
+        p = self.result("perplexity", out, "--windows", "2")
+        self.assertLessEqual({"protocol", "perplexity", "nll", "stderr", "tokens", "word_perplexity", "byte_perplexity",
+                              "bits_per_byte"}, p.keys())
+        self.assertEqual((p["protocol"], p["tokens"]), ("windows-512", 1022))
+        j = self.result("compare", "builtin", "builtin", out, "--windows", "2")
+        itself, candidate = j["candidates"]
+        self.assertLessEqual({"name", "mean_kl", "kl_stderr", "median_kl", "p99_kl", "max_kl", "top1_agreement", "ppl", "ppl_ratio",
+                              "ppl_ratio_stderr"}, candidate.keys())
+        self.assertEqual((itself["mean_kl"], itself["top1_agreement"], itself["ppl_ratio"]), (0, 1, 1))
+        self.assertAlmostEqual(candidate["ppl"], p["perplexity"], delta=1e-6 * p["perplexity"])
+        self.assertGreater(candidate["mean_kl"], 0.001)
+        self.assertIn("mean KL", self.accept("compare", "builtin", out, "--windows", "1", "--markdown"))
+
+    def test_eval(self):
+        out, _ = self.quantized()
+        j = self.result("eval", "builtin", out, "--tasks", DATA / "choice.jsonl", "--limit", "20")
+        self.assertLessEqual({"results", "groups", "versions", "n-shot", "n-samples", "paired"}, j.keys())
+        self.assertLessEqual({"acc,none", "acc_stderr,none"}, j["results"]["choice"].keys())
+        self.assertEqual(j["n-samples"]["choice"]["effective"], 20)
+        pair = j["paired"][0]
+        self.assertLessEqual({"task", "a", "b", "delta", "ci95", "mcnemar_p", "flips"}, pair.keys())
+        accuracies = [m["results"]["choice"]["acc,none"] for m in j["models"]]
+        self.assertAlmostEqual(accuracies[1] - accuracies[0], pair["delta"], places=12)
+
+    def test_bench(self):
+        j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "2")
+        self.assertLessEqual({"prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"}, j.keys())
+        for key in ("prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"):
+            self.assertGreater(j[key], 0, key)
+
+    def test_sweep(self):
+        folder = self.dir / "sweep"
+        j = self.result("sweep", "builtin", "--recipes", "rtn:bits=8,group=-1,nf4:block=64", "-o", folder, "--windows", "2",
+                        "--tasks", "builtin", "--limit", "5", "-p", "It was", "-n", "5", "--reps", "1")
+        self.assertEqual([r["recipe"] for r in j["rows"]], ["original", "rtn:bits=8,group=-1", "nf4:block=64"])
+        for row in j["rows"]:
+            self.assertLessEqual({"recipe", "bits_per_weight", "file_bytes", "peak_rss_bytes", "quantize_seconds", "load_ms",
+                                  "prefill_tok_s", "decode_tok_s", "perplexity", "mean_kl", "top1_agreement", "tasks"}, row.keys())
+            self.assertIn("choice", row["tasks"])
+            self.assertTrue(row["continuation"])
+            self.assertGreater(row["decode_tok_s"], 0)
+        original, int8, nf4 = j["rows"]
+        self.assertEqual(original["bits_per_weight"], 16)
+        self.assertLess(int8["mean_kl"], nf4["mean_kl"])
+        self.assertLess(nf4["bits_per_weight"], int8["bits_per_weight"])
+        self.assertEqual(j["pareto"], ["original", "rtn:bits=8,group=-1", "nf4:block=64"])
+        html = (folder / "report.html").read_text()
+        self.assertEqual(html.count("<svg"), 2)
+        self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
+        self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
+
+    def test_sweep_recipes_from_a_file(self):
+        recipes = self.dir / "recipes.txt"
+        recipes.write_text("# two\nrtn:bits=8,group=64\nnf4\n")
+        j = self.result("sweep", "builtin", "--recipes", recipes, "--windows", "1", "--reps", "1")
+        self.assertEqual([r["recipe"] for r in j["rows"][1:]], ["rtn:bits=8,group=64", "nf4"])
+
+
+class Reference(Case):
+    def test_the_reference_is_what_help_says(self):
+        done = subprocess.run(["python3", "-B", str(ROOT / "tests" / "cli" / "reference.py"), "--check", NIBBLE], capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
