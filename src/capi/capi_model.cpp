@@ -22,6 +22,9 @@ Status load(const RuntimePtr& runtime, const Checkpoint& checkpoint, const nbl_m
   auto model = std::make_unique<nbl_model>();
   model->runtime = runtime;
   model->model = std::move(loaded).value();
+  if (const Status& status = model->model->tokenizer_status(); !status.ok() && status.code() != Code::not_found) {
+    runtime->warn(status.message());
+  }
   model->load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   *out = model.release();
   return {};
@@ -113,7 +116,7 @@ nbl_status nbl_tokenizer_from_model(nbl_model* model, nbl_tokenizer** out_tokeni
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(out_tokenizer, "out_tokenizer"));
     const nbl::text::Tokenizer* tokenizer = model->model->tokenizer();
-    if (tokenizer == nullptr) return {Code::not_found, "this model's files carry no tokenizer; use token ids"};
+    if (tokenizer == nullptr) return model->model->tokenizer_status();
     // Shares the model's ownership: the tokenizer lives in it.
     *out_tokenizer = new nbl_tokenizer{std::shared_ptr<const nbl::text::Tokenizer>(model->model, tokenizer)};
     return {};

@@ -45,6 +45,7 @@ struct Global {
   bool tables() const { return !json_on_stdout(); }
   int32_t compute_mode() const { return compute == "exact" ? NBL_COMPUTE_EXACT : NBL_COMPUTE_FAST; }
   Runtime make_runtime() const;
+  Checkpoint open_checkpoint(const Runtime& runtime, const std::string& model) const;
   Model open_model(const Runtime& runtime, const std::string& model) const;
 };
 

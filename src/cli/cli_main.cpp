@@ -130,14 +130,27 @@ Runtime Global::make_runtime() const {
   return Runtime(std::move(options));
 }
 
-Model Global::open_model(const Runtime& runtime, const std::string& model) const {
+namespace {
+
+/// An argument that the library finds wrong while it opens a file is here always the file.
+template <class Open>
+auto opened(Open&& open) {
   try {
-    return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)});
+    return open();
   } catch (const Error& e) {
-    // An argument that the library finds wrong is here always the file.
     if (e.status() == NBL_E_INVALID_ARGUMENT) throw Failure(kBadInput, e.what());
     throw;
   }
+}
+
+}  // namespace
+
+Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model) const {
+  return opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+}
+
+Model Global::open_model(const Runtime& runtime, const std::string& model) const {
+  return opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
 }
 
 void emit_json(const Global& global, const std::string& json) {

@@ -93,6 +93,8 @@ void catch_signals() {
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;  // the second one kills
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A file that grows past the limit of its size is then an error that can be reported, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted() { return stop_asked != 0; }

@@ -75,7 +75,7 @@ struct InspectArgs {
 
 int inspect(const Global& global, const InspectArgs& args) {
   const Runtime runtime = global.make_runtime();
-  const Checkpoint checkpoint(runtime, resolve_model(args.model));
+  const Checkpoint checkpoint = global.open_checkpoint(runtime, args.model);
   const uint32_t flags = (args.tensors || args.hash || !global.json.empty() ? uint32_t{NBL_INSPECT_TENSORS} : 0u) |
                          (args.hash ? uint32_t{NBL_INSPECT_HASH} : 0u);
   const std::string json = checkpoint.inspect(flags);
@@ -110,7 +110,7 @@ int inspect(const Global& global, const InspectArgs& args) {
 
 int verify(const Global& global, const std::string& model) {
   const Runtime runtime = global.make_runtime();
-  const Checkpoint checkpoint(runtime, resolve_model(model));
+  const Checkpoint checkpoint = global.open_checkpoint(runtime, model);
   const std::string json = checkpoint.verify(make_progress(global));
   const Doc doc(json);
   const bool ok = flag(doc.root(), "ok");

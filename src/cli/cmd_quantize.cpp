@@ -94,7 +94,7 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input(runtime, resolve_model(args.model));
+  const Checkpoint input = global.open_checkpoint(runtime, args.model);
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);

@@ -114,7 +114,7 @@ int sweep(const Global& global, const Args& args) {
   result.prompt = args.prompt;
 
   const std::string source = resolve_model(args.model);
-  const Checkpoint input(runtime, source);
+  const Checkpoint input = global.open_checkpoint(runtime, source);
   const std::string inspected = input.inspect(NBL_INSPECT_TENSORS);
   const Doc inspected_doc(inspected);
   result.machine = raw(inspected_doc.root(), "machine");

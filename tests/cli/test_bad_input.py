@@ -191,7 +191,7 @@ class Limits(Case):
         self.assertEqual(status, 4, err)
 
     def test_output_directory_absent(self):
-        self.refuse(3, ["quantize", "builtin", "--method", "rtn", "-o", self.dir / "no" / "such" / "out"], "out")
+        self.refuse(3, ["quantize", "builtin", "--method", "rtn", "-o", self.dir / "no" / "such" / "out"], "such")
 
     def test_output_directory_not_writable(self):
         closed = self.dir / "closed"

@@ -122,7 +122,7 @@ class Models(Case):
         self.assertIn("codebook", found["model.layers.1.self_attn.k_proj.weight"])
         self.assertIn("3 bit", found["model.layers.1.self_attn.v_proj.weight"])
         tensors = {t["name"]: t["encoding"] for t in self.result("inspect", out)["tensors"]}
-        self.assertEqual(tensors["model.layers.1.mlp.down_proj.weight"], "bf16")
+        self.assertIn("bf16", tensors["model.layers.1.mlp.down_proj.weight"])
 
     def test_same_bytes_again_and_with_other_threads(self):
         hashes = set()
