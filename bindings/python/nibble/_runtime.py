@@ -55,6 +55,10 @@ class Runtime(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_runtime_info, self.handle))
 
+    def measure_limits(self):
+        """What the machine can do at most: bytes and operations a second, by one thread and by the team."""
+        return take_json(buffer_result(lib.nbl_runtime_measure_limits, self.handle))
+
 
 _default = None
 _default_lock = threading.Lock()
