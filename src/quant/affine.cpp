@@ -6,8 +6,13 @@
 
 #include "base/checked.h"
 #include "base/half.h"
+#include "kernels/panel/panel.h"
+#include "quant/calibrated.h"
 
 namespace nbl::quant {
+
+using kernels::kPanelRows;
+
 namespace {
 
 struct Extent {
@@ -27,17 +32,6 @@ Grid grid_of(Extent extent, const GridRule& rule) {
   grid.scale = round_scale(extent.high / max_code - extent.low / max_code, rule.scale_type);
   grid.zero = std::min(max_code, std::max(0.0f, round_even(std::min(-extent.low / grid.scale, max_code))));
   return grid;
-}
-
-double squared_error(const float* w, int64_t count, int64_t stride, const Grid& grid, float max_code,
-                     const float* importance) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const float x = w[i * stride];
-    const float e = x - grid_value(nearest_code(x, grid, max_code), grid);
-    sum += static_cast<double>(e * e) * (importance != nullptr ? static_cast<double>(importance[i]) : 1.0);
-  }
-  return sum;
 }
 
 }  // namespace
@@ -66,37 +60,49 @@ DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std
   return DType::f32;
 }
 
-Grid find_grid(const float* w, int64_t count, int64_t stride, const GridRule& rule, const float* importance) {
-  Extent full;
-  for (int64_t i = 0; i < count; ++i) {
-    full.low = std::min(full.low, w[i * stride]);
-    full.high = std::max(full.high, w[i * stride]);
-  }
-  Grid best = grid_of(full, rule);
-  if (rule.search_steps <= 0 || full.low == full.high) return best;
-  const float max_code = static_cast<float>((1 << rule.bits) - 1);
-  double best_error = squared_error(w, count, stride, best, max_code, importance);
-  for (int step = 1; step < rule.search_steps; ++step) {
-    const double shrink = 1.0 - static_cast<double>(step) / rule.search_steps;
-    if (shrink < rule.search_floor) break;
-    const float factor = static_cast<float>(shrink);
-    const Grid grid = grid_of({full.low * factor, full.high * factor}, rule);
-    const double error = squared_error(w, count, stride, grid, max_code, importance);
-    if (error < best_error) {
-      best_error = error;
-      best = grid;
+void find_grids(const float* panel, int64_t count, const GridRule& rule, const float* importance, const float* clip, Isa isa,
+                Grid* grids) {
+  Extent full[kPanelRows];
+  for (int64_t c = 0; c < count; ++c) {
+    const float* w = panel + c * kPanelRows;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      full[r].low = std::min(full[r].low, w[r]);
+      full[r].high = std::max(full[r].high, w[r]);
     }
   }
-  return best;
-}
-
-Grid clipped_grid(const float* w, int64_t count, float factor, const GridRule& rule) {
-  Extent extent;
-  for (int64_t i = 0; i < count; ++i) {
-    extent.low = std::min(extent.low, w[i]);
-    extent.high = std::max(extent.high, w[i]);
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    const float factor = clip != nullptr ? clip[r] : 1.0f;
+    grids[r] = grid_of({full[r].low * factor, full[r].high * factor}, rule);
   }
-  return grid_of({extent.low * factor, extent.high * factor}, rule);
+  if (rule.search_steps <= 1 || clip != nullptr) return;
+
+  alignas(64) float scale[kPanelRows], inverse[kPanelRows], zero[kPanelRows], error[kPanelRows], least[kPanelRows];
+  kernels::GridErrorArgs args{};
+  args.panel = panel;
+  args.columns = count;
+  args.importance = importance;
+  args.scale = scale;
+  args.inverse = inverse;
+  args.zero = zero;
+  args.max_code = static_cast<float>((1 << rule.bits) - 1);
+  args.out = error;
+  const auto& kernel = kernels::select_panel(static_cast<int>(isa));
+  for (int step = 0; step < rule.search_steps; ++step) {
+    const float factor = static_cast<float>(1.0 - (1.0 - rule.search_floor) * step / (rule.search_steps - 1));
+    Grid tried[kPanelRows];
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      tried[r] = step == 0 ? grids[r] : grid_of({full[r].low * factor, full[r].high * factor}, rule);
+      scale[r] = tried[r].scale;
+      inverse[r] = 1.0f / tried[r].scale;
+      zero[r] = tried[r].zero;
+    }
+    kernel.grid_error(args);
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      if (step > 0 && !(error[r] < least[r])) continue;
+      least[r] = error[r];
+      grids[r] = tried[r];
+    }
+  }
 }
 
 AffineCodes AffineCodes::create(int64_t n, int64_t k, int64_t group_size, const GridRule& rule) {
@@ -125,26 +131,33 @@ Result<Segment> AffineCodes::pack() const {
   return pack_affine(n, k, parts);
 }
 
-void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> importance,
-                      std::span<const float> clip, Team& team, AffineCodes* out) {
-  const int64_t k = out->k, groups = out->groups();
+void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> clip,
+                      const MethodContext& context, AffineCodes* out) {
+  const int64_t k = out->k, n = out->n, groups = out->groups();
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
-  team.parallel_for(out->n, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* w = weight.data() + row * k;
+  context.team->parallel_for(ceil_div(n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
+    AlignedFloats panel(k * kPanelRows);
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t first_row = p * kPanelRows, rows = std::min<int64_t>(kPanelRows, n - first_row);
+      load_panel(weight, n, k, first_row, {}, panel.data());
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t first = g * out->group, count = std::min(out->group, k - first);
-        const std::size_t at = static_cast<std::size_t>(row * groups + g);
-        Grid grid;
-        if (clip.empty()) {
-          grid = find_grid(w + first, count, 1, rule, importance.empty() ? nullptr : importance.data() + first);
-        } else {
-          grid = clipped_grid(w + first, count, clip[at], rule);
+        Grid grids[kPanelRows];
+        float factors[kPanelRows];
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+          factors[r] = !clip.empty() && r < rows ? clip[static_cast<std::size_t>((first_row + r) * groups + g)] : 1.0f;
         }
-        out->scales[at] = grid.scale;
-        if (!rule.symmetric) out->zeros[at] = grid.zero;
-        for (int64_t i = first; i < first + count; ++i) {
-          out->codes[static_cast<std::size_t>(row * k + i)] = static_cast<uint8_t>(nearest_code(w[i], grid, max_code));
+        find_grids(panel.data() + first * kPanelRows, count, rule, nullptr, clip.empty() ? nullptr : factors, context.isa,
+                   grids);
+        for (int64_t r = 0; r < rows; ++r) {
+          const std::size_t at = static_cast<std::size_t>((first_row + r) * groups + g);
+          out->scales[at] = grids[r].scale;
+          if (!rule.symmetric) out->zeros[at] = grids[r].zero;
+          const float* w = weight.data() + (first_row + r) * k;
+          uint8_t* codes = out->codes.data() + (first_row + r) * k;
+          for (int64_t i = first; i < first + count; ++i) {
+            codes[i] = static_cast<uint8_t>(nearest_code(w[i], grids[r], max_code));
+          }
         }
       }
     }

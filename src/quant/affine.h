@@ -21,10 +21,10 @@ struct Grid {
 struct GridRule {
   int bits = 4;
   bool symmetric = false;
-  /// 0: the range is that of the weights. Else the range is shrunk in steps of 1 / search_steps while that lowers the
-  /// (importance-weighted) squared error; down to search_floor of the full range.
+  /// 0: the range is that of the weights. Else this many ranges are tried, from the full one down to search_floor of it, and the
+  /// one with the least (importance-weighted) squared error is taken.
   int search_steps = 0;
-  double search_floor = 0.4;
+  double search_floor = 0.35;
   DType scale_type = DType::f16;  ///< f16, bf16 or f32; scales are rounded before codes are chosen
 };
 
@@ -43,11 +43,10 @@ inline float nearest_code(float w, const Grid& grid, float max_code) noexcept {
 
 inline float grid_value(float code, const Grid& grid) noexcept { return grid.scale * (code - grid.zero); }
 
-/// The grid of `count` weights at `w`, `stride` floats apart. importance: `count` non-negative factors, or null.
-Grid find_grid(const float* w, int64_t count, int64_t stride, const GridRule& rule, const float* importance);
-
-/// The grid of the same weights with the range multiplied by `factor`.
-Grid clipped_grid(const float* w, int64_t count, float factor, const GridRule& rule);
+/// The grids of a panel's rows: [count] columns of 32 rows, 64-byte aligned. importance: `count` non-negative factors, or null.
+/// clip, if not null, multiplies each row's range instead of a search.
+void find_grids(const float* panel, int64_t count, const GridRule& rule, const float* importance, const float* clip, Isa isa,
+                Grid* grids);
 
 /// The nearest value of `type` to a positive scale, never 0 and never infinite.
 float round_scale(float scale, DType type) noexcept;
@@ -78,9 +77,10 @@ struct AffineCodes {
   Result<Segment> pack() const;
 };
 
-/// Nearest codes for a row-major weight [n, k]; clip [n, groups] multiplies the range of each group's grid (empty: 1).
-void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> importance,
-                      std::span<const float> clip, Team& team, AffineCodes* out);
+/// Nearest codes for a row-major weight [n, k]; clip [n, groups] multiplies the range of each group's grid (empty: the rule's
+/// search).
+void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> clip,
+                      const MethodContext& context, AffineCodes* out);
 
 /// bits + (scale bits + zero bits) / group, for tables. group <= 0 counts no overhead.
 double nominal_affine_bits(int bits, bool symmetric, int64_t group);

@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "base/checked.h"
-#include "kernels/feedback/feedback.h"
+#include "kernels/panel/panel.h"
 
 namespace nbl::quant {
 
@@ -73,39 +72,38 @@ void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row
   }
 }
 
-AlignedFloats::AlignedFloats(int64_t count)
-    : data_(static_cast<float*>(
-          ::operator new(static_cast<std::size_t>(std::max<int64_t>(count, 1)) * sizeof(float), std::align_val_t(64)))) {}
-AlignedFloats::~AlignedFloats() { ::operator delete(data_, std::align_val_t(64)); }
+double panel_quadratic_error(const float* panel, std::span<const float> h, int64_t k, Isa isa) {
+  // e H e^T = sum_j e_j (H_jj e_j + 2 sum_{i<j} H_ji e_i): half the products of the plain form.
+  const auto feedback = kernels::select_panel(static_cast<int>(isa)).feedback;
+  alignas(64) float product[kFeedbackColumns * kPanelRows];
+  double sum = 0;
+  for (int64_t j = 0; j < k; j += kFeedbackColumns) {
+    const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, k - j));
+    feedback(FeedbackArgs{h.data() + j * k, k, columns, panel, 0, j, product});
+    for (int64_t c = 0; c < columns; ++c) {
+      const float *row = h.data() + (j + c) * k, *ej = panel + (j + c) * kPanelRows;
+      float inner[kPanelRows];
+      for (int64_t r = 0; r < kPanelRows; ++r) inner[r] = product[c * kPanelRows + r];
+      for (int64_t i = j; i < j + c; ++i) {
+        for (int64_t r = 0; r < kPanelRows; ++r) inner[r] += row[i] * panel[i * kPanelRows + r];
+      }
+      float part = 0;
+      for (int64_t r = 0; r < kPanelRows; ++r) part += ej[r] * (row[j + c] * ej[r] + 2 * inner[r]);
+      sum += static_cast<double>(part);
+    }
+  }
+  return sum;
+}
 
 double quadratic_error(std::span<const float> e, int64_t n, std::span<const float> h, int64_t k,
                        const MethodContext& context) {
-  // e H e^T = sum_j e_j (H_jj e_j + 2 sum_{i<j} H_ji e_i): half the products of the plain form.
-  const kernels::FeedbackFn feedback = kernels::select_feedback(context.isa);
   const int64_t panels = ceil_div(n, kPanelRows);
   std::vector<double> parts(static_cast<std::size_t>(panels));
   context.team->parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
-    AlignedFloats panel(k * kPanelRows), product(kFeedbackColumns * kPanelRows);
+    AlignedFloats panel(k * kPanelRows);
     for (int64_t p = begin; p < end; ++p) {
       load_panel(e, n, k, p * kPanelRows, {}, panel.data());
-      double sum = 0;
-      for (int64_t j0 = 0; j0 < k; j0 += kFeedbackColumns) {
-        const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, k - j0));
-        feedback(FeedbackArgs{h.data() + j0 * k, k, columns, panel.data(), 0, j0, product.data()});
-        for (int c = 0; c < columns; ++c) {
-          const float* ej = panel.data() + (j0 + c) * kPanelRows;
-          for (int64_t r = 0; r < kPanelRows; ++r) {
-            double inner = static_cast<double>(product.data()[c * kPanelRows + r]);
-            for (int64_t i = j0; i < j0 + c; ++i) {
-              inner += static_cast<double>(h[static_cast<std::size_t>((j0 + c) * k + i)] *
-                                           panel.data()[i * kPanelRows + r]);
-            }
-            const double diagonal = static_cast<double>(h[static_cast<std::size_t>((j0 + c) * (k + 1))]);
-            sum += static_cast<double>(ej[r]) * (diagonal * static_cast<double>(ej[r]) + 2 * inner);
-          }
-        }
-      }
-      parts[static_cast<std::size_t>(p)] = sum;
+      parts[static_cast<std::size_t>(p)] = panel_quadratic_error(panel.data(), h, k, context.isa);
     }
   });
   double total = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ bool has_hessian(const LinearTask& task, std::vector<std::string>* notes);
 double quadratic_error(std::span<const float> e, int64_t n, std::span<const float> h, int64_t k,
                        const MethodContext& context);
 
+/// The same for one panel of errors [k][32].
+double panel_quadratic_error(const float* panel, std::span<const float> h, int64_t k, Isa isa);
+
 /// LinearResult::error of `tensor` as a replacement of the task's weight.
 double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context);
 
@@ -29,18 +33,22 @@ double relative_error(const LinearTask& task, const QTensor& tensor, const Metho
 void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,
                 float* panel);
 
-/// 64-byte aligned floats, for kernels.
-class AlignedFloats {
+/// 64-byte aligned numbers, not initialized: for kernels.
+template <class T>
+class AlignedArray {
  public:
-  explicit AlignedFloats(int64_t count);
-  ~AlignedFloats();
-  AlignedFloats(const AlignedFloats&) = delete;
-  AlignedFloats& operator=(const AlignedFloats&) = delete;
-  float* data() noexcept { return data_; }
+  explicit AlignedArray(int64_t count)
+      : data_(static_cast<T*>(
+            ::operator new(static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(T), std::align_val_t(64)))) {}
+  ~AlignedArray() { ::operator delete(data_, std::align_val_t(64)); }
+  AlignedArray(const AlignedArray&) = delete;
+  AlignedArray& operator=(const AlignedArray&) = delete;
+  T* data() noexcept { return data_; }
 
  private:
-  float* data_;
+  T* data_;
 };
+using AlignedFloats = AlignedArray<float>;
 
 /// Wraps finished codes: the tensor, its error, its notes.
 Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,

@@ -1,14 +1,11 @@
 #include "quant/feedback_rounding.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <numeric>
 
 #include "base/checked.h"
-#include "kernels/feedback/feedback.h"
+#include "kernels/panel/panel.h"
 #include "quant/calibrated.h"
-#include "quant/linalg.h"
+#include "quant/refinement.h"
 
 namespace nbl::quant {
 namespace {
@@ -17,216 +14,241 @@ using kernels::FeedbackArgs;
 using kernels::kFeedbackColumns;
 using kernels::kPanelRows;
 
-/// The damped, ordered, back-to-front matrix whose lower Cholesky factor is R^T back to front.
-std::vector<double> reversed(std::span<const float> hessian, int64_t k, const HessianFactor& factor, double added) {
-  std::vector<double> a(static_cast<std::size_t>(k * k));
-  for (int64_t i = 0; i < k; ++i) {
-    const int64_t p = k - 1 - i;
-    const int64_t row = factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
-    for (int64_t j = 0; j <= i; ++j) {
-      const int64_t c = k - 1 - j;
-      const int64_t column = factor.order.empty() ? c : factor.order[static_cast<std::size_t>(c)];
-      a[static_cast<std::size_t>(i * k + j)] = static_cast<double>(hessian[static_cast<std::size_t>(row * k + column)]);
-    }
-    double& diagonal = a[static_cast<std::size_t>(i * k + i)];
-    if (factor.dead[static_cast<std::size_t>(p)] != 0) diagonal = 1;
-    diagonal += added;
+/// Positions [begin, end) of the order that are rounded with one grid.
+struct Run {
+  int64_t begin = 0, end = 0;
+  int64_t group = 0;  ///< of the result
+};
+
+std::vector<Run> make_runs(const HessianFactor& factor, const AffineCodes& out, Groups groups) {
+  std::vector<Run> runs;
+  if (groups == Groups::fixed) return {{0, factor.k, 0}};
+  for (int64_t p = 0; p < factor.k;) {
+    const int64_t column = groups == Groups::packed || factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
+    Run run;
+    run.begin = p;
+    run.group = column / out.group;
+    run.end = p + std::min(out.group, factor.k - run.group * out.group);
+    p = run.end;
+    runs.push_back(run);
   }
-  return a;
+  return runs;
 }
 
 /// One panel of 32 rows on its way through the columns.
 class PanelRounder {
  public:
-  PanelRounder(const HessianFactor& factor, const FeedbackRule& rule, const MethodContext& context, AffineCodes* out)
-      : factor_(factor),
+  PanelRounder(const LinearTask& task, const HessianFactor& factor, const FeedbackRule& rule, std::span<const Run> runs,
+               const MethodContext& context, AffineCodes* out)
+      : task_(task),
+        factor_(factor),
         rule_(rule),
+        runs_(runs),
+        isa_(context.isa),
         out_(*out),
         k_(factor.k),
-        group_(rule.static_groups ? k_ : out->group),
         max_code_(static_cast<float>((1 << rule.grid.bits) - 1)),
-        feedback_(kernels::select_feedback(context.isa)),
-        weight_(k_ * kPanelRows),
+        feedback_(kernels::select_panel(static_cast<int>(context.isa)).feedback),
+        target_(k_ * kPanelRows),
         error_(k_ * kPanelRows),
-        carried_(group_ * kPanelRows),
-        corrected_(group_ * kPanelRows),
-        local_(kFeedbackColumns * kPanelRows) {}
+        carried_(k_ * kPanelRows),
+        local_(kFeedbackColumns * kPanelRows),
+        scales_(out->groups() * kPanelRows),
+        zeros_(out->groups() * kPanelRows) {}
 
-  void round(std::span<const float> weight, int64_t row) {
+  void round(int64_t row) {
     row_ = row;
     rows_ = std::min<int64_t>(kPanelRows, out_.n - row);
-    load_panel(weight, out_.n, k_, row, factor_.order, weight_.data());
+    load_panel(task_.weight, out_.n, k_, row, factor_.order, target_.data());
+    if (rule_.alpha > 0 || rule_.beta > 0) correct_target();
     for (int64_t p = 0; p < k_; ++p) {
-      if (factor_.dead[static_cast<std::size_t>(p)] != 0) std::fill_n(at(weight_, p), kPanelRows, 0.0f);
+      if (factor_.dead[static_cast<std::size_t>(p)] != 0) std::fill_n(at(target_, p), kPanelRows, 0.0f);
     }
-    if (rule_.static_groups) find_static_grids(weight);
-    for (int64_t begin = 0; begin < k_; begin += group_) round_group(begin, std::min(begin + group_, k_));
+    if (rule_.groups == Groups::fixed) find_fixed_grids();
+    for (const Run& run : runs_) round_run(run);
+    store_grids();
   }
+
+  /// The target of the panel just rounded, by position.
+  float* target() { return target_.data(); }
 
  private:
   static float* at(AlignedFloats& panel, int64_t column) { return panel.data() + column * kPanelRows; }
+  int64_t original(int64_t p) const { return factor_.order.empty() ? p : factor_.order[static_cast<std::size_t>(p)]; }
 
-  /// Grids of the original groups, from the weight as it is (dead columns count as zero, as everywhere).
-  void find_static_grids(std::span<const float> weight) {
-    const int64_t groups = out_.groups();
-    for (int64_t r = 0; r < rows_; ++r) {
-      for (int64_t g = 0; g < groups; ++g) {
-        const int64_t first = g * out_.group, count = std::min(out_.group, k_ - first);
-        const Grid grid = find_grid(weight.data() + (row_ + r) * k_ + first, count, 1, rule_.grid, nullptr);
-        store_grid(r, g, grid);
+  /// target += b H^-1 with b = alpha w (sum (u - x) x^T) + beta (sum r x^T).
+  void correct_target() {
+    const InputStats& stats = *task_.stats;
+    float* b = carried_.data();  // free until the first run
+    float* scratch = error_.data();
+    std::fill_n(b, k_ * kPanelRows, 0.0f);
+    if (rule_.beta > 0 && !stats.residual.empty()) {
+      load_panel(stats.residual, out_.n, k_, row_, factor_.order, b);
+      const float beta = static_cast<float>(rule_.beta);
+      for (int64_t i = 0; i < k_ * kPanelRows; ++i) b[i] *= beta;
+    }
+    if (rule_.alpha > 0 && !stats.cross.empty()) {
+      const float alpha = static_cast<float>(rule_.alpha);
+      load_panel(task_.weight, out_.n, k_, row_, {}, scratch);
+      // The rows of `cross` belong to original columns; two orders meet here and nowhere else.
+      for (int64_t p = 0; p < k_; ++p) {
+        feedback_(FeedbackArgs{stats.cross.data() + original(p) * k_, k_, 1, scratch, 0, k_, local_.data()});
+        float* out = b + p * kPanelRows;
+        for (int64_t r = 0; r < kPanelRows; ++r) out[r] += alpha * local_.data()[r];
       }
     }
+    solve_backward(b, scratch);
+    solve_forward(scratch, 0, k_, scratch);
+    for (int64_t i = 0; i < k_ * kPanelRows; ++i) target_.data()[i] += scratch[i];
   }
 
-  void store_grid(int64_t r, int64_t group, const Grid& grid) {
-    const std::size_t at = static_cast<std::size_t>((row_ + r) * out_.groups() + group);
-    out_.scales[at] = grid.scale;
-    if (!out_.symmetric) out_.zeros[at] = grid.zero;
-  }
-
-  Grid stored_grid(int64_t r, int64_t group) const {
-    const std::size_t at = static_cast<std::size_t>((row_ + r) * out_.groups() + group);
-    return {out_.scales[at], out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at]};
-  }
-
-  void round_group(int64_t begin, int64_t end) {
-    // What the errors of all earlier groups add up to in each column of this one.
-    for (int64_t j = begin; j < end; j += kFeedbackColumns) {
-      const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, end - j));
-      feedback_(FeedbackArgs{factor_.rt.data() + j * k_, k_, columns, error_.data(), 0, begin, at(carried_, j - begin)});
-    }
-    if (!rule_.static_groups) find_group_grids(begin, end);
-    for (int64_t j = begin; j < end; j += kFeedbackColumns) {
-      const int64_t last = std::min(j + kFeedbackColumns, end);
-      feedback_(FeedbackArgs{factor_.rt.data() + j * k_, k_, static_cast<int>(last - j), error_.data(), begin, j,
-                             local_.data()});
-      for (int64_t c = j; c < last; ++c) round_column(c, begin, j);
+  /// x R^T = b, from the last column to the first.
+  void solve_backward(const float* b, float* x) {
+    for (int64_t end = k_; end > 0;) {
+      const int64_t begin = (end - 1) / kFeedbackColumns * kFeedbackColumns;
+      feedback_(FeedbackArgs{factor_.r.data() + begin * k_, k_, static_cast<int>(end - begin), x, end, k_, local_.data()});
+      for (int64_t j = end - 1; j >= begin; --j) {
+        const float* r = factor_.r.data() + j * k_;
+        float sum[kPanelRows];
+        for (int64_t l = 0; l < kPanelRows; ++l) sum[l] = b[j * kPanelRows + l] - local_.data()[(j - begin) * kPanelRows + l];
+        for (int64_t i = j + 1; i < end; ++i) {
+          for (int64_t l = 0; l < kPanelRows; ++l) sum[l] -= r[i] * x[i * kPanelRows + l];
+        }
+        const float inverse = 1.0f / r[j];
+        for (int64_t l = 0; l < kPanelRows; ++l) x[j * kPanelRows + l] = sum[l] * inverse;
+      }
+      end = begin;
     }
   }
 
-  /// The group's columns as they would best be, were none of them rounded: w + x R_gg^-1, x carried in from before.
-  void find_group_grids(int64_t begin, int64_t end) {
+  /// x R = b on columns [begin, end), that block of R alone. b and x may be the same; both start at column `begin`.
+  void solve_forward(const float* b, int64_t begin, int64_t end, float* x) {
     for (int64_t j = begin; j < end; j += kFeedbackColumns) {
       const int64_t last = std::min(j + kFeedbackColumns, end);
-      feedback_(FeedbackArgs{factor_.rt.data() + j * k_ + begin, k_, static_cast<int>(last - j), corrected_.data(), 0,
-                             j - begin, local_.data()});
+      feedback_(FeedbackArgs{factor_.r.data() + j * k_ + begin, k_, static_cast<int>(last - j), x, 0, j - begin, local_.data()});
       for (int64_t c = j; c < last; ++c) {
-        const float* rt = factor_.rt.data() + c * k_;
-        float* y = at(corrected_, c - begin);
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-          y[r] = at(carried_, c - begin)[r] - at(local_, c - j)[r];
+        const float* r = factor_.r.data() + c * k_;
+        float sum[kPanelRows];
+        for (int64_t l = 0; l < kPanelRows; ++l) {
+          sum[l] = b[(c - begin) * kPanelRows + l] - local_.data()[(c - j) * kPanelRows + l];
         }
         for (int64_t i = j; i < c; ++i) {
-          const float* yi = at(corrected_, i - begin);
-          for (int64_t r = 0; r < kPanelRows; ++r) y[r] -= rt[i] * yi[r];
+          for (int64_t l = 0; l < kPanelRows; ++l) sum[l] -= r[i] * x[(i - begin) * kPanelRows + l];
         }
-        const float inverse = 1.0f / rt[c];
-        for (int64_t r = 0; r < kPanelRows; ++r) y[r] *= inverse;
+        const float inverse = 1.0f / r[c];
+        for (int64_t l = 0; l < kPanelRows; ++l) x[(c - begin) * kPanelRows + l] = sum[l] * inverse;
       }
     }
-    for (int64_t c = begin; c < end; ++c) {
-      for (int64_t r = 0; r < kPanelRows; ++r) at(corrected_, c - begin)[r] += at(weight_, c)[r];
-    }
-    for (int64_t r = 0; r < rows_; ++r) {
-      const Grid grid = find_grid(corrected_.data() + r, end - begin, kPanelRows, rule_.grid, nullptr);
-      store_grid(r, begin / group_, grid);
+  }
+
+  void set_grids(int64_t group, const Grid* grids) {
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      at(scales_, group)[r] = grids[r].scale;
+      at(zeros_, group)[r] = grids[r].zero;
     }
   }
 
-  void round_column(int64_t c, int64_t begin, int64_t block) {
-    const float* rt = factor_.rt.data() + c * k_;
-    const int64_t original = factor_.order.empty() ? c : factor_.order[static_cast<std::size_t>(c)];
-    const int64_t group = rule_.static_groups ? original / out_.group : begin / group_;
-    const int64_t stored = rule_.static_groups ? original : c;
+  /// Grids of the original groups, from the target as it is.
+  void find_fixed_grids() {
+    float* natural = error_.data();  // free until the first run
+    for (int64_t p = 0; p < k_; ++p) std::copy_n(at(target_, p), kPanelRows, natural + original(p) * kPanelRows);
+    for (int64_t g = 0; g < out_.groups(); ++g) {
+      const int64_t first = g * out_.group;
+      Grid grids[kPanelRows];
+      find_grids(natural + first * kPanelRows, std::min(out_.group, k_ - first), rule_.grid, nullptr, nullptr, isa_, grids);
+      set_grids(g, grids);
+    }
+  }
+
+  void store_grids() {
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t g = 0; g < out_.groups(); ++g) {
+        const std::size_t index = static_cast<std::size_t>((row_ + r) * out_.groups() + g);
+        out_.scales[index] = at(scales_, g)[r];
+        if (!out_.symmetric) out_.zeros[index] = at(zeros_, g)[r];
+      }
+    }
+  }
+
+  void round_run(const Run& run) {
+    // What the errors of all earlier runs add up to in each column of this one.
+    for (int64_t j = run.begin; j < run.end; j += kFeedbackColumns) {
+      const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, run.end - j));
+      feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, columns, error_.data(), 0, run.begin, at(carried_, j)});
+    }
+    if (rule_.groups != Groups::fixed) {
+      // The columns as they would best be, were none of them rounded: target + carried R_gg^-1.
+      float* corrected = at(error_, run.begin);  // overwritten column by column below
+      solve_forward(at(carried_, run.begin), run.begin, run.end, corrected);
+      const float* target = at(target_, run.begin);
+      for (int64_t i = 0; i < (run.end - run.begin) * kPanelRows; ++i) corrected[i] += target[i];
+      Grid grids[kPanelRows];
+      find_grids(corrected, run.end - run.begin, rule_.grid, nullptr, nullptr, isa_, grids);
+      set_grids(run.group, grids);
+    }
+    for (int64_t j = run.begin; j < run.end; j += kFeedbackColumns) {
+      const int64_t last = std::min(j + kFeedbackColumns, run.end);
+      feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, static_cast<int>(last - j), error_.data(), run.begin, j,
+                             local_.data()});
+      for (int64_t c = j; c < last; ++c) round_column(c, j, run.group);
+    }
+  }
+
+  void round_column(int64_t c, int64_t block, int64_t group) {
+    const float* factor = factor_.r.data() + c * k_;
+    const int64_t stored = rule_.groups == Groups::packed ? c : original(c);
+    if (rule_.groups == Groups::fixed) group = stored / out_.group;
     const bool dead = factor_.dead[static_cast<std::size_t>(c)] != 0;
     float sum[kPanelRows];
-    for (int64_t r = 0; r < kPanelRows; ++r) sum[r] = at(carried_, c - begin)[r] + at(local_, c - block)[r];
+    for (int64_t r = 0; r < kPanelRows; ++r) sum[r] = at(carried_, c)[r] + at(local_, c - block)[r];
     for (int64_t i = block; i < c; ++i) {
       const float* e = at(error_, i);
-      for (int64_t r = 0; r < kPanelRows; ++r) sum[r] += rt[i] * e[r];
+      for (int64_t r = 0; r < kPanelRows; ++r) sum[r] += factor[i] * e[r];
     }
-    const float* w = at(weight_, c);
+    const float* t = at(target_, c);
+    const float *scale = at(scales_, group), *zero = at(zeros_, group);
     float* e = at(error_, c);
-    const float inverse = dead ? 0.0f : 1.0f / rt[c];
-    for (int64_t r = 0; r < rows_; ++r) {
-      const Grid grid = stored_grid(r, group);
-      const float code = nearest_code(w[r] + sum[r] * inverse, grid, max_code_);
-      out_.codes[static_cast<std::size_t>((row_ + r) * k_ + stored)] = static_cast<uint8_t>(code);
-      e[r] = w[r] - grid_value(code, grid);
+    const float inverse = dead ? 0.0f : 1.0f / factor[c];
+    float code[kPanelRows];
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const Grid grid{scale[r], zero[r]};
+      code[r] = nearest_code(t[r] + sum[r] * inverse, grid, max_code_);
+      e[r] = t[r] - grid_value(code[r], grid);
     }
-    for (int64_t r = rows_; r < kPanelRows; ++r) e[r] = 0;
+    for (int64_t r = 0; r < rows_; ++r) {
+      out_.codes[static_cast<std::size_t>((row_ + r) * k_ + stored)] = static_cast<uint8_t>(code[r]);
+    }
   }
 
+  const LinearTask& task_;
   const HessianFactor& factor_;
   const FeedbackRule& rule_;
+  std::span<const Run> runs_;
+  Isa isa_;
   AffineCodes& out_;
-  int64_t k_, group_;
+  int64_t k_;
   float max_code_;
-  kernels::FeedbackFn feedback_;
-  AlignedFloats weight_, error_;          // [k][32]
-  AlignedFloats carried_, corrected_;     // [group][32]
-  AlignedFloats local_;                   // [8][32]
+  void (*feedback_)(const FeedbackArgs&);
+  AlignedFloats target_, error_, carried_;  // [k][32], by position
+  AlignedFloats local_;                     // [8][32]
+  AlignedFloats scales_, zeros_;            // [groups][32]
   int64_t row_ = 0, rows_ = 0;
 };
 
 }  // namespace
 
-std::vector<int32_t> descending_diagonal(std::span<const float> hessian, int64_t k) {
-  std::vector<int32_t> order(static_cast<std::size_t>(k));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return hessian[static_cast<std::size_t>(a * (k + 1))] > hessian[static_cast<std::size_t>(b * (k + 1))];
-  });
-  return order;
-}
-
-HessianFactor factor_hessian(std::span<const float> hessian, int64_t k, std::vector<int32_t> order, double damp,
-                             std::vector<std::string>* notes) {
-  HessianFactor factor;
-  factor.k = k;
-  factor.order = std::move(order);
-  factor.dead.resize(static_cast<std::size_t>(k));
-  double trace = 0;
-  int64_t dead = 0;
-  for (int64_t p = 0; p < k; ++p) {
-    const int64_t column = factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
-    const double d = static_cast<double>(hessian[static_cast<std::size_t>(column * (k + 1))]);
-    if (d <= 0) {
-      factor.dead[static_cast<std::size_t>(p)] = 1;
-      ++dead;
-      trace += 1;
-    } else {
-      trace += d;
-    }
-  }
-  if (dead > 0) notes->push_back(fmt::format("{} of {} input columns never carried a value", dead, k));
-  const double mean = trace / static_cast<double>(k);
-  double damping = damp;
-  for (int attempt = 0; attempt < 8; ++attempt) {
-    std::vector<double> a = reversed(hessian, k, factor, damping * mean);
-    if (cholesky_lower(std::span<double>(a), k)) {
-      if (attempt > 0) notes->push_back(fmt::format("damping raised from {:g} to {:g}", damp, damping));
-      factor.rt.resize(static_cast<std::size_t>(k * k));
-      for (int64_t j = 0; j < k; ++j) {
-        for (int64_t i = 0; i <= j; ++i) {
-          factor.rt[static_cast<std::size_t>(j * k + i)] =
-              static_cast<float>(a[static_cast<std::size_t>((k - 1 - i) * k + (k - 1 - j))]);
-        }
-      }
-      return factor;
-    }
-    damping = std::max(damping * 4, 1e-4);
-  }
-  notes->push_back(fmt::format("the Hessian is not positive definite even with damping {:g}", damping));
-  return factor;
-}
-
-void round_with_feedback(std::span<const float> weight, const HessianFactor& factor, const FeedbackRule& rule,
+void round_with_feedback(const LinearTask& task, const HessianFactor& factor, const FeedbackRule& rule,
                          const MethodContext& context, AffineCodes* out) {
-  const int64_t panels = ceil_div(out->n, kPanelRows);
-  context.team->parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
-    PanelRounder rounder(factor, rule, context, out);
-    for (int64_t p = begin; p < end; ++p) rounder.round(weight, p * kPanelRows);
+  const std::vector<Run> runs = make_runs(factor, *out, rule.groups);
+  const RefinementMatrix matrix = rule.refine > 0 ? RefinementMatrix::create(task.stats->hessian, factor,
+                                                                             rule.groups == Groups::packed, context)
+                                                  : RefinementMatrix{};
+  context.team->parallel_for(ceil_div(out->n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
+    PanelRounder rounder(task, factor, rule, runs, context, out);
+    for (int64_t p = begin; p < end; ++p) {
+      rounder.round(p * kPanelRows);
+      if (rule.refine > 0) refine_panel(rounder.target(), p * kPanelRows, factor, matrix, rule, context, out);
+    }
   });
 }
 

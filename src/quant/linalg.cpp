@@ -2,26 +2,85 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
+#include <algorithm>
 #include <cmath>
+
+#include "kernels/panel/panel.h"
+#include "quant/calibrated.h"
 
 namespace nbl::quant {
 namespace {
 
-template <class T>
-bool factor(std::span<T> a, int64_t n) {
-  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Eigen::Map<Matrix> map(a.data(), n, n);
-  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> llt(map);
+using kernels::Feedback64Args;
+using kernels::kFeedbackColumns;
+using kernels::kPanelRows64;
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// Factors the block of `count` columns at `first`, already freed of what lies left of it.
+bool factor_diagonal_block(std::span<double> a, int64_t n, int64_t first, int64_t count) {
+  Eigen::Map<Matrix, 0, Eigen::OuterStride<>> block(a.data() + first * n + first, count, count, Eigen::OuterStride<>(n));
+  Eigen::LLT<Matrix, Eigen::Lower> llt(block);
   if (llt.info() != Eigen::Success) return false;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!std::isfinite(map(i, i)) || map(i, i) <= 0) return false;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!(llt.matrixLLT()(i, i) > 0) || !std::isfinite(llt.matrixLLT()(i, i))) return false;
+    for (int64_t j = 0; j <= i; ++j) block(i, j) = llt.matrixLLT()(i, j);
   }
   return true;
 }
 
 }  // namespace
 
-bool cholesky_lower(std::span<double> a, int64_t n) { return factor(a, n); }
-bool cholesky_lower(std::span<float> a, int64_t n) { return factor(a, n); }
+bool cholesky_lower(std::span<double> a, int64_t n, const MethodContext& context) {
+  // Block columns from left to right: free the block of what is left of it (the bulk of the work, one product), factor its
+  // square on the diagonal, divide the rows below by that.
+  const auto feedback = kernels::select_panel(static_cast<int>(context.isa)).feedback64;
+  AlignedArray<double> left(n * kPanelRows64);
+  for (int64_t first = 0; first < n; first += kPanelRows64) {
+    const int64_t count = std::min<int64_t>(kPanelRows64, n - first);
+    for (int64_t i = 0; i < first; ++i) {
+      double* row = left.data() + i * kPanelRows64;
+      std::fill_n(row, kPanelRows64, 0.0);
+      for (int64_t r = 0; r < count; ++r) row[r] = a[static_cast<std::size_t>((first + r) * n + i)];
+    }
+    const auto free_rows = [&](int64_t begin, int64_t end) {
+      alignas(64) double product[kFeedbackColumns * kPanelRows64];
+      for (int64_t c = begin; c < end; c += kFeedbackColumns) {
+        const int rows = static_cast<int>(std::min<int64_t>(kFeedbackColumns, end - c));
+        feedback(Feedback64Args{a.data() + c * n, n, rows, left.data(), 0, first, product});
+        for (int64_t i = 0; i < rows; ++i) {
+          double* out = a.data() + (c + i) * n + first;
+          const int64_t last = std::min(count, c + i - first + 1);  // not above the diagonal
+          for (int64_t r = 0; r < last; ++r) out[r] -= product[i * kPanelRows64 + r];
+        }
+      }
+    };
+    free_rows(first, first + count);
+    if (!factor_diagonal_block(a, n, first, count)) return false;
+    const int64_t below = first + count;
+    context.team->parallel_for(n - below, 64, [&](int64_t begin, int64_t end) {
+      free_rows(below + begin, below + end);
+      for (int64_t c = below + begin; c < below + end; ++c) {
+        double* x = a.data() + c * n + first;
+        for (int64_t r = 0; r < count; ++r) {
+          const double* l = a.data() + (first + r) * n + first;
+          double sum = x[r];
+          for (int64_t q = 0; q < r; ++q) sum -= x[q] * l[q];
+          x[r] = sum / l[r];
+        }
+      }
+    });
+  }
+  return true;
+}
+
+bool solve_small(std::span<double> a, int64_t n, std::span<double> b) {
+  Eigen::Map<Matrix> map(a.data(), n, n);
+  Eigen::LLT<Eigen::Ref<Matrix>, Eigen::Lower> llt(map);
+  if (llt.info() != Eigen::Success) return false;
+  Eigen::Map<Eigen::VectorXd> x(b.data(), n);
+  llt.solveInPlace(x);
+  return x.allFinite();
+}
 
 }  // namespace nbl::quant

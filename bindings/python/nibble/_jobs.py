@@ -44,13 +44,10 @@ class Quantizer(Handle):
         callbacks = Callbacks(progress)
         check(lib.nbl_quantizer_set_progress(self.handle, callbacks.progress, None))
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        try:
-            with callbacks:
-                status = lib.nbl_quantizer_run(self.handle, checkpoint.handle, encode(output), ctypes.byref(out))
-            report = take_json(out) if out else None
-            callbacks.check(status)
-        finally:
-            lib.nbl_quantizer_set_progress(self.handle, _abi.nbl_progress_fn(), None)
+        status = lib.nbl_quantizer_run(self.handle, checkpoint.handle, encode(output), ctypes.byref(out))
+        report = take_json(out) if out else None
+        lib.nbl_quantizer_set_progress(self.handle, _abi.nbl_progress_fn(), None)
+        callbacks.check(status)
         return report
 
 
@@ -86,13 +83,10 @@ class Evaluation(Handle):
         callbacks = Callbacks(progress)
         check(lib.nbl_evaluation_set_progress(self.handle, callbacks.progress, None))
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        try:
-            with callbacks:
-                status = function(self.handle, *arguments, ctypes.byref(out))
-            result = take_json(out) if out else None
-            callbacks.check(status)
-        finally:
-            lib.nbl_evaluation_set_progress(self.handle, _abi.nbl_progress_fn(), None)
+        status = function(self.handle, *arguments, ctypes.byref(out))
+        result = take_json(out) if out else None
+        lib.nbl_evaluation_set_progress(self.handle, _abi.nbl_progress_fn(), None)
+        callbacks.check(status)
         return result
 
     def perplexity(self, progress=None):

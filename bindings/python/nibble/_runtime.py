@@ -55,10 +55,6 @@ class Runtime(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_runtime_info, self.handle))
 
-    def measure_limits(self):
-        """What the machine can do at most: bytes and operations a second, by one thread and by the team."""
-        return take_json(buffer_result(lib.nbl_runtime_measure_limits, self.handle))
-
 
 _default = None
 _default_lock = threading.Lock()
@@ -120,8 +116,7 @@ class Checkpoint(Handle):
         """Compares every tensor with the manifest's hashes: {"ok", "differences"}."""
         callbacks = Callbacks(progress)
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
-        with callbacks:
-            status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
+        status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
         result = take_json(out) if out else None
         callbacks.check(status)
         return result
@@ -147,16 +142,12 @@ class Model(Handle):
         out = ctypes.POINTER(_abi.nbl_model)()
         if isinstance(source, Checkpoint):
             self.runtime = source.runtime
-            with callbacks:
-                status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
+            status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
         else:
             self.runtime = runtime or default_runtime()
-            path = encode(source)
-            with callbacks:
-                status = lib.nbl_model_open(self.runtime.handle, path, ctypes.byref(options), ctypes.byref(out))
-        if out:
-            super().__init__(out)  # owned before a noted Ctrl-C is raised
+            status = lib.nbl_model_open(self.runtime.handle, encode(source), ctypes.byref(options), ctypes.byref(out))
         callbacks.check(status)
+        super().__init__(out)
 
     @property
     def vocab_size(self):
@@ -243,9 +234,8 @@ class Session(Handle):
         options.on_token = callbacks.on_token
         pointer, count = id_array(prompt)
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        with callbacks:
-            status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
-        result = take_json(out) if out else None  # being stopped by on_token is no error: there is a result to free
+        status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
+        result = take_json(out) if out else None
         callbacks.check(status)
         return result
 

@@ -7,11 +7,15 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "kernels/panel/panel.h"
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
+
+using kernels::kPanelRows;
+
 namespace {
 
 const OptionSpec kOptions[] = {
@@ -82,34 +86,63 @@ double error_with_scales(std::span<const LinearTask> linears, std::span<const fl
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
   double total = 0;
   for (const LinearTask& linear : linears) {
-    std::vector<float> error(linear.weight.size());
-    context.team->parallel_for(linear.n, 8, [&](int64_t begin, int64_t end) {
-      std::vector<float> scaled(static_cast<std::size_t>(k));
-      for (int64_t row = begin; row < end; ++row) {
-        const float* w = linear.weight.data() + row * k;
-        for (int64_t i = 0; i < k; ++i) {
-          scaled[static_cast<std::size_t>(i)] = w[i] * scales[static_cast<std::size_t>(i)];
-        }
+    const int64_t panels = ceil_div(linear.n, kPanelRows);
+    std::vector<double> parts(static_cast<std::size_t>(panels));
+    context.team->parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
+      AlignedFloats panel(k * kPanelRows);
+      for (int64_t p = begin; p < end; ++p) {
+        load_panel(linear.weight, linear.n, k, p * kPanelRows, {}, panel.data());
         for (int64_t first = 0; first < k; first += group) {
           const int64_t last = std::min(first + group, k);
-          const Grid grid = find_grid(scaled.data() + first, last - first, 1, rule, nullptr);
           for (int64_t i = first; i < last; ++i) {
-            const std::size_t at = static_cast<std::size_t>(i);
-            const float rounded = grid_value(nearest_code(scaled[at], grid, max_code), grid);
-            error[static_cast<std::size_t>(row * k + i)] = (scaled[at] - rounded) / scales[at];
+            float* w = panel.data() + i * kPanelRows;
+            for (int64_t r = 0; r < kPanelRows; ++r) w[r] *= scales[static_cast<std::size_t>(i)];
+          }
+          Grid grids[kPanelRows];
+          find_grids(panel.data() + first * kPanelRows, last - first, rule, nullptr, nullptr, context.isa, grids);
+          for (int64_t i = first; i < last; ++i) {
+            float* w = panel.data() + i * kPanelRows;
+            const float inverse = 1.0f / scales[static_cast<std::size_t>(i)];
+            for (int64_t r = 0; r < kPanelRows; ++r) {
+              w[r] = (w[r] - grid_value(nearest_code(w[r], grids[r], max_code), grids[r])) * inverse;
+            }
           }
         }
+        parts[static_cast<std::size_t>(p)] = panel_quadratic_error(panel.data(), linear.stats->hessian, k, context.isa);
       }
     });
-    total += quadratic_error(error, linear.n, linear.stats->hessian, k, context);
+    for (double part : parts) total += part;
   }
   return total;
 }
 
-/// For each row and group the factor of the range, 1 down to 0.5, with the least error through the group's own block of the
+/// e H e^T of each row of a panel [count][32], h [count, count].
+void row_errors(const float* panel, const float* h, int64_t count, const MethodContext& context, double* out) {
+  const auto feedback = kernels::select_panel(static_cast<int>(context.isa)).feedback;
+  alignas(64) float product[kernels::kFeedbackColumns * kPanelRows];
+  kernels::FeedbackArgs args{};
+  args.lda = count;
+  args.panel = panel;
+  args.begin = 0;
+  args.end = count;
+  args.out = product;
+  std::fill_n(out, kPanelRows, 0.0);
+  for (int64_t j = 0; j < count; j += kernels::kFeedbackColumns) {
+    args.a = h + j * count;
+    args.columns = static_cast<int>(std::min<int64_t>(kernels::kFeedbackColumns, count - j));
+    feedback(args);
+    for (int64_t c = 0; c < args.columns; ++c) {
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        out[r] += static_cast<double>(product[c * kPanelRows + r] * panel[(j + c) * kPanelRows + r]);
+      }
+    }
+  }
+}
+
+/// For each row and group the factor of the range, 1 down to 0.55, with the least error through the group's own block of the
 /// Hessian.
 std::vector<float> search_clipping(const LinearTask& task, const GridRule& rule, int64_t group, const MethodContext& context) {
-  const int64_t k = task.k, groups = ceil_div(k, group);
+  const int64_t k = task.k, groups = ceil_div(k, group), panels = ceil_div(task.n, kPanelRows);
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
   constexpr int kSteps = 20, kTried = 10;
   std::vector<float> clip(static_cast<std::size_t>(task.n * groups), 1.0f);
@@ -119,27 +152,33 @@ std::vector<float> search_clipping(const LinearTask& task, const GridRule& rule,
     for (int64_t i = 0; i < count; ++i) {
       std::copy_n(task.stats->hessian.data() + (first + i) * k + first, count, block.data() + i * count);
     }
-    context.team->parallel_for(task.n, 8, [&](int64_t begin, int64_t end) {
-      std::vector<float> e(static_cast<std::size_t>(count));
-      for (int64_t row = begin; row < end; ++row) {
-        const float* w = task.weight.data() + row * k + first;
-        double best = -1;
+    context.team->parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
+      AlignedFloats panel(count * kPanelRows), e(count * kPanelRows);
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t rows = std::min<int64_t>(kPanelRows, task.n - p * kPanelRows);
+        std::fill_n(panel.data(), count * kPanelRows, 0.0f);
+        for (int64_t r = 0; r < rows; ++r) {
+          const float* w = task.weight.data() + (p * kPanelRows + r) * k + first;
+          for (int64_t i = 0; i < count; ++i) panel.data()[i * kPanelRows + r] = w[i];
+        }
+        double least[kPanelRows], error[kPanelRows];
         for (int step = 0; step < kTried; ++step) {
           const float factor = 1.0f - static_cast<float>(step) / kSteps;
-          const Grid grid = clipped_grid(w, count, factor, rule);
+          float factors[kPanelRows];
+          std::fill_n(factors, kPanelRows, factor);
+          Grid grids[kPanelRows];
+          find_grids(panel.data(), count, rule, nullptr, factors, context.isa, grids);
           for (int64_t i = 0; i < count; ++i) {
-            e[static_cast<std::size_t>(i)] = w[i] - grid_value(nearest_code(w[i], grid, max_code), grid);
+            for (int64_t r = 0; r < kPanelRows; ++r) {
+              const float w = panel.data()[i * kPanelRows + r];
+              e.data()[i * kPanelRows + r] = w - grid_value(nearest_code(w, grids[r], max_code), grids[r]);
+            }
           }
-          double sum = 0;
-          for (int64_t j = 0; j < count; ++j) {
-            const float* h = block.data() + j * count;
-            float inner = 0.5f * h[j] * e[static_cast<std::size_t>(j)];
-            for (int64_t i = 0; i < j; ++i) inner += h[i] * e[static_cast<std::size_t>(i)];
-            sum += static_cast<double>(inner) * static_cast<double>(e[static_cast<std::size_t>(j)]);
-          }
-          if (best < 0 || sum < best) {
-            best = std::max(0.0, sum);
-            clip[static_cast<std::size_t>(row * groups + g)] = factor;
+          row_errors(e.data(), block.data(), count, context, error);
+          for (int64_t r = 0; r < rows; ++r) {
+            if (step > 0 && !(error[r] < least[r])) continue;
+            least[r] = error[r];
+            clip[static_cast<std::size_t>((p * kPanelRows + r) * groups + g)] = factor;
           }
         }
       }
@@ -206,7 +245,7 @@ class AwqMethod final : public Method {
     } else if (options.boolean("clip")) {
       clip = search_clipping(task, rule, codes.group, context);
     }
-    round_to_nearest(task.weight, rule, {}, clip, *context.team, &codes);
+    round_to_nearest(task.weight, rule, clip, context, &codes);
     NBL_ASSIGN(Segment segment, codes.pack());
     return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), std::move(notes), context);
   }

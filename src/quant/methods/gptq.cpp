@@ -13,9 +13,13 @@ const OptionSpec kOptions[] = {
     {"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"},
     {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
     {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
-    {"desc_act", OptionSpec::Type::boolean, "true", 0, 1, {}, "columns in falling order of their activations"},
-    {"static_groups", OptionSpec::Type::boolean, "false", 0, 1, {}, "groups of neighbouring columns, whatever the order"},
-    {"mse", OptionSpec::Type::boolean, "false", 0, 1, {}, "search each grid's clipping"},
+    {"desc_act", OptionSpec::Type::boolean, "false", 0, 1, {}, "columns and groups in falling order of their activations"},
+    {"act_group_aware", OptionSpec::Type::boolean, "true", 0, 1, {}, "the same order as far as groups can stay neighbours"},
+    {"static_groups", OptionSpec::Type::boolean, "false", 0, 1, {}, "grids found before anything is rounded"},
+    {"mse", OptionSpec::Type::integer, "40", 0, 200, {}, "ranges tried for each grid; 0: the full one"},
+    {"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"},
+    {"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"},
+    {"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"},
     {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
 };
 
@@ -25,7 +29,9 @@ class GptqMethod final : public Method {
   std::string_view summary() const override { return "rounding with error feedback through the input's second moments"; }
   std::span<const OptionSpec> options() const override { return kOptions; }
   Status check(const Options& options) const override { return check_group_size(options.integer("group_size")); }
-  uint32_t needs(const Options&) const override { return kNeedHessian; }
+  uint32_t needs(const Options& options) const override {
+    return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+  }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));
@@ -38,39 +44,41 @@ class GptqMethod final : public Method {
     FeedbackRule rule;
     rule.grid.bits = static_cast<int>(options.integer("bits"));
     rule.grid.symmetric = options.boolean("sym");
-    rule.grid.search_steps = options.boolean("mse") ? 100 : 0;
+    rule.grid.search_steps = static_cast<int>(options.integer("mse"));
     rule.grid.scale_type = choose_scale_type(task.weight, rule.grid.bits, &notes);
-    rule.static_groups = options.boolean("static_groups");
+    rule.refine = static_cast<int>(options.integer("refine"));
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule.grid);
+    const bool by_activation = options.boolean("desc_act");
+    // With one group a row every order keeps the group together, and none needs to be stored.
+    if (options.boolean("static_groups")) {
+      rule.groups = Groups::fixed;
+    } else if (by_activation && codes.groups() > 1) {
+      rule.groups = Groups::packed;
+    }
 
     HessianFactor factor;
     if (has_hessian(task, &notes)) {
       std::vector<int32_t> order;
-      if (options.boolean("desc_act")) order = descending_diagonal(task.stats->hessian, task.k);
-      factor = factor_hessian(task.stats->hessian, task.k, std::move(order), options.real("damp"), &notes);
+      if (by_activation) {
+        order = descending_diagonal(task.stats->hessian, task.k);
+      } else if (options.boolean("act_group_aware")) {
+        order = descending_groups(task.stats->hessian, task.k, codes.group);
+      }
+      factor = factor_hessian(task.stats->hessian, task.k, std::move(order), options.real("damp"), context, &notes);
+      if (!task.stats->cross.empty()) rule.alpha = options.real("alpha");
+      if (!task.stats->residual.empty()) rule.beta = options.real("beta");
     }
-    const bool fallback = factor.rt.empty();
+    const bool fallback = factor.r.empty();
     if (fallback) {
       notes.push_back("rounded to nearest instead");
-      round_to_nearest(task.weight, rule.grid, {}, {}, *context.team, &codes);
+      round_to_nearest(task.weight, rule.grid, {}, context, &codes);
     } else {
-      round_with_feedback(task.weight, factor, rule, context, &codes);
+      round_with_feedback(task, factor, rule, context, &codes);
     }
     NBL_ASSIGN(Segment segment, codes.pack());
     QTensor tensor = make_qtensor(task.n, task.k, std::move(segment));
-    if (!fallback && !rule.static_groups && !factor.order.empty() && codes.groups() > 1) {
+    if (!fallback && rule.groups == Groups::packed) {
       NBL_ASSIGN(tensor.column_order, Storage::copy(std::as_bytes(std::span(factor.order))));
-    } else if (!fallback && !rule.static_groups && !factor.order.empty()) {
-      // One group a row: the order matters for the rounding only, so the codes go back to their columns.
-      AffineCodes plain = codes;
-      for (int64_t row = 0; row < task.n; ++row) {
-        for (int64_t p = 0; p < task.k; ++p) {
-          plain.codes[static_cast<std::size_t>(row * task.k + factor.order[static_cast<std::size_t>(p)])] =
-              codes.codes[static_cast<std::size_t>(row * task.k + p)];
-        }
-      }
-      NBL_ASSIGN(Segment ordered, plain.pack());
-      tensor = make_qtensor(task.n, task.k, std::move(ordered));
     }
     return finish_result(task, std::move(tensor), std::move(notes), context);
   }

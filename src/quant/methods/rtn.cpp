@@ -14,7 +14,7 @@ const OptionSpec kOptions[] = {
     {"bits", OptionSpec::Type::integer, "4", 1, 8, {}, "bits a weight"},
     {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
     {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
-    {"mse", OptionSpec::Type::boolean, "false", 0, 1, {}, "search the clipping that gives the least squared error"},
+    {"mse", OptionSpec::Type::integer, "0", 0, 200, {}, "ranges tried for each grid, the least squared error taken; 0: the full one"},
 };
 
 /// One bit holds two values: mean +- mean |w - mean| in the symmetric case mean = 0, else the two means that Lloyd's
@@ -70,11 +70,11 @@ class RtnMethod final : public Method {
     GridRule rule;
     rule.bits = static_cast<int>(options.integer("bits"));
     rule.symmetric = options.boolean("sym");
-    rule.search_steps = options.boolean("mse") ? 100 : 0;
+    rule.search_steps = static_cast<int>(options.integer("mse"));
     if (rule.bits == 1) return binary(task, options, context);
     rule.scale_type = choose_scale_type(task.weight, rule.bits, &notes);
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule);
-    round_to_nearest(task.weight, rule, {}, {}, *context.team, &codes);
+    round_to_nearest(task.weight, rule, {}, context, &codes);
     NBL_ASSIGN(Segment segment, codes.pack());
     return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), std::move(notes), context);
   }

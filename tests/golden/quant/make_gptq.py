@@ -45,7 +45,7 @@ def gptq(weight, hessian, bits, group, sym, desc_act, static_groups):
     if static_groups:
         for r in range(n):
             for g in range(groups):
-                scales[r, g], zeros[r, g] = find_grid(weight[r, g * group : (g + 1) * group].astype(np.float64), bits, sym)
+                scales[r, g], zeros[r, g] = find_grid(w[r, g * group : (g + 1) * group], bits, sym)
     w, h = w[:, order], h[order][:, order]
     h += DAMP * np.mean(np.diag(h)) * np.eye(k)
     inverse = np.linalg.cholesky(np.linalg.inv(h)).T  # upper

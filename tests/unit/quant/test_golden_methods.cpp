@@ -37,7 +37,8 @@ TEST(Gptq, EqualsThePublishedAlgorithmInDoublePrecision) {
     const auto zeros = golden.read<float>(layer.n * groups);
     const std::string text = "gptq:bits=" + std::to_string(bits) + ",group=" + std::to_string(group) +
                              ",sym=" + std::to_string(sym) + ",desc_act=" + std::to_string(desc_act) +
-                             ",static_groups=" + std::to_string(static_groups);
+                             ",static_groups=" + std::to_string(static_groups) +
+                             ",act_group_aware=false,mse=0,refine=0";
     SCOPED_TRACE(text);
     const LinearResult result = testing::quantize(text, layer.task());
     const std::vector<float> value = testing::dequantize(result.tensor);

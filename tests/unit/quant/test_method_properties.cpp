@@ -13,7 +13,7 @@ using testing::random_layer;
 
 TEST(Properties, MoreBitsNeverRaiseTheError) {
   const Layer layer = random_layer(48, 192, 11);
-  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=true", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq"}) {
+  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq"}) {
     double previous = std::numeric_limits<double>::infinity();
     for (int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
       if (bits == 1 && std::string(method).find("rtn") == std::string::npos) continue;
@@ -47,7 +47,7 @@ TEST(Properties, AMatrixOnTheGridIsReturnedExactly) {
         }
       }
     }
-    for (const char* method : {"rtn", "rtn:mse=true", "gptq:desc_act=false", "gptq:static_groups=true", "awq"}) {
+    for (const char* method : {"rtn", "rtn:mse=40", "gptq:desc_act=false", "gptq:static_groups=true", "awq"}) {
       const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
       const std::string text = method + separator + "group=32,bits=" + std::to_string(bits);
       SCOPED_TRACE(text);
@@ -96,7 +96,7 @@ TEST(Properties, PermutedColumnsGiveThePermutedResult) {
 
 TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=true", "nf4", "int8"}) {
+  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=40", "nf4", "int8"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
     ASSERT_TRUE(recipe.ok());

@@ -1,0 +1,219 @@
+#include "quant/refinement.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/half.h"
+#include "kernels/panel/panel.h"
+#include "quant/calibrated.h"
+#include "quant/linalg.h"
+
+namespace nbl::quant {
+namespace {
+
+using kernels::FeedbackArgs;
+using kernels::kFeedbackColumns;
+using kernels::kPanelRows;
+
+class PanelRefiner {
+ public:
+  PanelRefiner(int64_t row, const RefinementMatrix& matrix, const FeedbackRule& rule, const MethodContext& context,
+               AffineCodes* out)
+      : matrix_(matrix),
+        rule_(rule),
+        out_(*out),
+        k_(out->k),
+        groups_(out->groups()),
+        row_(row),
+        rows_(std::min<int64_t>(kPanelRows, out->n - row)),
+        max_code_(static_cast<float>((1 << out->bits) - 1)),
+        feedback_(kernels::select_panel(static_cast<int>(context.isa)).feedback),
+        level_(k_ * kPanelRows),
+        error_(k_ * kPanelRows),
+        change_(groups_ * kPanelRows),
+        local_(kFeedbackColumns * kPanelRows),
+        scales_(groups_ * kPanelRows),
+        zeros_(groups_ * kPanelRows) {}
+
+  void run(const float* target, const HessianFactor& factor, bool packed) {
+    for (int64_t g = 0; g < groups_; ++g) {
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        const std::size_t at = static_cast<std::size_t>((row_ + r) * groups_ + g);
+        at_(scales_, g)[r] = r < rows_ ? out_.scales[at] : 1.0f;
+        at_(zeros_, g)[r] = r >= rows_ ? 0.0f : out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at];
+      }
+    }
+    for (int64_t p = 0; p < k_; ++p) {
+      const int64_t c = packed || factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
+      const float *scale = at_(scales_, c / out_.group), *zero = at_(zeros_, c / out_.group);
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        const float code = r < rows_ ? static_cast<float>(out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)]) : 0.0f;
+        at_(level_, c)[r] = code - zero[r];
+        at_(error_, c)[r] = target[p * kPanelRows + r] - scale[r] * (code - zero[r]);
+      }
+    }
+    for (int round = 0; round < rule_.refine; ++round) {
+      refit_scales();
+      move_codes();
+    }
+    refit_scales();
+    store();
+  }
+
+ private:
+  static float* at_(AlignedFloats& panel, int64_t column) { return panel.data() + column * kPanelRows; }
+
+  /// For every row the least-squares change of its scales: A d = b, A_gh = level_g H level_h, b_g = level_g H e.
+  void refit_scales() {
+    const std::size_t square = static_cast<std::size_t>(groups_ * groups_);
+    std::vector<double> a(square * kPanelRows), b(static_cast<std::size_t>(groups_ * kPanelRows));
+    for (int64_t j = 0; j < k_; j += kFeedbackColumns) {
+      const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, k_ - j));
+      const float* h = matrix_.h.data() + j * k_;
+      feedback_(FeedbackArgs{h, k_, columns, error_.data(), 0, k_, local_.data()});
+      for (int64_t c = 0; c < columns; ++c) {
+        const int64_t g = (j + c) / out_.group;
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+          b[static_cast<std::size_t>(g * kPanelRows + r)] +=
+              static_cast<double>(at_(level_, j + c)[r]) * static_cast<double>(at_(local_, c)[r]);
+        }
+      }
+      // A is symmetric: of each pair of groups the one that is not above the diagonal.
+      for (int64_t other = 0; other * out_.group < j + columns; ++other) {
+        const int64_t first = other * out_.group, last = std::min(first + out_.group, k_);
+        feedback_(FeedbackArgs{h, k_, columns, level_.data(), first, last, local_.data()});
+        for (int64_t c = 0; c < columns; ++c) {
+          const int64_t g = (j + c) / out_.group;
+          if (other > g) continue;
+          double* sum = a.data() + (g * groups_ + other) * kPanelRows;
+          for (int64_t r = 0; r < kPanelRows; ++r) {
+            sum[r] += static_cast<double>(at_(level_, j + c)[r]) * static_cast<double>(at_(local_, c)[r]);
+          }
+        }
+      }
+    }
+    std::vector<double> system(square), change(static_cast<std::size_t>(groups_));
+    for (int64_t r = 0; r < rows_; ++r) solve_row(r, a, b, &system, &change);
+    for (int64_t c = 0; c < k_; ++c) {
+      const float* d = at_(change_, c / out_.group);  // solve_row left the changes of the scales here
+      float* e = at_(error_, c);
+      for (int64_t r = 0; r < rows_; ++r) e[r] -= d[r] * at_(level_, c)[r];
+    }
+  }
+
+  void solve_row(int64_t r, const std::vector<double>& a, const std::vector<double>& b, std::vector<double>* system,
+                 std::vector<double>* change) {
+    const auto entry = [&](int64_t g, int64_t h) {
+      return a[static_cast<std::size_t>((std::max(g, h) * groups_ + std::min(g, h)) * kPanelRows + r)];
+    };
+    for (int64_t g = 0; g < groups_; ++g) {
+      for (int64_t h = 0; h <= g; ++h) (*system)[static_cast<std::size_t>(g * groups_ + h)] = entry(g, h);
+      double& diagonal = (*system)[static_cast<std::size_t>(g * groups_ + g)];
+      diagonal = diagonal > 0 ? diagonal * (1 + 1e-9) : 1.0;  // a group of zeros has no scale to fit
+      (*change)[static_cast<std::size_t>(g)] = b[static_cast<std::size_t>(g * kPanelRows + r)];
+    }
+    bool good = solve_small(*system, groups_, *change);
+    // The change as it can be stored, and what it is worth.
+    double gain = 0;
+    for (int64_t g = 0; g < groups_ && good; ++g) {
+      const float old = at_(scales_, g)[r];
+      const double wanted = static_cast<double>(old) + (*change)[static_cast<std::size_t>(g)];
+      good = wanted > 0.5 * static_cast<double>(old) && wanted < 2.0 * static_cast<double>(old);
+      if (!good) break;
+      const float stored = round_scale(static_cast<float>(wanted), out_.scale_type);
+      (*change)[static_cast<std::size_t>(g)] = static_cast<double>(stored) - static_cast<double>(old);
+    }
+    for (int64_t g = 0; g < groups_ && good; ++g) {
+      const double d = (*change)[static_cast<std::size_t>(g)];
+      double product = 0;
+      for (int64_t h = 0; h < groups_; ++h) product += entry(g, h) * (*change)[static_cast<std::size_t>(h)];
+      gain += d * (2 * b[static_cast<std::size_t>(g * kPanelRows + r)] - product);
+    }
+    if (!(gain > 0)) good = false;
+    for (int64_t g = 0; g < groups_; ++g) {
+      float& scale = at_(scales_, g)[r];
+      const float changed = good ? static_cast<float>(static_cast<double>(scale) + (*change)[static_cast<std::size_t>(g)]) : scale;
+      at_(change_, g)[r] = changed - scale;
+      scale = changed;
+    }
+  }
+
+  /// Column by column, each code to the best value that it can have while all others stay.
+  void move_codes() {
+    for (int64_t j = 0; j < k_; j += kFeedbackColumns) {
+      const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, k_ - j));
+      const float* h = matrix_.h.data() + j * k_;
+      feedback_(FeedbackArgs{h, k_, columns, error_.data(), 0, k_, local_.data()});
+      for (int64_t c = 0; c < columns; ++c) {
+        const float inverse = 1.0f / h[c * k_ + j + c];
+        const float *scale = at_(scales_, (j + c) / out_.group), *zero = at_(zeros_, (j + c) / out_.group);
+        float *level = at_(level_, j + c), *e = at_(error_, j + c);
+        const float* slope = at_(local_, c);
+        float moved[kPanelRows];
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+          const Grid grid{scale[r], zero[r]};
+          const float now = scale[r] * level[r];
+          const float next = nearest_code(now + slope[r] * inverse, grid, max_code_) - zero[r];
+          moved[r] = scale[r] * next - now;
+          level[r] = next;
+          e[r] -= moved[r];
+        }
+        for (int64_t other = c + 1; other < columns; ++other) {
+          const float factor = h[other * k_ + j + c];
+          float* s = at_(local_, other);
+          for (int64_t r = 0; r < kPanelRows; ++r) s[r] -= factor * moved[r];
+        }
+      }
+    }
+  }
+
+  void store() {
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t g = 0; g < groups_; ++g) {
+        out_.scales[static_cast<std::size_t>((row_ + r) * groups_ + g)] = at_(scales_, g)[r];
+      }
+      for (int64_t c = 0; c < k_; ++c) {
+        const float code = at_(level_, c)[r] + at_(zeros_, c / out_.group)[r];
+        out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)] = static_cast<uint8_t>(code);
+      }
+    }
+  }
+
+  const RefinementMatrix& matrix_;
+  const FeedbackRule& rule_;
+  AffineCodes& out_;
+  int64_t k_, groups_, row_, rows_;
+  float max_code_;
+  void (*feedback_)(const FeedbackArgs&);
+  AlignedFloats level_, error_;   // [k][32]: code - zero; target - value
+  AlignedFloats change_;        // [groups][32]: changes of the scales
+  AlignedFloats local_;           // [8][32]
+  AlignedFloats scales_, zeros_;  // [groups][32]
+};
+
+}  // namespace
+
+RefinementMatrix RefinementMatrix::create(std::span<const float> hessian, const HessianFactor& factor, bool packed,
+                                          const MethodContext& context) {
+  const int64_t k = factor.k;
+  RefinementMatrix out;
+  out.h.resize(static_cast<std::size_t>(k * k));
+  const bool ordered = packed && !factor.order.empty();
+  context.team->parallel_for(k, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* row = hessian.data() + (ordered ? factor.order[static_cast<std::size_t>(i)] : i) * k;
+      float* to = out.h.data() + i * k;
+      for (int64_t j = 0; j < k; ++j) to[j] = row[ordered ? factor.order[static_cast<std::size_t>(j)] : j];
+      if (to[i] <= 0) to[i] = 1;  // a dead column
+      to[i] += factor.added;
+    }
+  });
+  return out;
+}
+
+void refine_panel(const float* target, int64_t row, const HessianFactor& factor, const RefinementMatrix& matrix,
+                  const FeedbackRule& rule, const MethodContext& context, AffineCodes* out) {
+  PanelRefiner(row, matrix, rule, context, out).run(target, factor, rule.groups == Groups::packed);
+}
+
+}  // namespace nbl::quant
