@@ -23,7 +23,9 @@ done
 if [ -z "$out" ]; then out=build/quickstart/$model; fi
 
 scripts/install-deps.sh --build
-cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=OFF -DNIBBLE_BUILD_BENCH=OFF
+if [ ! -f build/release/CMakeCache.txt ]; then
+  cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DNIBBLE_BUILD_TESTS=OFF -DNIBBLE_BUILD_BENCH=OFF
+fi
 cmake --build build/release --parallel "$(nproc)" --target nibble nibble_static nibble_command
 nibble=build/release/bin/nibble
 echo "built: $nibble, build/release/lib"

@@ -182,6 +182,11 @@ NBL_API int32_t nbl_runtime_threads(const nbl_runtime* runtime);
 /* JSON: version, CPU, memory, instruction sets usable and chosen, and everything section 5 lists. */
 NBL_API nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json);
 
+/* What the machine can do at most, measured: JSON {"threads", "dram_read", "l2_read", "f32_fma", "int8_dot",
+ * "bf16_dot", "amx_int8", "amx_bf16"}, each of the last seven {"one", "team"} in bytes or operations a second, null
+ * where the processor has no such instructions. Takes a second or two and, for a moment, at least 256 MB. */
+NBL_API nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json);
+
 /* ==================================================================================================================
  * 5. What this library can do, as JSON arrays
  *

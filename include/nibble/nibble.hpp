@@ -153,6 +153,11 @@ class Runtime {
     return detail::text_of([&](nbl_buffer** out) { return nbl_runtime_info(get(), out); });
   }
 
+  /// JSON.
+  std::string measure_limits() const {
+    return detail::text_of([&](nbl_buffer** out) { return nbl_runtime_measure_limits(get(), out); });
+  }
+
  private:
   std::unique_ptr<LogFn> log_;  // outlives the handle; keep the Runtime as long as anything made with it when you log
   detail::Handle<nbl_runtime, nbl_runtime_destroy> handle_;

@@ -209,6 +209,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
 // ---- Many activation rows: a panel of NT row tiles is unpacked to bytes once, then multiplied in register blocks.
 
 constexpr int64_t kManyRows = 9;        // from here on panels pay
+constexpr int64_t kManyTileRows = 5;    // and matrix tiles
 constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
 constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
 constexpr int64_t kBlockBytes = 512 * 1024;
@@ -315,6 +316,35 @@ NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
   }
 }
 
+// The sums of activation rows [i0, i1) and NT row tiles, [row][NT][16], from where they begin and to where they belong.
+template <class T, int NT>
+NBL_NOINLINE void load_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, float* sums) {
+  for (int64_t i = i0; i < i1; ++i)
+    for (int t = 0; t < NT; ++t, sums += kRows)
+      T::store_f(sums, first_value<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t), i));
+}
+template <class T, int NT>
+NBL_NOINLINE void store_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, const float* sums) {
+  for (int64_t i = i0; i < i1; ++i)
+    for (int t = 0; t < NT; ++t, sums += kRows)
+      store_rows<T>(a.y + i * a.ldy + (tile + t) * kRows, rows_of_tile(a, tile + t), T::load_f(sums));
+}
+// Brings the lines that store_sums() will write: rows far apart that no prefetcher expects.
+template <int NT>
+NBL_INLINE void expect_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1) {
+  for (int64_t i = i0; i < i1; ++i)
+    for (int t = 0; t < NT; ++t) __builtin_prefetch(a.y + i * a.ldy + (tile + t) * kRows, 1);
+}
+
+// The groups that the steps of a panel lie in, [step][NT].
+template <class T, class Codes, bool CODEBOOK, int NT>
+NBL_NOINLINE void load_groups(const SegmentView& w, int64_t tile, int64_t kt, int64_t count, int64_t step,
+                              GroupLanes<T>* groups) {
+  for (int64_t k = kt * kCols; k < (kt + count) * kCols && k < w.k_count; k += step)
+    for (int t = 0; t < NT; ++t)
+      *groups++ = load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + (w.groups == 1 ? 0 : k / w.group_size));
+}
+
 // Activation rows [i0, i1), all columns of NT row tiles: panel after panel, the sums in between in a block that stays
 // near.
 template <class T, class Codes, bool CODEBOOK, int NT>
@@ -326,21 +356,13 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  int rows[NT];
-  for (int t = 0; t < NT; ++t) {
-    rows[t] = rows_of_tile(a, tile + t);
-    for (int64_t i = i0; i < i1; ++i)
-      T::store_f(y + (i - i0) * kRow + t * kRows, first_value<T>(a, (tile + t) * kRows, rows[t], i));
-  }
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
+  load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
     for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
-    int64_t s = 0;
-    for (int64_t k = kt * kCols; k < (kt + count) * kCols && k < w.k_count; k += a.step, ++s)
-      for (int t = 0; t < NT; ++t)
-        groups[s * NT + t] =
-            load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + (w.groups == 1 ? 0 : k / w.group_size));
+    load_groups<T, Codes, CODEBOOK, NT>(w, tile, kt, count, a.step, groups);
+    if (kt + count == w.column_tiles) expect_sums<NT>(a, tile, i0, i1);
     const PanelPlace<T, NT> p{&a, panel, groups, kt, count, shifted};
     int64_t i = i0;
     for (; i + MR <= i1; i += MR) panel_block<T, Codes::kWide, NT, MR>(p, i, y + (i - i0) * kRow);
@@ -348,18 +370,20 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
       for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, NT, 4>(p, i, y + (i - i0) * kRow);
     for (; i < i1; ++i) panel_block<T, Codes::kWide, NT, 1>(p, i, y + (i - i0) * kRow);
   }
-  for (int t = 0; t < NT; ++t)
-    for (int64_t i = i0; i < i1; ++i)
-      store_rows<T>(a.y + i * a.ldy + (tile + t) * kRows, rows[t], T::load_f(y + (i - i0) * kRow + t * kRows));
+  store_sums<T, NT>(a, tile, i0, i1, y);
 }
 
 // Blocks of activation rows stay in the second-level cache while all row tiles pass by.
+NBL_INLINE int64_t block_count(const QmatmulInt8Args& a) {
+  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols) / 32 * 32;
+  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
+  return (a.m + most - 1) / most;
+}
+
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE void many_rows(const QmatmulInt8Args& a) {
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
-  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols);
-  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
-  const int64_t blocks = (a.m + most - 1) / most;
+  const int64_t blocks = block_count(a);
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t i0 = a.m * b / blocks, i1 = a.m * (b + 1) / blocks;
     int64_t tile = a.tile_begin;
@@ -375,9 +399,17 @@ NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
   for (int64_t i = 0; i < a.m; i += 4) few_rows<T, Codes, CODEBOOK, NT, 4, SHORT>(a, tile, i);
 }
 
+// Defined in qmatmul_int8_tiles.inl for lanes that have matrix tiles.
+template <class T, class Codes, bool CODEBOOK>
+void amx_many_rows(const QmatmulInt8Args& a);
+
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
-  if (a.m >= kManyRows) return many_rows<T, Codes, CODEBOOK>(a);
+  if constexpr (T::kMatrix) {
+    if (a.m >= kManyTileRows) return amx_many_rows<T, Codes, CODEBOOK>(a);
+  } else {
+    if (a.m >= kManyRows) return many_rows<T, Codes, CODEBOOK>(a);
+  }
   int64_t tile = a.tile_begin;
   if (a.step < kCols) {
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);

@@ -15,6 +15,7 @@ struct Lanes256 {
   };
   static constexpr bool kSignedWide = true;
   static constexpr int kRegisters = 16;
+  static constexpr bool kMatrix = false;
 
   static NBL_INLINE I load(const void* p) {
     const __m256i* v = static_cast<const __m256i*>(p);

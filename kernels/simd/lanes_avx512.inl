@@ -11,6 +11,7 @@ struct Lanes512 {
   };
   static constexpr bool kSignedWide = true;  // dot_wide takes codes - 128
   static constexpr int kRegisters = 32;
+  static constexpr bool kMatrix = false;  // has no matrix tiles
 
   static NBL_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
   static NBL_INLINE void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -19,6 +20,7 @@ struct Lanes512 {
   static NBL_INLINE I band(I a, I b) { return _mm512_and_si512(a, b); }
   static NBL_INLINE I bor(I a, I b) { return _mm512_or_si512(a, b); }
   static NBL_INLINE I bxor(I a, I b) { return _mm512_xor_si512(a, b); }
+  static NBL_INLINE I sub_i8(I a, I b) { return _mm512_sub_epi8(a, b); }
   static NBL_INLINE I add(I a, I b) { return _mm512_add_epi32(a, b); }
   template <int N>
   static NBL_INLINE I shift_right(I v) {

@@ -6,7 +6,8 @@ struct Lanes512Vnni : Lanes512 {
 #if defined(__clang__)
     return _mm512_dpbusd_epi32(acc, w, x);
 #else
-    // GCC 12 copies and spills every accumulator around its intrinsic; with the operand tied here it keeps them in place.
+    // GCC 12 copies and spills every accumulator around its intrinsic; with the operand tied here it keeps them in
+    // place.
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
     return acc;
 #endif

@@ -121,27 +121,38 @@ void dump_value(const Json& value, std::string& out, int indent, int level) {
 }  // namespace
 
 Json::Json() noexcept = default;
-Json::Json(bool value) noexcept : rep_(std::make_unique<Rep>(value)) {}
-Json::Json(int value) noexcept : Json(int64_t{value}) {}
-Json::Json(int64_t value) noexcept : rep_(std::make_unique<Rep>(value)) {}
-Json::Json(double value) noexcept : rep_(std::make_unique<Rep>(value)) {}
+Json::Json(bool value) noexcept : value_(value) {}
+Json::Json(int value) noexcept : value_(int64_t{value}) {}
+Json::Json(int64_t value) noexcept : value_(value) {}
+Json::Json(double value) noexcept : value_(value) {}
 Json::Json(const char* value) : Json(std::string(value)) {}
 Json::Json(std::string_view value) : Json(std::string(value)) {}
-Json::Json(std::string value) noexcept : rep_(std::make_unique<Rep>(std::move(value))) {}
-Json::Json(const Json& other) : rep_(other.rep_ ? std::make_unique<Rep>(*other.rep_) : nullptr) {}
-Json& Json::operator=(const Json& other) {
-  if (this != &other) rep_ = other.rep_ ? std::make_unique<Rep>(*other.rep_) : nullptr;
+Json::Json(std::string value) : value_(std::make_unique<std::string>(std::move(value))) {}
+Json::Json(Json&& other) noexcept : value_(std::exchange(other.value_, std::monostate())) {}  // leaves null
+Json& Json::operator=(Json&& other) noexcept {
+  if (this != &other) value_ = std::exchange(other.value_, std::monostate());
   return *this;
 }
-Json::Json(Json&&) noexcept = default;
-Json& Json::operator=(Json&&) noexcept = default;
 Json::~Json() = default;
 
-Json Json::object() {
-  Json j;
-  j.rep_ = std::make_unique<Rep>(JsonObject{});
-  return j;
+Json::Json(const Json& other) {
+  std::visit(
+      [this](const auto& v) {
+        if constexpr (requires { *v; }) {
+          value_ = std::make_unique<std::decay_t<decltype(*v)>>(*v);
+        } else {
+          value_ = v;
+        }
+      },
+      other.value_);
 }
+
+Json& Json::operator=(const Json& other) {
+  if (this != &other) *this = Json(other);
+  return *this;
+}
+
+Json Json::object() { return JsonBuilder::wrap(JsonObject()); }
 
 Json Json::object(std::initializer_list<Member> members) {
   Json j = object();
@@ -149,55 +160,48 @@ Json Json::object(std::initializer_list<Member> members) {
   return j;
 }
 
-Json Json::array() {
-  Json j;
-  j.rep_ = std::make_unique<Rep>(std::vector<Json>{});
-  return j;
-}
+Json Json::array() { return JsonBuilder::wrap(std::vector<Json>()); }
 
-Json::Kind Json::kind() const noexcept { return rep_ ? static_cast<Kind>(rep_->value.index()) : Kind::null; }
+Json::Kind Json::kind() const noexcept { return static_cast<Kind>(value_.index()); }
 
 bool Json::as_bool(bool fallback) const noexcept {
-  const bool* v = rep_ ? std::get_if<bool>(&rep_->value) : nullptr;
+  const bool* v = std::get_if<bool>(&value_);
   return v != nullptr ? *v : fallback;
 }
 
 int64_t Json::as_int(int64_t fallback) const noexcept {
-  if (!rep_) return fallback;
-  if (const int64_t* v = std::get_if<int64_t>(&rep_->value)) return *v;
-  if (const double* v = std::get_if<double>(&rep_->value); v != nullptr && integral(*v))
-    return static_cast<int64_t>(*v);
+  if (const int64_t* v = std::get_if<int64_t>(&value_)) return *v;
+  if (const double* v = std::get_if<double>(&value_); v != nullptr && integral(*v)) return static_cast<int64_t>(*v);
   return fallback;
 }
 
 double Json::as_double(double fallback) const noexcept {
-  if (!rep_) return fallback;
-  if (const double* v = std::get_if<double>(&rep_->value)) return *v;
-  if (const int64_t* v = std::get_if<int64_t>(&rep_->value)) return static_cast<double>(*v);
+  if (const double* v = std::get_if<double>(&value_)) return *v;
+  if (const int64_t* v = std::get_if<int64_t>(&value_)) return static_cast<double>(*v);
   return fallback;
 }
 
 std::string_view Json::as_string(std::string_view fallback) const noexcept {
-  const std::string* v = rep_ ? std::get_if<std::string>(&rep_->value) : nullptr;
-  return v != nullptr ? std::string_view(*v) : fallback;
+  const auto* v = std::get_if<std::unique_ptr<std::string>>(&value_);
+  return v != nullptr ? std::string_view(**v) : fallback;
 }
 
 std::span<const Json> Json::elements() const noexcept {
-  const auto* v = rep_ ? std::get_if<std::vector<Json>>(&rep_->value) : nullptr;
-  return v != nullptr ? std::span<const Json>(*v) : std::span<const Json>();
+  const auto* v = std::get_if<std::unique_ptr<std::vector<Json>>>(&value_);
+  return v != nullptr ? std::span<const Json>(**v) : std::span<const Json>();
 }
 
 std::span<const Json::Member> Json::members() const noexcept {
-  const auto* v = rep_ ? std::get_if<JsonObject>(&rep_->value) : nullptr;
-  return v != nullptr ? v->members() : std::span<const Member>();
+  const auto* v = std::get_if<std::unique_ptr<JsonObject>>(&value_);
+  return v != nullptr ? (*v)->members() : std::span<const Member>();
 }
 
 std::size_t Json::size() const noexcept { return is_object() ? members().size() : elements().size(); }
 
 const Json* Json::find(std::string_view key) const noexcept {
-  const auto* object = rep_ ? std::get_if<JsonObject>(&rep_->value) : nullptr;
+  const auto* object = std::get_if<std::unique_ptr<JsonObject>>(&value_);
   if (object == nullptr) return nullptr;
-  const Member* member = object->find(key);
+  const Member* member = (*object)->find(key);
   return member != nullptr ? &member->second : nullptr;
 }
 
@@ -251,16 +255,16 @@ Result<std::string> Json::get_string(std::string_view key) const {
 
 Json& Json::set(std::string_view key, Json value) {
   if (!is_object()) *this = object();
-  return std::get<JsonObject>(rep_->value).set(key, std::move(value));
+  return std::get<std::unique_ptr<JsonObject>>(value_)->set(key, std::move(value));
 }
 
 void Json::erase(std::string_view key) {
-  if (is_object()) std::get<JsonObject>(rep_->value).erase(key);
+  if (is_object()) std::get<std::unique_ptr<JsonObject>>(value_)->erase(key);
 }
 
 void Json::push_back(Json value) {
   if (!is_array()) *this = array();
-  std::get<std::vector<Json>>(rep_->value).push_back(std::move(value));
+  std::get<std::unique_ptr<std::vector<Json>>>(value_)->push_back(std::move(value));
 }
 
 std::string Json::dump(int indent) const {

@@ -16,6 +16,8 @@
 
 namespace nbl {
 
+class JsonObject;
+
 struct JsonLimits {
   int64_t max_bytes = int64_t{512} << 20;
   int max_depth = 128;
@@ -29,14 +31,14 @@ class Json {
   using Member = std::pair<std::string, Json>;
   enum class Kind { null, boolean, integer, real, string, array, object };
 
-  Json() noexcept;                   ///< null
-  Json(bool value) noexcept;         // NOLINT(google-explicit-constructor)
-  Json(int value) noexcept;          // NOLINT
-  Json(int64_t value) noexcept;      // NOLINT
-  Json(double value) noexcept;       // NOLINT
-  Json(const char* value);           // NOLINT
-  Json(std::string_view value);      // NOLINT
-  Json(std::string value) noexcept;  // NOLINT
+  Json() noexcept;               ///< null
+  Json(bool value) noexcept;     // NOLINT(google-explicit-constructor)
+  Json(int value) noexcept;      // NOLINT
+  Json(int64_t value) noexcept;  // NOLINT
+  Json(double value) noexcept;   // NOLINT
+  Json(const char* value);       // NOLINT
+  Json(std::string_view value);  // NOLINT
+  Json(std::string value);       // NOLINT
   static Json object();
   static Json object(std::initializer_list<Member> members);
   static Json array();
@@ -101,8 +103,10 @@ class Json {
 
  private:
   friend class JsonBuilder;
-  struct Rep;
-  std::unique_ptr<Rep> rep_;
+  // In the order of Kind. Numbers lie in place; the rest is owned.
+  std::variant<std::monostate, bool, int64_t, double, std::unique_ptr<std::string>, std::unique_ptr<std::vector<Json>>,
+               std::unique_ptr<JsonObject>>
+      value_;
 };
 
 }  // namespace nbl

@@ -41,7 +41,10 @@ uint64_t hash(std::string_view key) noexcept {
 
 }  // namespace
 
-void JsonObject::reserve(std::size_t count) { members_.reserve(count); }
+void JsonObject::reserve(std::size_t count) {
+  members_.reserve(count);
+  if (count > kLinear && count * 2 > index_.size()) rebuild_index(std::bit_ceil(count * 2));
+}
 
 std::size_t JsonObject::slot_of(std::string_view key) const noexcept {
   const std::size_t mask = index_.size() - 1;
@@ -68,17 +71,23 @@ void JsonObject::rebuild_index(std::size_t slots) {
 
 void JsonObject::append(std::string_view key, Json value) {
   members_.emplace_back(std::string(key), std::move(value));
-  if (members_.size() <= kLinear) return;
-  if (members_.size() * 2 > index_.size()) {
+  if (members_.size() * 2 > index_.size() && members_.size() > kLinear) {
     rebuild_index(std::bit_ceil(members_.size() * 4));
-  } else {
+  } else if (!index_.empty()) {
     index_[slot_of(key)] = static_cast<uint32_t>(members_.size());
   }
 }
 
 bool JsonObject::insert(std::string_view key, Json value) {
-  if (find(key) != nullptr) return false;
-  append(key, std::move(value));
+  if (index_.empty() || members_.size() * 2 + 2 > index_.size()) {
+    if (find(key) != nullptr) return false;
+    append(key, std::move(value));
+    return true;
+  }
+  uint32_t& slot = index_[slot_of(key)];
+  if (slot != 0) return false;
+  members_.emplace_back(std::string(key), std::move(value));
+  slot = static_cast<uint32_t>(members_.size());
   return true;
 }
 

@@ -12,6 +12,27 @@ namespace {
 
 namespace dom = simdjson::dom;
 
+std::string_view reason(simdjson::error_code error) {
+  switch (error) {
+    case simdjson::UTF8_ERROR:
+      return "the text is not UTF-8";
+    case simdjson::NUMBER_ERROR:
+      return "no number, or one too large";
+    case simdjson::STRING_ERROR:
+      return "a wrong escape in a string";
+    case simdjson::UNESCAPED_CHARS:
+      return "a control character in a string";
+    case simdjson::UNCLOSED_STRING:
+      return "a string without its end";
+    case simdjson::T_ATOM_ERROR:
+    case simdjson::F_ATOM_ERROR:
+    case simdjson::N_ATOM_ERROR:
+      return "no value; true, false and null are written so";
+    default:
+      return "no value, or a comma, colon or bracket out of place";
+  }
+}
+
 Status parse_error(simdjson::error_code error, std::string_view origin, std::string_view text,
                    const JsonLimits& limits) {
   switch (error) {
@@ -24,7 +45,8 @@ Status parse_error(simdjson::error_code error, std::string_view origin, std::str
     case simdjson::EMPTY:
       return {Code::corrupt, fmt::format("{}: no JSON value in {} bytes", origin, text.size())};
     default:
-      return {Code::corrupt, fmt::format("{}: not valid JSON: {}", origin, simdjson::error_message(error))};
+      return {Code::corrupt,
+              fmt::format("{}: not valid JSON at {}: {}", origin, json_error_place(text), reason(error))};
   }
 }
 
@@ -60,14 +82,16 @@ class Converter {
       case dom::element_type::STRING:
         out = Json(std::string(get<std::string_view>(element)));
         return true;
-      case dom::element_type::ARRAY:
-        out = Json::array();
-        for (const dom::element child : get<dom::array>(element)) {
-          Json value;
-          if (!convert(child, value)) return false;
-          out.push_back(std::move(value));
+      case dom::element_type::ARRAY: {
+        const auto array = get<dom::array>(element);
+        std::vector<Json> values;
+        values.reserve(array.size());
+        for (const dom::element child : array) {
+          if (!convert(child, values.emplace_back())) return false;
         }
+        out = JsonBuilder::wrap(std::move(values));
         return true;
+      }
       case dom::element_type::OBJECT: {
         JsonObject members;
         const dom::object object = get<dom::object>(element);

@@ -1,4 +1,4 @@
-// How a Json value is kept. Private to json*.cpp.
+// How a Json object keeps its members. Private to json*.cpp.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "base/json.h"
@@ -18,6 +17,7 @@ namespace nbl {
 class JsonObject {
  public:
   std::span<const Json::Member> members() const noexcept { return members_; }
+  /// Room for that many members, and their table.
   void reserve(std::size_t count);
   const Json::Member* find(std::string_view key) const noexcept;
   Json& set(std::string_view key, Json value);
@@ -36,22 +36,21 @@ class JsonObject {
   std::vector<uint32_t> index_;  // member number + 1, or 0; a power of two of slots, at most half of them used
 };
 
-struct Json::Rep {
-  template <class T>
-  explicit Rep(T v) : value(std::move(v)) {}
-  Rep(const Rep&) = default;
-  Rep(Rep&&) = default;
+/// Where in a text that is no JSON the first error lies: "line 3, column 14". For messages; written to be clear, not
+/// fast.
+std::string json_error_place(std::string_view text);
 
-  // In the order of Json::Kind.
-  std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<Json>, JsonObject> value;
-};
-
-/// Makes a Json of members that are already indexed.
+/// Makes a Json of parts that are already whole.
 class JsonBuilder {
  public:
   static Json wrap(JsonObject members) {
     Json j;
-    j.rep_ = std::make_unique<Json::Rep>(std::move(members));
+    j.value_ = std::make_unique<JsonObject>(std::move(members));
+    return j;
+  }
+  static Json wrap(std::vector<Json> elements) {
+    Json j;
+    j.value_ = std::make_unique<std::vector<Json>>(std::move(elements));
     return j;
   }
 };

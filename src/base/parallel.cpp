@@ -1,6 +1,6 @@
 #include "base/parallel.h"
 
-#include <sched.h>
+#include <pthread.h>
 
 #include <algorithm>
 
@@ -10,6 +10,14 @@
 
 namespace nbl {
 
+uint32_t fork_count() noexcept {
+  static std::atomic<uint32_t> count{0};
+  static const int registered =
+      ::pthread_atfork(nullptr, nullptr, [] { count.fetch_add(1, std::memory_order_relaxed); });
+  (void)registered;
+  return count.load(std::memory_order_relaxed);
+}
+
 void Worker::barrier() noexcept {
   if (count_ == 1) return;
   Team::State& s = *team_.state_;
@@ -17,13 +25,14 @@ void Worker::barrier() noexcept {
   if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
     s.arrived.store(0, std::memory_order_relaxed);
     s.phase.store(phase + 1, std::memory_order_release);
+    s.phase.notify_all();  // asks the system only when someone sleeps there
     return;
   }
   for (int i = 0; i < s.spins; ++i) {
     if (s.phase.load(std::memory_order_acquire) != phase) return;
     pause_cpu();
   }
-  while (s.phase.load(std::memory_order_acquire) == phase) ::sched_yield();
+  s.phase.wait(phase, std::memory_order_acquire);
 }
 
 Range Worker::share(int64_t n, int64_t align) const noexcept {

@@ -27,6 +27,10 @@ class TeamBackend {
   std::unique_ptr<Threads> workers_;
 };
 
+/// How often this process was forked off from another since the first team: a child has its parent's teams, but not
+/// their threads.
+uint32_t fork_count() noexcept;
+
 struct Team::State {
   explicit State(int count) : threads(count), backend(count) {}
 
@@ -39,7 +43,7 @@ struct Team::State {
   alignas(64) std::atomic<uint32_t> phase{0};
 };
 
-/// Rounds of waiting in the processor before the operating system is asked to run someone else.
+/// Rounds of waiting in the processor (a tenth of a millisecond or so) before a thread is put to sleep.
 inline constexpr int kSpins = 4000;
 
 inline void pause_cpu() noexcept {

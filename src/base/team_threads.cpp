@@ -31,6 +31,7 @@ struct TeamBackend::Threads {
   int count = 1;
   int spins = 0;
   bool stop = false;
+  const uint32_t made_after_forks = fork_count();
   alignas(64) std::atomic<uint32_t> number{0};
   alignas(64) std::atomic<uint32_t> busy{0};
 
@@ -58,6 +59,10 @@ TeamBackend::TeamBackend(int threads) : threads_(threads) {}
 
 TeamBackend::~TeamBackend() {
   if (!workers_) return;
+  if (workers_->made_after_forks != fork_count()) {
+    (void)workers_.release();  // as below
+    return;
+  }
   workers_->stop = true;
   workers_->number.fetch_add(1, std::memory_order_release);
   workers_->number.notify_all();
@@ -65,6 +70,9 @@ TeamBackend::~TeamBackend() {
 }
 
 void TeamBackend::run(Job fn) {
+  if (workers_ && workers_->made_after_forks != fork_count()) {
+    (void)workers_.release();  // a forked child: the threads meant are the parent's, and cannot be joined here
+  }
   if (!workers_) {
     workers_ = std::make_unique<Threads>();
     workers_->spins = threads_ <= available_processors() ? kSpins : 0;

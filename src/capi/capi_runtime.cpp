@@ -1,10 +1,9 @@
 // The runtime: threads, instruction set, memory cap.
 #include <unistd.h>
 
-#include <chrono>
-
 #include "capi/catalog.h"
 #include "capi/handles.h"
+#include "tensor/limits.h"
 
 namespace nbl::capi {
 namespace {
@@ -152,6 +151,30 @@ nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
     limits.set("last_level_cache_bytes", nbl::last_level_cache_bytes());
     limits.set("max_memory_bytes", state.max_memory_bytes);
     j.set("limits", std::move(limits));
+    *out_json = make_json_buffer(j);
+    return {};
+  });
+}
+
+nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json) {
+  if (out_json != nullptr) *out_json = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(out_json, "out_json"));
+    NBL_TRY(runtime->state->usable());
+    NBL_ASSIGN(const nbl::MachineLimits limits, nbl::measure_limits(runtime->state->team));
+    const auto measured = [](const nbl::Measured& m) {
+      return m.one > 0 ? Json::object({{"one", m.one}, {"team", m.team}}) : Json();
+    };
+    Json j = result_header(*runtime->state);
+    j.set("threads", limits.threads);
+    j.set("dram_read", measured(limits.dram));
+    j.set("l2_read", measured(limits.l2));
+    j.set("f32_fma", measured(limits.f32_fma));
+    j.set("int8_dot", measured(limits.int8_dot));
+    j.set("bf16_dot", measured(limits.bf16_dot));
+    j.set("amx_int8", measured(limits.amx_int8));
+    j.set("amx_bf16", measured(limits.amx_bf16));
     *out_json = make_json_buffer(j);
     return {};
   });

@@ -16,6 +16,7 @@ struct Args {
   std::string model, text = "builtin", protocol = "windows-512", requests;
   std::vector<std::string> models, tasks;
   int64_t windows = 0, limit = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
+  bool bandwidth = false;
 };
 
 void set_text(Evaluation& evaluation, const Args& args) {
@@ -165,6 +166,16 @@ int bench(const Global& global, const Args& args) {
   ObjectText out;
   for (const auto [key, value] : members(j)) out.set_raw(key, simdjson::minify(value));
   out.set("load_ms", load_ms);
+  if (args.bandwidth) {
+    // Measured last: its array is no part of the model's memory.
+    const Doc limits(runtime.measure_limits());
+    const double limit = number(limits.root()["dram_read"].value(), "team");
+    const double used = number(j, "bytes_per_token") * number(j, "decode_tok_s");
+    out.set("memory_bandwidth", limit).set("bandwidth_share", limit > 0 ? used / limit : 0.0);
+    if (global.tables()) {
+      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %)\n", used / 1e9, limit / 1e9, 100 * used / limit);
+    }
+  }
   emit_json(global, indented(out.text()));
   return kDone;
 }
@@ -228,6 +239,7 @@ void add_bench(const Commands& c) {
   command->add_option("--reps", args->reps, "repetitions; medians are reported")
       ->check(count(1))
       ->capture_default_str();
+  command->add_flag("--bandwidth", args->bandwidth, "measure the memory's bandwidth too, and decode's share of it");
   command->callback([c, args] { c.chosen = [c, args] { return bench(c.global, *args); }; });
 }
 

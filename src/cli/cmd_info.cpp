@@ -19,9 +19,38 @@ std::string joined(const simdjson::dom::array& list, std::string_view key = {}) 
   return out;
 }
 
-int info(const Global& global) {
+void print_limits(const Global& global, const Doc::Element& limits) {
+  struct Row {
+    const char *key, *name, *unit;
+  };
+  Table table({"limit", "one thread", fmt::format("{} threads", integer(limits, "threads")), "unit"});
+  for (const Row& row : {Row{"dram_read", "memory read", "GB/s"}, Row{"l2_read", "L2 read", "GB/s"},
+                         Row{"f32_fma", "float32 fused multiply-add", "Gop/s"},
+                         Row{"int8_dot", "int8 dot products", "Gop/s"}, Row{"bf16_dot", "bf16 dot products", "Gop/s"},
+                         Row{"amx_int8", "AMX int8", "Gop/s"}, Row{"amx_bf16", "AMX bf16", "Gop/s"}}) {
+    if (!has(limits, row.key)) continue;
+    const auto measured = limits[row.key].value();
+    table.add({row.name, fmt::format("{:.1f}", number(measured, "one") / 1e9),
+               fmt::format("{:.1f}", number(measured, "team") / 1e9), row.unit});
+  }
+  fmt::print("\n{}", table.text(global.markdown));
+}
+
+int info(const Global& global, bool measure) {
   const Runtime runtime = global.make_runtime();
-  const std::string json = runtime.info();
+  std::string json = runtime.info();
+  if (measure) {
+    const Doc info(json), measured(runtime.measure_limits());
+    ObjectText limits, out;
+    for (const auto [key, value] : members(info.root(), "limits")) limits.set_raw(key, simdjson::minify(value));
+    for (const auto [key, value] : members(measured.root())) {
+      if (key != "nibble_version" && key != "machine") limits.set_raw(key, simdjson::minify(value));
+    }
+    for (const auto [key, value] : members(info.root())) {
+      out.set_raw(key, key == "limits" ? limits.text() : simdjson::minify(value));
+    }
+    json = indented(out.text());
+  }
   if (global.tables()) {
     const Doc doc(json);
     const auto& j = doc.root();
@@ -41,6 +70,7 @@ int info(const Global& global) {
                    flag(m, "needs_calibration") ? "yes" : "no", text(m, "summary")});
     }
     fmt::print("{}", methods.text(global.markdown));
+    if (measure) print_limits(global, j["limits"].value());
   }
   emit_json(global, json);
   return kDone;
@@ -128,9 +158,13 @@ void add_info(const Commands& c) {
   auto* command =
       c.app.add_subcommand("info", "this machine and what the library can do; or the options of one METHOD");
   auto method = std::make_shared<std::string>();
+  auto measure = std::make_shared<bool>(false);
   command->add_option("METHOD", *method, "a quantization method");
-  command->callback([c, method] {
-    c.chosen = [c, method] { return method->empty() ? info(c.global) : method_options(c.global, *method); };
+  command->add_flag("--measure", *measure, "measure what the machine can do at most: memory and arithmetic");
+  command->callback([c, method, measure] {
+    c.chosen = [c, method, measure] {
+      return method->empty() ? info(c.global, *measure) : method_options(c.global, *method);
+    };
   });
 }
 

@@ -158,6 +158,7 @@ FUNCTIONS = {
     "nbl_runtime_destroy": (None, [ctypes.POINTER(nbl_runtime)]),
     "nbl_runtime_threads": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime)]),
     "nbl_runtime_info": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_runtime_measure_limits": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_methods_json": (ctypes.c_char_p, []),
     "nbl_dialects_json": (ctypes.c_char_p, []),
     "nbl_architectures_json": (ctypes.c_char_p, []),

@@ -44,10 +44,13 @@ class Quantizer(Handle):
         callbacks = Callbacks(progress)
         check(lib.nbl_quantizer_set_progress(self.handle, callbacks.progress, None))
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        status = lib.nbl_quantizer_run(self.handle, checkpoint.handle, encode(output), ctypes.byref(out))
-        report = take_json(out) if out else None
-        lib.nbl_quantizer_set_progress(self.handle, _abi.nbl_progress_fn(), None)
-        callbacks.check(status)
+        try:
+            with callbacks:
+                status = lib.nbl_quantizer_run(self.handle, checkpoint.handle, encode(output), ctypes.byref(out))
+            report = take_json(out) if out else None
+            callbacks.check(status)
+        finally:
+            lib.nbl_quantizer_set_progress(self.handle, _abi.nbl_progress_fn(), None)
         return report
 
 
@@ -83,10 +86,13 @@ class Evaluation(Handle):
         callbacks = Callbacks(progress)
         check(lib.nbl_evaluation_set_progress(self.handle, callbacks.progress, None))
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        status = function(self.handle, *arguments, ctypes.byref(out))
-        result = take_json(out) if out else None
-        lib.nbl_evaluation_set_progress(self.handle, _abi.nbl_progress_fn(), None)
-        callbacks.check(status)
+        try:
+            with callbacks:
+                status = function(self.handle, *arguments, ctypes.byref(out))
+            result = take_json(out) if out else None
+            callbacks.check(status)
+        finally:
+            lib.nbl_evaluation_set_progress(self.handle, _abi.nbl_progress_fn(), None)
         return result
 
     def perplexity(self, progress=None):

@@ -3,6 +3,8 @@ import ctypes
 import json
 import os
 import pathlib
+import signal
+import threading
 import weakref
 
 from . import _abi
@@ -161,34 +163,61 @@ class Handle:
 
 
 class Callbacks:
-    """Carries Python functions into a call, and an exception out of it.
+    """Carries Python functions into a call, and an exception or Ctrl-C out of it.
 
-    An exception must not travel through C: it is kept, the job cancelled, and raised again when the call is back. With no
-    function of the caller's, progress still gives Python the chance to notice Ctrl-C.
+        callbacks = Callbacks(progress)
+        with callbacks:
+            status = lib.nbl_...(..., callbacks.progress, None, ...)
+        callbacks.check(status)
+
+    An exception must not travel through C: it is kept, the job cancelled, and raised again by check(). KeyboardInterrupt could
+    strike in a callback before its first line, so that in the main thread SIGINT is only noted during the call, and given to the
+    caller's own handler after it. A progress function is always passed, so that Python gets to notice.
     """
 
     def __init__(self, progress=None, on_token=None):
         self.thrown = None
+        self._interrupted = None
+        self._handler = None
         self._progress, self._on_token = progress, on_token
         self.progress = _abi.nbl_progress_fn(self._call_progress)
         self.on_token = _abi.nbl_token_fn(self._call_token)
 
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                self._handler = handler
+                signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *exception):
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _note(self, number, frame):
+        self._interrupted = (number, frame)
+
     def _call_progress(self, _user, pointer):
+        if self._interrupted:
+            return 1
+        if self._progress is None:
+            return 0
         try:
-            if self._progress is None:
-                return 0
             p = pointer.contents
             going_on = self._progress(Progress(p.stage.decode(), p.detail.decode("utf-8", "replace"), p.done, p.total,
                                                p.memory_bytes))
             return 1 if going_on is False else 0
-        except BaseException as error:  # KeyboardInterrupt too
+        except BaseException as error:
             self.thrown = error
             return 1
 
     def _call_token(self, _user, token, text, size):
+        if self._interrupted:
+            return 1
+        if self._on_token is None:
+            return 0
         try:
-            if self._on_token is None:
-                return 0
             going_on = self._on_token(token, ctypes.string_at(text, size).decode("utf-8", "replace") if size else "")
             return 1 if going_on is False else 0
         except BaseException as error:
@@ -196,9 +225,12 @@ class Callbacks:
             return 1
 
     def check(self, status):
+        """Raises what happened: the caller's own exception, Ctrl-C, or the library's error."""
         if self.thrown is not None:
             error, self.thrown = self.thrown, None
             raise error
+        if self._interrupted:
+            self._handler(*self._interrupted)
         check(status)
 
 

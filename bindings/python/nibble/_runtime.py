@@ -55,6 +55,10 @@ class Runtime(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_runtime_info, self.handle))
 
+    def measure_limits(self):
+        """What the machine can do at most: bytes and operations a second, by one thread and by the team."""
+        return take_json(buffer_result(lib.nbl_runtime_measure_limits, self.handle))
+
 
 _default = None
 _default_lock = threading.Lock()
@@ -116,7 +120,8 @@ class Checkpoint(Handle):
         """Compares every tensor with the manifest's hashes: {"ok", "differences"}."""
         callbacks = Callbacks(progress)
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
-        status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
+        with callbacks:
+            status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
         result = take_json(out) if out else None
         callbacks.check(status)
         return result
@@ -142,12 +147,16 @@ class Model(Handle):
         out = ctypes.POINTER(_abi.nbl_model)()
         if isinstance(source, Checkpoint):
             self.runtime = source.runtime
-            status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
+            with callbacks:
+                status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
         else:
             self.runtime = runtime or default_runtime()
-            status = lib.nbl_model_open(self.runtime.handle, encode(source), ctypes.byref(options), ctypes.byref(out))
+            path = encode(source)
+            with callbacks:
+                status = lib.nbl_model_open(self.runtime.handle, path, ctypes.byref(options), ctypes.byref(out))
+        if out:
+            super().__init__(out)  # owned before a noted Ctrl-C is raised
         callbacks.check(status)
-        super().__init__(out)
 
     @property
     def vocab_size(self):
@@ -234,8 +243,9 @@ class Session(Handle):
         options.on_token = callbacks.on_token
         pointer, count = id_array(prompt)
         out = ctypes.POINTER(_abi.nbl_buffer)()
-        status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
-        result = take_json(out) if out else None
+        with callbacks:
+            status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
+        result = take_json(out) if out else None  # being stopped by on_token is no error: there is a result to free
         callbacks.check(status)
         return result
 

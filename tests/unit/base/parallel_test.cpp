@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <numeric>
 #include <thread>
@@ -126,6 +129,33 @@ TEST(Team, ATeamInsideAnotherStillCoversItsWork) {
   });
   EXPECT_EQ(sum.load(), 180);
 }
+
+#if !defined(__SANITIZE_THREAD__)  // which does not follow a forked child that starts threads
+TEST(Team, WorksInAForkedChild) {
+  Team team(3);
+  std::atomic<int64_t> sum{0};
+  const auto work = [&] {
+    sum = 0;
+    team.run([&](Worker& w) {
+      const Range r = w.share(1000);
+      w.barrier();
+      sum += r.end - r.begin;
+    });
+    return sum.load() == 1000;
+  };
+  ASSERT_TRUE(work());
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(20);  // ends a child that hangs
+    ::_exit(work() && work() ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  EXPECT_TRUE(work());
+}
+#endif
 
 }  // namespace
 }  // namespace nbl

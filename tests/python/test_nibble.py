@@ -1,0 +1,292 @@
+"""The Python package: the whole of it on the built-in model, with nothing but Python's standard library."""
+import array
+import gc
+import math
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+
+import nibble  # noqa: E402
+
+MODEL = ROOT / "examples" / "models" / "prose-3.7m"
+CALIBRATION = ROOT / "examples" / "data" / "calibration.txt"
+EVALUATION = ROOT / "examples" / "data" / "evaluation.txt"
+
+
+class Declarations(unittest.TestCase):
+    def test_abi_module_is_what_the_header_says(self):
+        done = subprocess.run([sys.executable, "-B", str(ROOT / "bindings" / "python" / "generate_abi.py"), "--check"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_every_exported_symbol_is_declared(self):
+        from nibble import _abi
+        symbols = (ROOT / "tests" / "abi" / "symbols.txt").read_text().split()
+        self.assertEqual(sorted(_abi.FUNCTIONS), sorted(symbols))
+
+    def test_struct_sizes_are_those_of_c(self):
+        import ctypes
+        from nibble import _abi
+        sizes = {"nbl_progress": 48, "nbl_runtime_options": 40, "nbl_model_options": 24, "nbl_session_options": 16,
+                 "nbl_generate_options": 56, "nbl_qtensor_options": 40}
+        for name, size in sizes.items():
+            self.assertEqual(ctypes.sizeof(getattr(_abi, name)), size, name)
+
+    def test_library_that_is_absent(self):
+        env = {**os.environ, "NIBBLE_LIBRARY": "/no/such/libnibble.so", "PYTHONPATH": str(ROOT / "bindings" / "python")}
+        done = subprocess.run([sys.executable, "-B", "-c", "import nibble"], env=env, capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/no/such/libnibble.so", done.stderr)
+
+
+class Catalogs(unittest.TestCase):
+    def test_they_name_what_exists(self):
+        self.assertLessEqual({"rtn", "gptq", "awq", "nf4", "int8"}, {m["id"] for m in nibble.methods()})
+        self.assertIn("native", {d["id"] for d in nibble.dialects()})
+        self.assertIn("llama", {a["id"] for a in nibble.architectures()})
+        self.assertIn("windows-512", {p["id"] for p in nibble.protocols()})
+        self.assertTrue(any(i["best"] for i in nibble.isas()))
+        self.assertTrue(nibble.task_kinds() and nibble.quantizer_settings() and nibble.evaluation_settings())
+        self.assertRegex(nibble.__version__, r"^\d+\.\d+\.\d+$")
+
+    def test_all_is_there(self):
+        for name in nibble.__all__:
+            self.assertTrue(hasattr(nibble, name), name)
+
+
+class Models(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.runtime = nibble.Runtime(threads=2)
+        cls.model = nibble.Model(MODEL, cls.runtime, compute="exact")
+
+    def test_info(self):
+        info = self.model.info()
+        self.assertEqual((info["architecture"], info["vocab_size"], info["compute"]), ("llama", 2048, "exact"))
+        self.assertEqual(self.runtime.info()["threads"], 2)
+        self.assertEqual(self.model.vocab_size, 2048)
+
+    def test_tokenizer(self):
+        tokenizer = self.model.tokenizer
+        for text in ("Hello there", "", "naïve — 日本語 🙂", "a\0b"):
+            self.assertEqual(tokenizer.decode(tokenizer.encode(text)), text)
+        self.assertEqual(tokenizer.find(tokenizer.piece(300)), 300)
+        with self.assertRaises(nibble.NotFoundError):
+            tokenizer.find("no such piece at all")
+        with self.assertRaises(nibble.NibbleError):
+            tokenizer.piece(10**6)
+
+    def test_session(self):
+        ids = self.model.tokenizer.encode("The ship lay in the harbour.")
+        with self.model.session(32) as whole, self.model.session(32) as steps:
+            rows = whole.append(ids, want="all")
+            self.assertEqual(rows.shape, (len(ids), 2048))
+            for index, token in enumerate(ids):
+                last = steps.append([token])
+                self.assertEqual(last.tolist()[0], rows.tolist()[index])
+            self.assertIsNone(steps.append([1], want="none"))
+            self.assertEqual(steps.position, len(ids) + 1)
+            steps.truncate(1)
+            self.assertEqual(steps.position, 1)
+            self.assertEqual(steps.capacity, 32)
+            with self.assertRaises(nibble.LimitError):
+                steps.append([1] * 40)
+            with self.assertRaises(nibble.InvalidArgumentError):
+                steps.append([10**6])
+
+    def test_generate_and_stream(self):
+        result = self.model.generate("It was a dark", 20)
+        self.assertEqual((len(result["token_ids"]), result["finish_reason"]), (20, "length"))
+        self.assertEqual("".join(self.model.stream("It was a dark", 20)), result["text"])
+        sampled = [self.model.generate("It was", 20, temperature=1.0, seed=s)["text"] for s in (1, 1, 2)]
+        self.assertEqual(sampled[0], sampled[1])
+        self.assertNotEqual(sampled[0], sampled[2])
+
+    def test_leaving_a_stream_stops_it(self):
+        start = time.monotonic()
+        for piece in self.model.stream("It was a dark", 1000, ignore_eos=True):
+            self.assertTrue(piece)
+            break
+        self.assertLess(time.monotonic() - start, 30)
+
+    def test_exception_of_a_callback_comes_back(self):
+        def on_token(_token, _text):
+            raise ZeroDivisionError("mine")
+
+        with self.model.session(64) as session, self.assertRaisesRegex(ZeroDivisionError, "mine"):
+            session.generate(self.model.tokenizer.encode("It was"), 10, on_token=on_token)
+
+    def test_threads(self):
+        prompts = ["It was", "The captain", "She said"]
+        alone = [self.model.generate(p, 16)["text"] for p in prompts]
+        together = [None] * len(prompts)
+
+        def work(index):
+            together[index] = self.model.generate(prompts[index], 16)["text"]
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(together, alone)
+
+    def test_scores(self):
+        with nibble.Evaluation(self.runtime) as evaluation:
+            evaluation.add_model(self.model, "m")
+            rows = evaluation.score([{"context": "It was a", "continuation": " dark night"}, {"context": "x", "continuation": " y"}])
+        self.assertEqual(len(rows), 2)
+        # The same number out of logits.
+        ids = rows[0]["context_ids"] + rows[0]["continuation_ids"]
+        with self.model.session(64) as session:
+            logits = session.append(ids[:-1], want="all").tolist()
+        total = 0.0
+        for position in range(len(rows[0]["context_ids"]) - 1, len(ids) - 1):
+            row = logits[position]
+            top = max(row)
+            total += row[ids[position + 1]] - top - math.log(sum(math.exp(v - top) for v in row))
+        self.assertAlmostEqual(total, rows[0]["logprob"], places=3)
+
+
+class Jobs(unittest.TestCase):
+    def setUp(self):
+        self.scratch = tempfile.TemporaryDirectory(prefix="nibble-python-")
+        self.addCleanup(self.scratch.cleanup)
+        self.dir = pathlib.Path(self.scratch.name)
+
+    def test_quantize_compare_perplexity_evaluate(self):
+        seen = []
+        report = nibble.quantize(MODEL, self.dir / "q.safetensors", "gptq:bits=4,group=64", calibration=CALIBRATION,
+                                 settings={"calibration.windows": 4, "gptq.damp": 0.02}, overrides=[(r".*k_proj.*", "nf4")],
+                                 progress=lambda p: seen.append(p.stage))
+        self.assertEqual(report["options"]["damp"], "0.02")
+        self.assertIn("quantize", seen)
+        model = nibble.load(self.dir / "q.safetensors")
+        row, = nibble.compare(MODEL, model, text=EVALUATION, windows=2)
+        self.assertLess(0.005, row["mean_kl"])
+        self.assertLess(row["mean_kl"], 0.3)
+        self.assertAlmostEqual(nibble.perplexity(model, EVALUATION, windows=2)["perplexity"], row["ppl"], places=6)
+        question = {"context": "It was a", "choices": ["dark night", "qqq zzz"], "answer": 0}
+        result = nibble.evaluate([model, MODEL], {"mine": [question]})
+        self.assertEqual(result["results"]["mine"]["acc,none"], 1.0)
+        with nibble.Checkpoint(self.dir / "q.safetensors") as checkpoint:
+            self.assertTrue(checkpoint.verify()["ok"])
+            self.assertEqual(checkpoint.inspect()["format"], "native")
+            self.assertTrue(checkpoint.tokenizer.encode("x"))
+
+    def test_progress_cancels(self):
+        with self.assertRaises(nibble.CancelledError):
+            nibble.quantize(MODEL, self.dir / "q", "rtn", progress=lambda p: p.stage != "quantize")
+        self.assertEqual(list(self.dir.iterdir()), [])
+
+    def test_keyboard_interrupt_ends_a_long_call(self):
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                nibble.quantize(MODEL, self.dir / "q", "gptq", calibration=CALIBRATION.read_text() * 12, settings={"calibration.windows": 2000})
+        finally:
+            timer.cancel()
+        self.assertEqual(list(self.dir.iterdir()), [])
+
+    def test_errors(self):
+        with self.assertRaises(nibble.NotFoundError) as caught:
+            nibble.load(self.dir / "absent")
+        self.assertIn("absent", str(caught.exception))
+        self.assertEqual(caught.exception.status, 2)
+        with self.assertRaises(ValueError):
+            nibble.quantize(MODEL, self.dir / "q", "magic")
+        (self.dir / "empty").touch()
+        with self.assertRaises(nibble.NibbleError):
+            nibble.load(self.dir / "empty")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            nibble.Model(MODEL, compute="slow")
+
+
+class Handles(unittest.TestCase):
+    def test_use_after_close(self):
+        with nibble.Runtime(threads=1) as runtime:
+            checkpoint = nibble.Checkpoint(MODEL, runtime)
+        checkpoint.inspect()  # holds what it needs
+        checkpoint.close()
+        checkpoint.close()
+        with self.assertRaisesRegex(nibble.InvalidArgumentError, "closed"):
+            checkpoint.inspect()
+
+    def test_pickling_is_refused(self):
+        with self.assertRaisesRegex(TypeError, "pickle"):
+            pickle.dumps(nibble.Runtime(threads=1))
+
+    def test_wrong_types(self):
+        tokenizer = nibble.Checkpoint(MODEL).tokenizer
+        with self.assertRaises(AttributeError):
+            tokenizer.encode(7)
+        with self.assertRaises(ValueError):
+            tokenizer.decode(["a"])
+        with self.assertRaises(ValueError):
+            tokenizer.decode([2**40])
+
+    def test_nothing_leaks(self):
+        def resident():
+            gc.collect()
+            return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        runtime = nibble.Runtime(threads=1)
+        model = nibble.Model(MODEL, runtime)
+        weight = array.array("f", [0.5] * 64 * 64)
+
+        def cycle(count):
+            for _ in range(count):
+                nibble.QTensor.quantize(weight, (64, 64), "rtn:bits=4,group=64", runtime).close()
+                with model.session(64) as session:
+                    session.append([1])
+                nibble.Quantizer("rtn", runtime).close()
+                nibble.Evaluation(runtime).close()
+
+        cycle(200)
+        before = resident()
+        cycle(2000)
+        self.assertLess(resident() - before, 4 << 20)
+
+
+class Matrices(unittest.TestCase):
+    def test_quantize_dequantize_matmul(self):
+        n, k, m = 20, 128, 3
+        weight = array.array("f", [math.sin(i * 0.37) for i in range(n * k)])
+        x = array.array("f", [math.cos(i * 0.11) for i in range(m * k)])
+        with nibble.QTensor.quantize(weight, (n, k), "rtn:bits=8,group=64") as q:
+            self.assertEqual(q.shape, (n, k))
+            self.assertIn("8 bit", q.info()["encoding"])
+            w = q.dequantize().tolist()
+            self.assertLess(max(abs(a - b) for row, start in zip(w, range(0, n * k, k)) for a, b in zip(row, weight[start:start + k])), 0.01)
+            y = q.matmul(x, compute="exact").tolist()
+            for i in range(m):
+                for r in range(n):
+                    self.assertAlmostEqual(y[i][r], sum(a * b for a, b in zip(w[r], x[i * k:(i + 1) * k])), places=3)
+        with self.assertRaises(nibble.InvalidArgumentError):
+            nibble.QTensor.quantize(weight, (n, k + 1), "rtn")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            nibble.QTensor.quantize(array.array("d", weight), (n, k), "rtn")
+
+    def test_numpy(self):
+        try:
+            import numpy
+        except ImportError:
+            self.skipTest("SKIPPED: numpy is not installed")
+        weight = numpy.random.default_rng(0).standard_normal((16, 64)).astype("float32")
+        with nibble.QTensor.quantize(weight, weight.shape, "fp32") as q:
+            numpy.testing.assert_array_equal(numpy.asarray(q.dequantize()), weight)
+
+
+if __name__ == "__main__":
+    unittest.main()

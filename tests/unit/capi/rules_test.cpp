@@ -1,0 +1,215 @@
+// The rules that nibble.h states for every function.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <thread>
+#include <vector>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "unit/capi/fixtures.h"
+
+namespace nbl::test {
+namespace {
+
+TEST(Version, AgreesWithTheHeader) {
+  EXPECT_EQ(nbl_version_number(), NBL_VERSION_MAJOR * 10000 + NBL_VERSION_MINOR * 100 + NBL_VERSION_PATCH);
+  EXPECT_EQ(std::string(nbl_version()), std::to_string(NBL_VERSION_MAJOR) + "." + std::to_string(NBL_VERSION_MINOR) +
+                                            "." + std::to_string(NBL_VERSION_PATCH));
+}
+
+TEST(Errors, StatusNamesAreTheCodesOfTheLayers) {
+  for (nbl_status s = NBL_OK; s <= NBL_E_INTERNAL; ++s)
+    EXPECT_STREQ(nbl_status_name(s), code_name(static_cast<Code>(s)));
+  EXPECT_STREQ(nbl_status_name(12), "unknown");
+  EXPECT_STREQ(nbl_status_name(-1), "unknown");
+}
+
+TEST(Errors, MessageIsClearedByTheNextCallAndBelongsToTheThread) {
+  EXPECT_EQ(nbl_runtime_create(nullptr, nullptr), NBL_E_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(nbl_last_error()).find("out_runtime"), std::string::npos);
+  std::thread([] { EXPECT_STREQ(nbl_last_error(), ""); }).join();
+  const Runtime runtime = make_runtime(1);
+  EXPECT_STREQ(nbl_last_error(), "");
+}
+
+TEST(Errors, LongMessagesAreCutBetweenCharacters) {
+  const Runtime runtime = make_runtime(1);
+  std::string name;
+  for (int i = 0; i < 2000; ++i) name += "é";
+  nbl_quantizer* out = nullptr;
+  EXPECT_EQ(nbl_quantizer_create(runtime.get(), name.c_str(), &out), NBL_E_INVALID_ARGUMENT);
+  const std::string message = nbl_last_error();
+  EXPECT_LE(message.size(), 2047u);
+  EXPECT_GE(message.size(), 2040u);
+  EXPECT_NE(static_cast<unsigned char>(message.back()), 0xc3) << "ends inside a character";
+}
+
+TEST(Errors, NullHandlesAndOutputs) {
+  nbl_buffer* buffer = reinterpret_cast<nbl_buffer*>(1);
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "runtime", nbl_runtime_info(nullptr, &buffer));
+  EXPECT_EQ(buffer, nullptr);
+  nbl_model* model = reinterpret_cast<nbl_model*>(1);
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "runtime", nbl_model_open(nullptr, "x", nullptr, &model));
+  EXPECT_EQ(model, nullptr);
+  const Runtime runtime = make_runtime(1);
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "path", nbl_model_open(runtime.get(), nullptr, nullptr, &model));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "out_model", nbl_model_open(runtime.get(), "x", nullptr, nullptr));
+  model = reinterpret_cast<nbl_model*>(1);
+  EXPECT_REFUSED(NBL_E_NOT_FOUND, "/no/such/model", nbl_model_open(runtime.get(), "/no/such/model", nullptr, &model));
+  EXPECT_EQ(model, nullptr);
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "session", nbl_session_truncate(nullptr, 0));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "quantizer", nbl_quantizer_set(nullptr, "a", "b"));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "evaluation", nbl_evaluation_perplexity(nullptr, &buffer));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "qtensor", nbl_qtensor_info(nullptr, &buffer));
+  EXPECT_EQ(nbl_runtime_threads(nullptr), 0);
+  EXPECT_EQ(nbl_model_vocab_size(nullptr), 0);
+  EXPECT_EQ(nbl_session_position(nullptr), 0);
+  EXPECT_EQ(nbl_qtensor_rows(nullptr), 0);
+  EXPECT_EQ(nbl_buffer_data(nullptr), nullptr);
+  EXPECT_EQ(nbl_buffer_size(nullptr), 0u);
+}
+
+TEST(Handles, DestroyAcceptsNull) {
+  nbl_buffer_destroy(nullptr);
+  nbl_runtime_destroy(nullptr);
+  nbl_checkpoint_destroy(nullptr);
+  nbl_quantizer_destroy(nullptr);
+  nbl_model_destroy(nullptr);
+  nbl_tokenizer_destroy(nullptr);
+  nbl_session_destroy(nullptr);
+  nbl_evaluation_destroy(nullptr);
+  nbl_qtensor_destroy(nullptr);
+}
+
+TEST(Handles, MayBeDestroyedInAnyOrder) {
+  Runtime runtime = make_runtime();
+  Checkpoint checkpoint = open_checkpoint(runtime);
+  nbl_model* loaded = nullptr;
+  ASSERT_NBL_OK(nbl_model_load(checkpoint.get(), nullptr, &loaded));
+  Model model(loaded);
+  nbl_tokenizer* raw = nullptr;
+  ASSERT_NBL_OK(nbl_tokenizer_from_model(model.get(), &raw));
+  Tokenizer tokenizer(raw);
+  Session session = make_session(model, 16);
+  runtime.reset();
+  checkpoint.reset();
+  model.reset();
+  nbl_buffer* ids = nullptr;
+  ASSERT_NBL_OK(nbl_tokenizer_encode(tokenizer.get(), "It was", 6, 0, &ids));
+  const Buffer owned(ids);
+  const float* logits = nullptr;
+  int64_t rows = 0;
+  ASSERT_NBL_OK(nbl_session_append(session.get(), nbl_buffer_ids(ids), 2, NBL_LOGITS_LAST, &logits, &rows));
+  EXPECT_EQ(rows, 1);
+  EXPECT_TRUE(std::isfinite(logits[0]));
+}
+
+TEST(Options, EverySizeFromTheFirstOnIsTaken) {
+  struct Future {
+    nbl_runtime_options known;
+    uint64_t later[4];
+  } future = {NBL_RUNTIME_OPTIONS_INIT, {0, 0, 0, 0}};
+  future.known.struct_size = sizeof future;
+  future.known.threads = 1;
+  nbl_runtime* runtime = nullptr;
+  ASSERT_NBL_OK(nbl_runtime_create(&future.known, &runtime));  // an unknown tail of zeros means defaults
+  EXPECT_EQ(nbl_runtime_threads(runtime), 1);
+  nbl_runtime_destroy(runtime);
+  future.later[3] = 1;
+  EXPECT_REFUSED(NBL_E_UNSUPPORTED, "nbl_runtime_options", nbl_runtime_create(&future.known, &runtime));
+  EXPECT_EQ(runtime, nullptr);
+
+  nbl_runtime_options forgotten = NBL_RUNTIME_OPTIONS_INIT;
+  for (const uint32_t size : {0u, 4u, 39u, 1u << 20}) {
+    forgotten.struct_size = size;
+    EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "struct_size", nbl_runtime_create(&forgotten, &runtime));
+  }
+}
+
+TEST(Options, BadValuesAreRefused) {
+  nbl_runtime* runtime = nullptr;
+  nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;
+  options.threads = -1;
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "threads", nbl_runtime_create(&options, &runtime));
+  options.threads = 1;
+  options.isa = "abacus";
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "abacus", nbl_runtime_create(&options, &runtime));
+  const Runtime good = make_runtime(1);
+  nbl_model* model = nullptr;
+  nbl_model_options model_options = NBL_MODEL_OPTIONS_INIT;
+  model_options.compute = 7;
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "compute",
+                 nbl_model_open(good.get(), model_path().c_str(), &model_options, &model));
+}
+
+TEST(Catalogs, AreJsonThatNamesWhatExists) {
+  for (const char* text : {nbl_methods_json(), nbl_dialects_json(), nbl_architectures_json(), nbl_isas_json(),
+                           nbl_protocols_json(), nbl_tasks_json()}) {
+    const auto list = Json::parse(text, "catalog");
+    ASSERT_TRUE(list.ok()) << list.status().message();
+    ASSERT_GT(list->size(), 0u);
+    for (const Json& each : list->elements()) EXPECT_FALSE(each.get_string("id").value().empty());
+  }
+  for (const char* text : {nbl_quantizer_settings_json(), nbl_evaluation_settings_json()}) {
+    const Json settings = Json::parse(text, "settings").value();
+    for (const Json& each : settings.elements()) {
+      EXPECT_FALSE(each.get_string("name").value().empty());
+      EXPECT_FALSE(each.get_string("help").value().empty());
+    }
+  }
+  EXPECT_EQ(nbl_methods_json(), nbl_methods_json()) << "the same string each time";
+}
+
+TEST(Catalogs, EveryListedDefaultIsAccepted) {
+  const Runtime runtime = make_runtime(1);
+  const Json methods = Json::parse(nbl_methods_json(), "methods").value();
+  const Json settings = Json::parse(nbl_quantizer_settings_json(), "settings").value();
+  for (const Json& method : methods.elements()) {
+    const std::string id = method.get_string("id").value();
+    nbl_quantizer* raw = nullptr;
+    ASSERT_NBL_OK(nbl_quantizer_create(runtime.get(), id.c_str(), &raw));
+    const Quantizer quantizer(raw);
+    for (const Json& option : method.find("options")->elements()) {
+      const std::string name = id + "." + option.get_string("name").value();
+      EXPECT_NBL_OK(nbl_quantizer_set(raw, name.c_str(), option.get_string("default").value().c_str()));
+    }
+    for (const Json& setting : settings.elements()) {
+      EXPECT_NBL_OK(nbl_quantizer_set(raw, setting.get_string("name").value().c_str(),
+                                      setting.get_string("default").value().c_str()));
+    }
+  }
+  nbl_evaluation* raw = nullptr;
+  ASSERT_NBL_OK(nbl_evaluation_create(runtime.get(), &raw));
+  const Evaluation evaluation(raw);
+  const Json others = Json::parse(nbl_evaluation_settings_json(), "settings").value();
+  for (const Json& setting : others.elements()) {
+    EXPECT_NBL_OK(nbl_evaluation_set(raw, setting.get_string("name").value().c_str(),
+                                     setting.get_string("default").value().c_str()));
+  }
+}
+
+TEST(Fork, ChildIsRefusedInsteadOfHanging) {
+  const Runtime runtime = make_runtime();
+  const Model model = open_model(runtime);
+  Session session = make_session(model, 8);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int32_t id = 5;
+    const float* logits = nullptr;
+    int64_t rows = 0;
+    nbl_runtime* another = nullptr;
+    const bool refused =
+        nbl_session_append(session.get(), &id, 1, NBL_LOGITS_LAST, &logits, &rows) == NBL_E_UNSUPPORTED &&
+        nbl_runtime_create(nullptr, &another) == NBL_E_UNSUPPORTED;
+    _exit(refused ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace nbl::test
