@@ -22,6 +22,7 @@ struct GptqConvention {
   ZeroOffset zeros = ZeroOffset::minus_one;
   bool zeros_declared = false;  ///< whether the configuration says so itself
   WordOrder order = WordOrder::stream;
+  bool carry = false;          ///< one was subtracted from whole words of zero points, borrows and all (GPTQModel)
   int bits = 0;              ///< 0: as each module's shapes say
   int64_t group_size = 128;  ///< -1: the whole row
   bool symmetric = true;

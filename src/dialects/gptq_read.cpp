@@ -75,18 +75,28 @@ Result<Module> GptqPacking::find(const HfDirectory& directory, const std::string
   }
   // The zeros' width says how many bits a code has; overrides of the configuration need not be parsed for that.
   const int64_t words = m.qzeros->shape[1];
-  const int64_t bits = 32 * words % m.n == 0 ? 32 * words / m.n : 0;
+  const auto fits = [&](int64_t bits) { return ceil_div(m.n * bits, 32) == words; };
+  if (convention_.bits != 0) {
+    m.bits = fits(convention_.bits) ? convention_.bits : 0;
+  } else {
+    for (const int bits : {4, 8, 2, 3, 5, 6, 7}) {
+      if (m.bits == 0 && fits(bits)) m.bits = bits;
+    }
+  }
   const bool planar = convention_.order == WordOrder::planar;
-  const bool possible = bits == 2 || bits == 3 || bits == 4 || bits == 8 || (planar && bits >= 5 && bits <= 7);
-  if (!possible || 32 * m.qweight->shape[0] % bits != 0) {
-    return unexpected_shape(*m.qzeros, fmt::format("{} zero points of 2, 3, 4 or 8 bits a row", m.n));
+  if (m.bits < 2 || (!planar && (m.bits == 5 || m.bits == 6 || m.bits == 7))) {
+    return unexpected_shape(*m.qzeros, convention_.bits == 0
+                                           ? fmt::format("{} zero points of 2, 3, 4 or 8 bits a row", m.n)
+                                           : fmt::format("I32 of [{}, {}] for {} bits", m.groups,
+                                                         ceil_div(m.n * convention_.bits, 32), convention_.bits));
   }
-  m.bits = static_cast<int>(bits);
-  if (convention_.bits != 0 && bits != convention_.bits) {
-    return unexpected_shape(
-        *m.qzeros, fmt::format("I32 of [{}, {}] for {} bits", m.groups, m.n * convention_.bits / 32, convention_.bits));
+  // Rows are padded to whole words; g_idx has the true length.
+  const int64_t word_rows = m.qweight->shape[0];
+  m.k = 32 * word_rows / m.bits;
+  if (m.g_idx != nullptr && m.g_idx->type == "I32" && m.g_idx->shape.size() == 1 &&
+      ceil_div(m.g_idx->shape[0] * m.bits, 32) == word_rows) {
+    m.k = m.g_idx->shape[0];
   }
-  m.k = 32 * m.qweight->shape[0] / bits;
   if (m.k <= 0) return unexpected_shape(*m.qweight, "at least one row");
   if (m.g_idx != nullptr && (m.g_idx->type != "I32" || m.g_idx->shape != Shape{m.k})) {
     return unexpected_shape(*m.g_idx, fmt::format("I32 of [{}]", m.k));
@@ -141,9 +151,14 @@ void GptqPacking::zero_row(const Module& m, int64_t group, uint8_t* zeros) const
     uint32_t run[8] = {};
     const int64_t first = n * m.bits / 32, count = std::min<int64_t>(m.bits, words - first);
     for (int64_t i = 0; i < count; ++i) run[i] = word_at(*m.qzeros, group * words + first + i);
+    const bool minus_one = convention_.zeros == ZeroOffset::minus_one;
+    const bool whole_words = minus_one && convention_.carry && 32 % m.bits == 0;
+    if (whole_words) {  // undoes the subtraction where a zero of 0 has borrowed from its neighbour
+      for (int64_t i = 0; i < count; ++i) run[i] += 0xffffffffu / ((1u << m.bits) - 1u);
+    }
     uint8_t fields[32];
     unpack_words(m.bits, convention_.order, run, 1, fields);
-    const int add = convention_.zeros == ZeroOffset::minus_one ? 1 : 0;
+    const int add = minus_one && !whole_words ? 1 : 0;
     for (int64_t i = 0; i < std::min<int64_t>(32, m.n - n); ++i) {
       zeros[n + i] = static_cast<uint8_t>((fields[i] + add) & ((1 << m.bits) - 1));
     }
@@ -161,7 +176,8 @@ void GptqPacking::code_rows(const Module& m, int64_t row, int64_t rows, const st
     for (int64_t w = 0; w < words; ++w) {
       uint32_t line[kTileRows];
       std::memcpy(line, data + 4 * (w * m.n + row), static_cast<std::size_t>(4 * rows));
-      for (int j = 0; j < fields; ++j) {
+      const auto used = static_cast<int>(std::min<int64_t>(fields, m.k - w * fields));
+      for (int j = 0; j < used; ++j) {
         uint8_t* column = out + place(w * fields + j);
         for (int64_t r = 0; r < rows; ++r) column[r * m.k] = static_cast<uint8_t>((line[r] >> (j * m.bits)) & mask);
       }
@@ -171,10 +187,13 @@ void GptqPacking::code_rows(const Module& m, int64_t row, int64_t rows, const st
   for (int64_t k = 0; k < m.k; k += 32) {
     for (int64_t r = 0; r < rows; ++r) {
       uint32_t run[8] = {};
-      for (int64_t i = 0; i < m.bits; ++i) run[i] = word_at(*m.qweight, (k * m.bits / 32 + i) * m.n + row + r);
+      const int64_t first = k * m.bits / 32;
+      for (int64_t i = 0; i < std::min<int64_t>(m.bits, words - first); ++i) {
+        run[i] = word_at(*m.qweight, (first + i) * m.n + row + r);
+      }
       uint8_t codes[32];
       unpack_words(m.bits, convention_.order, run, 1, codes);
-      for (int64_t i = 0; i < 32; ++i) out[r * m.k + place(k + i)] = codes[i];
+      for (int64_t i = 0; i < std::min<int64_t>(32, m.k - k); ++i) out[r * m.k + place(k + i)] = codes[i];
     }
   }
 }
@@ -371,6 +390,10 @@ Result<GptqConvention> gptq_convention(const Json& quantization, const std::stri
   // With overrides each module may have its own width; its tensors say which.
   convention.bits = quantization.find_value("dynamic") != nullptr ? 0 : static_cast<int>(bits);
   convention.group_size = number("group_size", "q_group_size", 128);
+  if (const Json* meta = quantization.find_value("meta")) {
+    const Json* quantizer = meta->find_value("quantizer");
+    convention.carry = quantizer != nullptr && quantizer->dump().find("gptqmodel") != std::string::npos;
+  }
   if (const Json* sym = quantization.find_value("sym")) convention.symmetric = sym->as_bool(true);
   return convention;
 }

@@ -43,63 +43,87 @@ std::string weight_name(const std::string& name) { return "model.layers.0." + na
 
 class RoundTrip : public ::testing::TestWithParam<const Dialect*> {};
 
+const std::vector<float> kNorm = {1, 2, 3, 4};
+
+std::unique_ptr<CheckpointWriter> begin(const Dialect& dialect, const std::filesystem::path& path) {
+  auto writer = dialect.make_writer(path);
+  if (!writer.ok()) {
+    ADD_FAILURE() << writer.status().message();
+    return nullptr;
+  }
+  std::mt19937 rng(7);
+  EXPECT_TRUE((*writer)->set_config(config_of()).ok());
+  EXPECT_TRUE((*writer)->add_matrix("model.embed_tokens.weight", test::random_dense(rng, 10, 64, DType::f16)).ok());
+  EXPECT_TRUE((*writer)->add_array("model.norm.weight", Array::from_f32(kNorm, {4}).value()).ok());
+  return std::move(writer).value();
+}
+
+void expect_written(const std::filesystem::path& path, const std::map<std::string, QTensor>& written) {
+  auto model = open(path);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (const std::string& warning : (*model)->warnings()) ADD_FAILURE() << warning;
+  for (const auto& [name, before] : written) {
+    SCOPED_TRACE(name);
+    auto after = (*model)->matrix(weight_name(name));
+    ASSERT_TRUE(after.ok()) << after.status().message();
+    ASSERT_EQ(after->n, before.n);
+    ASSERT_EQ(after->k, before.k);
+    std::vector<float> x(static_cast<std::size_t>(before.k)), y(x.size());
+    for (int64_t r = 0; r < before.n; ++r) {
+      before.dequantize_row(r, x.data());
+      after->dequantize_row(r, y.data());
+      ASSERT_EQ(x, y) << "row " << r;
+    }
+  }
+  auto array = (*model)->array("model.norm.weight");
+  ASSERT_TRUE(array.ok());
+  EXPECT_EQ(array->to_f32().value(), kNorm);
+}
+
 TEST_P(RoundTrip, WhatCanBeRepresentedComesBackUnchanged) {
   const Dialect& dialect = *GetParam();
   TempDir dir;
-  const auto path = dir / "model";
-  int kept = 0, refused = 0;
-  for (const int seed : {1, 2, 3}) {
-    std::mt19937 rng(static_cast<unsigned>(seed));
-    const auto all = candidates(rng);
-    std::filesystem::remove_all(path);
-    auto writer = dialect.make_writer(path);
-    ASSERT_TRUE(writer.ok()) << writer.status().message();
-    ASSERT_TRUE((*writer)->set_config(config_of()).ok());
-    ASSERT_TRUE((*writer)->add_matrix("model.embed_tokens.weight", test::random_dense(rng, 10, 64, DType::f16)).ok());
-    const std::vector<float> norm = {1, 2, 3, 4};
-    ASSERT_TRUE((*writer)->add_array("model.norm.weight", Array::from_f32(norm, {4}).value()).ok());
-    std::vector<std::string> written;
-    for (const auto& [name, tensor] : all) {
-      SCOPED_TRACE(name);
-      const Status can = dialect.can_represent(weight_name(name), tensor);
-      const Status status = (*writer)->add_matrix(weight_name(name), tensor);
-      EXPECT_EQ(can.ok(), status.ok()) << can.message() << " / " << status.message();
-      if (status.ok()) {
-        written.push_back(name);
-        ++kept;
-      } else {
-        EXPECT_EQ(status.code(), Code::unsupported);
-        EXPECT_NE(status.message().find(weight_name(name)), std::string::npos) << status.message();
-        ++refused;
+  std::size_t kept = 0, refused = 0;
+  for (const unsigned seed : {1u, 2u, 3u}) {
+    std::mt19937 rng(seed);
+    std::map<std::string, QTensor> left = candidates(rng);
+    for (auto it = left.begin(); it != left.end();) {
+      const Status can = dialect.can_represent(weight_name(it->first), it->second);
+      if (can.ok()) {
+        ++it;
+        continue;
       }
+      EXPECT_EQ(can.code(), Code::unsupported);
+      EXPECT_NE(can.message().find(weight_name(it->first)), std::string::npos) << can.message();
+      ++refused;
+      it = left.erase(it);
     }
-    auto hash = (*writer)->finish();
-    ASSERT_TRUE(hash.ok()) << hash.status().message();
-
-    auto model = open(path);
-    ASSERT_TRUE(model.ok()) << model.status().message();
-    for (const std::string& warning : (*model)->warnings()) ADD_FAILURE() << warning;
-    for (const std::string& name : written) {
-      SCOPED_TRACE(name);
-      const QTensor& before = all.at(name);
-      auto after = (*model)->matrix(weight_name(name));
-      ASSERT_TRUE(after.ok()) << after.status().message();
-      ASSERT_EQ(after->n, before.n);
-      ASSERT_EQ(after->k, before.k);
-      std::vector<float> x(static_cast<std::size_t>(before.k)), y(x.size());
-      for (int64_t r = 0; r < before.n; ++r) {
-        before.dequantize_row(r, x.data());
-        after->dequantize_row(r, y.data());
-        ASSERT_EQ(x, y) << "row " << r;
+    // A dialect may want all weights of a file alike: what does not go with the first goes into another file.
+    while (!left.empty()) {
+      const auto path = dir / ("model" + std::to_string(seed) + "." + std::to_string(left.size()));
+      auto writer = begin(dialect, path);
+      ASSERT_NE(writer, nullptr);
+      std::map<std::string, QTensor> written;
+      for (auto it = left.begin(); it != left.end();) {
+        const Status status = writer->add_matrix(weight_name(it->first), it->second);
+        if (status.ok()) {
+          written.insert(*it);
+          it = left.erase(it);
+        } else {
+          EXPECT_EQ(status.code(), Code::unsupported);
+          EXPECT_NE(status.message().find(weight_name(it->first)), std::string::npos) << status.message();
+          ++it;
+        }
       }
+      ASSERT_FALSE(written.empty()) << "nothing of " << left.size() << " was accepted, first " << left.begin()->first;
+      auto hash = writer->finish();
+      ASSERT_TRUE(hash.ok()) << hash.status().message();
+      expect_written(path, written);
+      kept += written.size();
     }
-    auto array = (*model)->array("model.norm.weight");
-    ASSERT_TRUE(array.ok());
-    EXPECT_EQ(array->to_f32().value(), norm);
   }
-  RecordProperty("kept", kept);
-  RecordProperty("refused", refused);
-  EXPECT_GT(kept, 0);
+  std::printf("%zu weights came back, %zu were refused\n", kept, refused);
+  EXPECT_GT(kept, 0u);
 }
 
 TEST_P(RoundTrip, NothingIsLeftOfAnAbandonedExport) {
