@@ -10,9 +10,6 @@
 namespace nbl::model {
 namespace {
 
-/// Up to this many rows every worker norms all of them for itself: cheaper than meeting the others.
-constexpr int64_t kReplicatedRows = 2;
-
 int64_t qkv_width(const Config& c) { return (c.heads + 2 * c.kv_heads) * c.head_dim; }
 
 /// Floats rounded up to whole lines.
@@ -52,7 +49,8 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
   const int64_t replicated = std::min(kReplicatedRows, sizes.max_rows);
   // Scratch serves attention and, before it, the lookup of quantized embeddings (five bytes a column at most).
   w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(c.head_dim), 2 * c.hidden));
-  w.private_floats_ = w.scratch_floats_ + replicated * (2 * lines(c.hidden) + lines(c.ffn));
+  w.own_prepared_floats_ = static_cast<int64_t>((sizes.own_prepared_bytes + 63) / 64 * 16);
+  w.private_floats_ = w.scratch_floats_ + w.own_prepared_floats_ + replicated * (2 * lines(c.hidden) + lines(c.ffn));
 
   // One allocation, cut into pieces of whole lines.
   struct Piece {
@@ -110,13 +108,17 @@ Pass::Pass(const Step& step, Worker& worker)
       worker_(worker),
       el_(kernels::elementwise_kernels(step.isa)),
       at_(kernels::attention_kernels(step.isa)),
-      replicated_(!step.shared_rows && step.rows <= kReplicatedRows && worker.count() > 1),
+      replicated_(!step.shared_rows && step.rows <= Workspace::kReplicatedRows && worker.count() > 1),
       mine_(replicated_ ? Range{0, step.rows} : worker.share(step.rows)) {
   float* own = w_.private_ + worker.index() * w_.private_floats_;
   scratch_ = own;
   own += w_.scratch_floats_;
+  prepared_ = replicated_ ? reinterpret_cast<std::byte*>(own) : w_.prepared_;
+  own += w_.own_prepared_floats_;
+  profile_ = worker.index() == 0 ? step.profile : nullptr;
+  if (profile_ != nullptr) last_ = Clock::now();
   if (replicated_) {
-    const int64_t rows = std::min(kReplicatedRows, w_.max_rows_);
+    const int64_t rows = std::min(Workspace::kReplicatedRows, w_.max_rows_);
     x_ = own;
     h_ = x_ + rows * lines(c_.hidden);
     act_ = h_ + rows * lines(c_.hidden);
@@ -164,6 +166,7 @@ void Pass::positions() {
       }
     }
   }
+  mark(Profile::embed);
 }
 
 void Pass::norm(const NormWeights& weights, const float* x, float* y, int64_t rows) const {
@@ -181,11 +184,15 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
   const InputForm* form = nullptr;
   for (const Target& t : targets) {
     if (form == nullptr || !(*form == t.linear->input_form())) {
-      if (form != nullptr) worker_.barrier();  // others may still read what is prepared
-      t.linear->prepare(worker_, x, ldx, rows, w_.prepared_);
+      if (replicated_) {
+        t.linear->prepare_alone(x, ldx, rows, prepared_);
+      } else {
+        if (form != nullptr) worker_.barrier();  // others may still read what is prepared
+        t.linear->prepare(worker_, x, ldx, rows, prepared_);
+      }
       form = &t.linear->input_form();
     }
-    t.linear->multiply(worker_, w_.prepared_, rows, t.y, t.ldy);
+    t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy);
   }
   worker_.barrier();
 }
@@ -194,36 +201,40 @@ void Pass::attention_input(const Layer& layer) {
   norm(layer.norm(Role::attn_norm), x_ + mine_.begin * c_.hidden, h_ + mine_.begin * c_.hidden,
        mine_.end - mine_.begin);
   if (!replicated_) worker_.barrier();
+  mark(Profile::norm);
 }
 
-void Pass::store_and_rotate(int64_t index, int64_t cache_layer) {
+void Pass::store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end) {
   const LayerConfig& lc = c_.layer[static_cast<std::size_t>(index)];
   const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2, d = c_.head_dim;
   const int64_t sets = static_cast<int64_t>(c_.ropes.size());
   const auto turn = c_.rope == Rope::adjacent ? el_.rope_adjacent : el_.rope_half;
+  for (const Span& span : s_.spans) {
+    const int64_t last = std::min(end, span.first_row + span.rows);
+    for (int64_t row = std::max(begin, span.first_row); row < last; ++row) {
+      float* qkv = w_.qkv_ + row * w_.qkv_width_;
+      float* key = qkv + w_.k_offset_[static_cast<std::size_t>(head)];
+      if (lc.rope >= 0) {
+        const float* cos = w_.cos_ + (row * sets + lc.rope) * pairs;
+        const float* sin = w_.sin_ + (row * sets + lc.rope) * pairs;
+        turn(key, cos, sin, pairs);
+        for (int64_t g = 0; g < group; ++g)
+          turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)], cos, sin, pairs);
+      }
+      const int64_t position = span.position + row - span.first_row;
+      at_.store_key(span.cache->type(), key, d, span.cache->key_at(cache_layer, head, position));
+      at_.store_value(span.cache->type(), qkv + w_.v_offset_[static_cast<std::size_t>(head)], d,
+                      span.cache->value_at(cache_layer, head, position));
+    }
+  }
+}
+
+void Pass::store_and_rotate(int64_t index, int64_t cache_layer) {
   // A worker takes whole heads where there are several, so that neighbours in a tile of keys are its own.
   const Range share = worker_.share(c_.kv_heads * s_.rows);
-  for (const Span& span : s_.spans) {
-    for (int64_t head = 0; head < c_.kv_heads; ++head) {
-      const int64_t base = head * s_.rows;
-      const int64_t begin = std::max(share.begin - base, span.first_row);
-      const int64_t end = std::min(share.end - base, span.first_row + span.rows);
-      for (int64_t row = begin; row < end; ++row) {
-        float* qkv = w_.qkv_ + row * w_.qkv_width_;
-        float* key = qkv + w_.k_offset_[static_cast<std::size_t>(head)];
-        if (lc.rope >= 0) {
-          const float* cos = w_.cos_ + (row * sets + lc.rope) * pairs;
-          const float* sin = w_.sin_ + (row * sets + lc.rope) * pairs;
-          turn(key, cos, sin, pairs);
-          for (int64_t g = 0; g < group; ++g)
-            turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)], cos, sin, pairs);
-        }
-        const int64_t position = span.position + row - span.first_row;
-        at_.store_key(span.cache->type(), key, d, span.cache->key_at(cache_layer, head, position));
-        at_.store_value(span.cache->type(), qkv + w_.v_offset_[static_cast<std::size_t>(head)], d,
-                        span.cache->value_at(cache_layer, head, position));
-      }
-    }
+  for (int64_t head = 0; head < c_.kv_heads; ++head) {
+    const int64_t base = head * s_.rows;
+    store_head(index, cache_layer, head, std::max<int64_t>(share.begin - base, 0), std::min(share.end - base, s_.rows));
   }
 }
 
@@ -244,10 +255,9 @@ int64_t Pass::queries_a_task() const {
   return best;
 }
 
-void Pass::attend(int64_t index, int64_t cache_layer) {
+void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
   const int64_t window = c_.layer[static_cast<std::size_t>(index)].window;
   const int64_t group = c_.heads / c_.kv_heads, d = c_.head_dim, width = c_.heads * d;
-  const int64_t block = queries_a_task();
   int64_t task = 0;
   for (const Span& span : s_.spans) {
     // Query rows of a key-value head: the group's heads of the first token, then of the next. Later ones see more, so
@@ -290,10 +300,20 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
                               {layer.linear(Role::v), w_.qkv_ + (c_.heads + c_.kv_heads) * d, ld}};
     project(targets, h_, c_.hidden, s_.rows);
   }
-  store_and_rotate(index, cache_layer);
+  mark(Profile::qkv);
+  const int64_t block = queries_a_task();
+  if (s_.rows == 1 && block >= c_.heads / c_.kv_heads) {
+    // One token, and every task is a whole head: who attends with a head also caches it, so nobody has to wait.
+    for (int64_t head = worker_.index(); head < c_.kv_heads; head += worker_.count())
+      store_head(index, cache_layer, head, 0, 1);
+  } else {
+    store_and_rotate(index, cache_layer);
+    worker_.barrier();
+  }
+  mark(Profile::rope_and_cache);
+  attend(index, cache_layer, block);
   worker_.barrier();
-  attend(index, cache_layer);
-  worker_.barrier();
+  mark(Profile::attention);
 }
 
 void Pass::add_residual() {
@@ -305,11 +325,13 @@ void Pass::attention_output(const Layer& layer) {
   const Target targets[] = {{layer.linear(Role::attn_out), w_.y_, c_.hidden}};
   project(targets, w_.heads_, c_.heads * c_.head_dim, s_.rows);
   add_residual();
+  mark(Profile::attention_out);
 }
 
 void Pass::mlp_input(const Layer& layer) {
   norm(layer.norm(Role::mlp_norm), x_ + mine_.begin * c_.hidden, h_ + mine_.begin * c_.hidden, mine_.end - mine_.begin);
   if (!replicated_) worker_.barrier();
+  mark(Profile::norm);
 }
 
 void Pass::mlp_hidden(const Layer& layer) {
@@ -324,18 +346,21 @@ void Pass::mlp_hidden(const Layer& layer) {
     const Target targets[] = {{layer.linear(Role::up), w_.mlp_, ld}};
     project(targets, h_, c_.hidden, s_.rows);
   }
+  mark(Profile::mlp_in);
   const kernels::Act act = kernel_act(c_.activation);
   for (int64_t r = mine_.begin; r < mine_.end; ++r) {
     const float* row = w_.mlp_ + r * ld;
     el_.activate(act, row, c_.gated_mlp ? row + c_.ffn : nullptr, act_ + r * act_stride_, c_.ffn);
   }
   if (!replicated_) worker_.barrier();
+  mark(Profile::activation);
 }
 
 void Pass::mlp_output(const Layer& layer) {
   const Target targets[] = {{layer.linear(Role::down), w_.y_, c_.hidden}};
   project(targets, act_, act_stride_, s_.rows);
   add_residual();
+  mark(Profile::mlp_out);
 }
 
 void Pass::logits(const Weights& weights, int64_t first, int64_t count, float* logits) {
@@ -350,6 +375,7 @@ void Pass::logits(const Weights& weights, int64_t first, int64_t count, float* l
   }
   const Target targets[] = {{&*weights.lm_head, logits, c_.vocab}};
   project(targets, h_ + first * n, n, count);
+  mark(Profile::logits);
 }
 
 }  // namespace nbl::model

@@ -3,6 +3,7 @@
 // that does not depend on the number of workers nor, in exact mode, on the rows beside it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,10 +30,14 @@ struct Span {
 /// Work memory for steps of at most `max_rows` rows, all taken at once.
 class Workspace {
  public:
+  /// Up to this many rows every worker norms and prepares all of them for itself: cheaper than meeting the others.
+  static constexpr int64_t kReplicatedRows = 2;
+
   struct Sizes {
     int64_t max_rows = 0;
     int workers = 1;
-    std::size_t prepared_bytes = 0;  ///< the largest Linear::prepared_bytes(max_rows)
+    std::size_t prepared_bytes = 0;      ///< the largest Linear::prepared_bytes(max_rows)
+    std::size_t own_prepared_bytes = 0;  ///< the same for kReplicatedRows; 0 when no step will replicate rows
   };
   static Result<Workspace> create(const Config& config, const Sizes& sizes);
   /// The largest prepared input any linear of these layers (and head, if any) needs.
@@ -45,7 +50,7 @@ class Workspace {
   Buffer buffer_;
   int64_t max_rows_ = 0;
   int workers_ = 1;
-  int64_t qkv_width_ = 0, private_floats_ = 0, scratch_floats_ = 0;
+  int64_t qkv_width_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
   float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
   float *cos_ = nullptr, *sin_ = nullptr;
   std::byte* prepared_ = nullptr;
@@ -60,6 +65,7 @@ struct Step {
   Workspace* work = nullptr;
   std::span<const Span> spans;
   int64_t rows = 0;
+  Profile* profile = nullptr;
   bool shared_rows = false;  ///< never replicate few rows: somebody looks at them between phases
 };
 
@@ -110,11 +116,21 @@ class Pass {
   void norm(const NormWeights& weights, const float* x, float* y, int64_t rows) const;
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
   void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
+  /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
+  void store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
   void store_and_rotate(int64_t index, int64_t cache_layer);
-  void attend(int64_t index, int64_t cache_layer);
+  void attend(int64_t index, int64_t cache_layer, int64_t block);
   int64_t queries_a_task() const;
+  /// Books the time since the last call under `op`.
+  void mark(Profile::Op op) {
+    if (profile_ == nullptr) return;
+    const Clock::time_point now = Clock::now();
+    profile_->ns[op] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
+    last_ = now;
+  }
   void add_residual();
 
+  using Clock = std::chrono::steady_clock;
   const Step& s_;
   const Config& c_;
   Workspace& w_;
@@ -125,7 +141,10 @@ class Pass {
   Range mine_;            ///< rows this worker norms and adds
   float *x_, *h_, *act_;  ///< residual stream, normed rows, activations: private when replicated
   int64_t act_stride_ = 0;
-  float* scratch_;  ///< for attention
+  float* scratch_;       ///< for attention
+  std::byte* prepared_;  ///< prepared inputs: private when replicated
+  Profile* profile_;
+  Clock::time_point last_;
 };
 
 }  // namespace nbl::model

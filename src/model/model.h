@@ -92,6 +92,15 @@ struct SessionOptions {
   KvType kv_type = KvType::automatic;
 };
 
+/// Where the time of steps goes, as seen by one worker: its own work and its waiting for the others.
+struct Profile {
+  enum Op : int32_t { embed, norm, qkv, rope_and_cache, attention, attention_out, mlp_in, activation, mlp_out, logits };
+  static constexpr int kOps = 10;
+  static const char* op_name(int32_t op) noexcept;
+  int64_t ns[kOps] = {};
+  int64_t steps = 0, rows = 0;
+};
+
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
  public:
@@ -114,6 +123,9 @@ class Session {
 
   /// Forgets everything after the first `position` tokens.
   Status truncate(int64_t position);
+
+  /// Steps from here on add their times to *profile, which must live as long; null ends it.
+  void set_profile(Profile* profile) noexcept;
 
   struct Impl;
   Impl& impl() noexcept { return *impl_; }  ///< for Batch

@@ -40,12 +40,13 @@ Result<Workspace> make_workspace(const Model& model, const Team& team, int64_t r
   sizes.max_rows = rows;
   sizes.workers = team.size();
   sizes.prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, rows);
+  sizes.own_prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, Workspace::kReplicatedRows);
   return Workspace::create(model.config(), sizes);
 }
 
 /// One step through the whole model. Logits of rows [first, first + count) go to `logits` when count > 0.
 void forward(const Model& model, Team& team, Workspace& work, std::span<const Span> spans,
-             std::span<const text::TokenId> tokens, int64_t first, int64_t count, float* logits) {
+             std::span<const text::TokenId> tokens, int64_t first, int64_t count, float* logits, Profile* profile) {
   const Model::Impl& m = model.impl();
   Step step;
   step.config = &m.config;
@@ -53,6 +54,11 @@ void forward(const Model& model, Team& team, Workspace& work, std::span<const Sp
   step.work = &work;
   step.spans = spans;
   step.rows = static_cast<int64_t>(tokens.size());
+  step.profile = profile;
+  if (profile != nullptr) {
+    ++profile->steps;
+    profile->rows += step.rows;
+  }
   team.run([&](Worker& worker) {
     Pass pass(step, worker);
     pass.embed(m.weights, tokens);
@@ -71,6 +77,7 @@ struct Session::Impl {
   KvCache cache;
   Buffer logits;
   int64_t position = 0;
+  Profile* profile = nullptr;
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -135,7 +142,8 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
       outputs = 1;
     }
     forward(*s.model, *s.team, s.work, {&span, 1},
-            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to);
+            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to,
+            s.profile);
     s.position += rows;
     done += rows;
   }
@@ -148,6 +156,14 @@ Status Session::truncate(int64_t position) {
                   fmt::format("cannot go to position {} of a session that has {} tokens", position, impl_->position));
   impl_->position = position;
   return {};
+}
+
+void Session::set_profile(Profile* profile) noexcept { impl_->profile = profile; }
+
+const char* Profile::op_name(int32_t op) noexcept {
+  static constexpr const char* kNames[kOps] = {"embed",         "norm",   "qkv",        "rope and cache", "attention",
+                                               "attention out", "mlp in", "activation", "mlp out",        "logits"};
+  return op >= 0 && op < kOps ? kNames[op] : "?";
 }
 
 struct Batch::Impl {
@@ -195,7 +211,7 @@ Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, s
     b.spans.push_back({&s.cache, static_cast<int64_t>(i), 1, s.position});
   }
   float* logits = b.logits.as<float>().data();
-  forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits);
+  forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits, nullptr);
   for (Session* session : sessions) ++session->impl().position;
   return std::span<const float>(logits, static_cast<std::size_t>(count * c.vocab));
 }

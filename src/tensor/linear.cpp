@@ -73,6 +73,11 @@ struct Linear::Impl {
   bool integer(std::size_t segment) const noexcept {
     return form.quantized && views[segment].kind != kernels::WeightKind::dense;
   }
+  /// Rows are prepared in blocks of columns; so many of them.
+  int64_t prepare_count(int64_t m) const noexcept {
+    return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
+  }
+  void prepare_items(Range mine, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
   void add_outliers(Range rows, const float* x, int64_t ldx, int64_t m, float* y, int64_t ldy) const noexcept;
 };
 
@@ -144,11 +149,10 @@ std::size_t Linear::prepared_bytes(int64_t m) const noexcept {
   return static_cast<std::size_t>(prepared_layout(impl_->form, m).bytes);
 }
 
-void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
-  const InputForm& form = impl_->form;
+void Linear::Impl::prepare_items(Range mine, const float* x, int64_t ldx, int64_t m,
+                                 std::byte* prepared) const noexcept {
   const PreparedLayout l = prepared_layout(form, m);
   const int64_t blocks = ceil_div(l.columns, kPrepareBlock);
-  const Range mine = worker.share(m * blocks);
   for (int64_t item = mine.begin; item < mine.end; ++item) {
     const int64_t i = item / blocks;
     kernels::PrepareInputArgs a;
@@ -168,9 +172,17 @@ void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std
       a.dsums = at<float>(prepared, l.dsums) + i;
       a.d_stride = m;
     }
-    impl_->prepare.run(&a);
+    prepare.run(&a);
   }
+}
+
+void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
+  impl_->prepare_items(worker.share(impl_->prepare_count(m)), x, ldx, m, prepared);
   worker.barrier();
+}
+
+void Linear::prepare_alone(const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
+  impl_->prepare_items({0, impl_->prepare_count(m)}, x, ldx, m, prepared);
 }
 
 void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {

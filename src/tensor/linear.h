@@ -55,6 +55,9 @@ class Linear {
   /// SPMD: every worker of the team calls it with the same arguments. x [m, k] row-major with ldx >= k floats a row.
   /// Ends with a barrier.
   void prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+  /// The same bytes, all of them made by the calling thread, without meeting anyone: for few rows, each worker into its own
+  /// memory.
+  void prepare_alone(const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
 
   /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
   /// computed by one worker in an order that does not depend on m or on the number of workers. No barrier at the end:

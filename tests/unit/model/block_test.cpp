@@ -68,8 +68,7 @@ TEST(Block, SameBytesForAnyTeamAndSplit) {
     ASSERT_TRUE(weights.ok());
     std::vector<float> reference = s.hidden, other = s.hidden, one_by_one = s.hidden;
     Team one(1), three(3);
-    ASSERT_TRUE(
-        run_layer(*weights, *s.arch, s.config, one, Case::kWindows, Case::kLength, reference.data(), {}).ok());
+    ASSERT_TRUE(run_layer(*weights, *s.arch, s.config, one, Case::kWindows, Case::kLength, reference.data(), {}).ok());
     ASSERT_TRUE(run_layer(*weights, *s.arch, s.config, three, Case::kWindows, Case::kLength, other.data(), {}).ok());
     for (int64_t w = 0; w < Case::kWindows; ++w)
       ASSERT_TRUE(run_layer(*weights, *s.arch, s.config, one, 1, Case::kLength,
