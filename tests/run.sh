@@ -25,6 +25,10 @@ while [ $# -gt 0 ]; do
 done
 
 if [ "$install" = yes ]; then scripts/install-deps.sh --test; fi
+# A real model, for the tests that run one; without it they skip, saying so.
+if [ -z "${NIBBLE_SMOLLM2:-}" ]; then
+  if gguf=$(scripts/fetch-smollm2.sh); then export NIBBLE_SMOLLM2="$gguf"; fi
+fi
 
 sanitized=""
 if [ "$sanitizers" = yes ]; then

