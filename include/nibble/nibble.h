@@ -47,10 +47,10 @@
  *             several threads at once; session, quantizer and evaluation by one thread at a time (another gets
  *             NBL_E_BUSY). Any handle may be used and destroyed on another thread than the one that created it. A
  *             runtime owns one team of threads; jobs given to it at the same time take turns.
- * fork        A child process made by fork() must not use handles that its parent made; it may create its own runtime
- *             only if the parent never ran one. Start children with exec.
- * Manners     The library never prints, exits, reads environment variables, sets the locale or installs signal
- *             handlers. Messages go to your log function, progress to your progress function.
+ * fork        A child process made by fork() may use what its parent made, with one thread, unless another thread of
+ * the parent was inside the library at that moment. Better start children with exec. Manners     The library never
+ * prints, exits, reads environment variables, sets the locale or installs signal handlers. Messages go to your log
+ * function, progress to your progress function.
  *
  * Everything here is since 0.1 unless a comment says otherwise.
  */

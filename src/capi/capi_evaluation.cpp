@@ -24,7 +24,6 @@ eval::Protocol protocol_of(const Options& settings) {
 }
 
 Status need_models(const nbl_evaluation& e, std::size_t count, const char* what) {
-  NBL_TRY(e.runtime->usable());
   if (e.models.size() >= count) return {};
   return {Code::invalid_argument,
           fmt::format("{} needs at least {} model{}; {} {} been added", what, count, count == 1 ? "" : "s",

@@ -12,7 +12,6 @@ Status load(const RuntimePtr& runtime, const Checkpoint& checkpoint, const nbl_m
   nbl_model_options o = NBL_MODEL_OPTIONS_INIT;
   NBL_TRY(read_options(given, sizeof(nbl_model_options), "nbl_model_options", &o));
   NBL_TRY(check_compute(o.compute));
-  NBL_TRY(runtime->usable());
   Monitor monitor(runtime, o.progress, o.progress_user);
   const auto start = std::chrono::steady_clock::now();
   model::ModelOptions options;

@@ -21,7 +21,6 @@ Status check_matrix(int64_t n, int64_t k, int64_t stride) {
 
 Status quantize(const RuntimePtr& runtime, const float* weight, int64_t n, int64_t k, int64_t stride,
                 const char* recipe_text, const nbl_qtensor_options& o, nbl_qtensor** out) {
-  NBL_TRY(runtime->usable());
   NBL_ASSIGN(const quant::Recipe recipe, quant::parse_recipe(recipe_text));
   const uint32_t needs = recipe.method->needs(recipe.options);
   quant::InputStats stats;
@@ -192,7 +191,6 @@ nbl_status nbl_qtensor_matmul(nbl_qtensor* qtensor, int32_t compute, const float
       return {Code::invalid_argument, fmt::format("strides of x and y are {} and {}; at least {} and {} were expected",
                                                   x_stride, y_stride, t.k, t.n)};
     }
-    NBL_TRY(qtensor->runtime->usable());
     NBL_ASSIGN(const nbl::Linear* linear, linear_of(qtensor, qtensor->runtime->compute(compute).compute));
     NBL_ASSIGN(nbl::Buffer prepared, nbl::Buffer::create(linear->prepared_bytes(m)));
     qtensor->runtime->team.run([&](nbl::Worker& worker) {

@@ -45,7 +45,6 @@ Status set(nbl_quantizer* q, const std::string& name, const std::string& value) 
 }
 
 Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* out) {
-  NBL_TRY(q->runtime->usable());
   NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
   pipeline::QuantizeOptions options;
   NBL_ASSIGN(options.recipe, quant::parse_recipe(recipe_text(*q)));

@@ -1,6 +1,4 @@
 // The runtime: threads, instruction set, memory cap.
-#include <unistd.h>
-
 #include "capi/catalog.h"
 #include "capi/handles.h"
 #include "tensor/limits.h"
@@ -10,17 +8,7 @@ namespace {
 
 std::string megabytes(int64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; }
 
-// The one piece of state that outlives runtimes: which process first made one. OpenMP's threads do not survive fork(),
-// and a child that asked for them would wait for ever.
-std::atomic<pid_t> first_owner{0};
-
 }  // namespace
-
-Status RuntimeState::usable() const {
-  if (getpid() == owner) return {};
-  return {Code::unsupported,
-          "this handle was made by the parent process; after fork() the child must exec before it uses nibble"};
-}
 
 void RuntimeState::warn(const std::string& message) const {
   if (log != nullptr) log(log_user, NBL_LOG_WARNING, message.c_str());
@@ -107,19 +95,12 @@ nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** 
                                  nbl::cpu_model_name() + "); usable: " + usable};
       }
     }
-    const pid_t self = getpid();
-    pid_t first = 0;
-    if (!first_owner.compare_exchange_strong(first, self) && first != self) {
-      return {Code::unsupported,
-              "the parent process has used nibble before fork(); the child must exec before it creates a runtime"};
-    }
     auto runtime = std::make_unique<nbl_runtime>();
     runtime->state = std::make_shared<RuntimeState>(o.threads);
     runtime->state->isa = isa;
     runtime->state->max_memory_bytes = o.max_memory_bytes;
     runtime->state->log = o.log;
     runtime->state->log_user = o.log_user;
-    runtime->state->owner = self;
     *out_runtime = runtime.release();
     return {};
   });
@@ -161,7 +142,6 @@ nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_jso
   return guard([&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(out_json, "out_json"));
-    NBL_TRY(runtime->state->usable());
     NBL_ASSIGN(const nbl::MachineLimits limits, nbl::measure_limits(runtime->state->team));
     const auto measured = [](const nbl::Measured& m) {
       return m.one > 0 ? Json::object({{"one", m.one}, {"team", m.team}}) : Json();

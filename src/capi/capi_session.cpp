@@ -89,7 +89,6 @@ nbl_status nbl_session_create(nbl_model* model, const nbl_session_options* optio
     nbl_session_options o = NBL_SESSION_OPTIONS_INIT;
     NBL_TRY(read_options(options, sizeof(nbl_session_options), "nbl_session_options", &o));
     if (o.max_tokens < 0) return {Code::invalid_argument, "max_tokens is negative; 0 means the model's own length"};
-    NBL_TRY(model->runtime->usable());
     const int64_t longest = model->model->config().max_positions;
     const int64_t room = o.max_tokens > 0 ? o.max_tokens
                          : longest > 0    ? std::min(longest, kDefaultTokens)
@@ -128,7 +127,6 @@ nbl_status nbl_session_append(nbl_session* session, const int32_t* ids, int64_t 
     }
     BusyLock lock(session->busy);
     NBL_TRY(lock.status("session"));
-    NBL_TRY(session->runtime->usable());
     using Logits = nbl::model::Session::Logits;
     const Logits logits = want == NBL_LOGITS_ALL ? Logits::all : want == NBL_LOGITS_LAST ? Logits::last : Logits::none;
     NBL_ASSIGN(const auto rows, session->session->append({ids, static_cast<std::size_t>(count)}, logits));
@@ -166,7 +164,6 @@ nbl_status nbl_session_generate(nbl_session* session, const int32_t* prompt, int
     }
     BusyLock lock(session->busy);
     NBL_TRY(lock.status("session"));
-    NBL_TRY(session->runtime->usable());
     Json result;
     NBL_TRY(generate(session, prompt, count, o, &result));
     if (out_result != nullptr) *out_result = make_json_buffer(result);

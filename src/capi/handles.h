@@ -2,8 +2,6 @@
 // order.
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <map>
 #include <memory>
@@ -34,10 +32,7 @@ struct RuntimeState {
   int64_t max_memory_bytes = 0;
   nbl_log_fn log = nullptr;
   void* log_user = nullptr;
-  pid_t owner = 0;  ///< the process that made it
 
-  /// Code::unsupported in a child made by fork(): the team's threads did not come along.
-  Status usable() const;
   void warn(const std::string& message) const;
   ComputeOptions compute(int32_t mode) const;
 };

@@ -190,26 +190,34 @@ TEST(Catalogs, EveryListedDefaultIsAccepted) {
   }
 }
 
-TEST(Fork, ChildIsRefusedInsteadOfHanging) {
+#if !defined(__SANITIZE_THREAD__)  // which does not follow a forked child that starts threads
+TEST(Fork, AChildComputesTheSame) {
   const Runtime runtime = make_runtime();
-  const Model model = open_model(runtime);
-  Session session = make_session(model, 8);
-  const pid_t child = fork();
-  if (child == 0) {
-    const int32_t id = 5;
-    const float* logits = nullptr;
+  const Model model = open_model(runtime, NBL_COMPUTE_EXACT);
+  const Session session = make_session(model, 8);
+  const int32_t ids[3] = {300, 400, 500};
+  const auto vocab = static_cast<std::size_t>(nbl_model_vocab_size(model.get()));
+  const auto logits = [&] {
+    const float* row = nullptr;
     int64_t rows = 0;
+    if (nbl_session_truncate(session.get(), 0) != NBL_OK) return std::vector<float>();
+    if (nbl_session_append(session.get(), ids, 3, NBL_LOGITS_LAST, &row, &rows) != NBL_OK) return std::vector<float>();
+    return std::vector<float>(row, row + vocab);
+  };
+  const std::vector<float> expected = logits();
+  ASSERT_EQ(expected.size(), vocab);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(30);  // ends a child that hangs
     nbl_runtime* another = nullptr;
-    const bool refused =
-        nbl_session_append(session.get(), &id, 1, NBL_LOGITS_LAST, &logits, &rows) == NBL_E_UNSUPPORTED &&
-        nbl_runtime_create(nullptr, &another) == NBL_E_UNSUPPORTED;
-    _exit(refused ? 0 : 1);
+    _exit(logits() == expected && nbl_runtime_create(nullptr, &another) == NBL_OK ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
+#endif
 
 }  // namespace
 }  // namespace nbl::test
