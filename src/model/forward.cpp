@@ -290,6 +290,9 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
 }
 
 void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
+  if (s_.rows == 1)
+    for (int64_t head = worker_.index(); head < c_.kv_heads; head += worker_.count())
+      s_.spans[0].cache->prefetch(cache_layer, head, s_.spans[0].position);
   const int64_t d = c_.head_dim, ld = w_.qkv_width_;
   if (const Linear* qkv = layer.linear(Role::qkv)) {
     const Target targets[] = {{qkv, w_.qkv_, ld}};

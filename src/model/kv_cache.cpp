@@ -35,4 +35,11 @@ void* KvCache::value_at(int64_t layer, int64_t head, int64_t position) noexcept 
   return base + position * value_stride_ * element_;
 }
 
+void KvCache::prefetch(int64_t layer, int64_t head, int64_t position) noexcept {
+  const std::byte* key = static_cast<const std::byte*>(key_at(layer, head, position / 16 * 16));
+  for (int64_t i = 0; i < 16 * head_dim_ * element_; i += 64) __builtin_prefetch(key + i, 1);
+  const std::byte* value = static_cast<const std::byte*>(value_at(layer, head, position));
+  for (int64_t i = 0; i < value_stride_ * element_; i += 64) __builtin_prefetch(value + i, 1);
+}
+
 }  // namespace nbl::model

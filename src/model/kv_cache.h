@@ -23,6 +23,8 @@ class KvCache {
   /// Where a position's first key component and its value row lie.
   void* key_at(int64_t layer, int64_t head, int64_t position) noexcept;
   void* value_at(int64_t layer, int64_t head, int64_t position) noexcept;
+  /// Asks the processor to fetch what storing that position will touch: a key's components lie in lines of their own.
+  void prefetch(int64_t layer, int64_t head, int64_t position) noexcept;
 
  private:
   const std::byte* head_base(int64_t layer, int64_t head) const noexcept {
