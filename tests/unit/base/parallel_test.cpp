@@ -53,7 +53,7 @@ TEST(Team, BarrierPublishesWrites) {
     std::vector<int> slots(count, 0);  // plain ints: only the barrier orders them
     std::atomic<int> wrong{0};
     team.run([&](Worker& w) {
-      for (int round = 1; round <= 500; ++round) {
+      for (int round = 1; round <= 200; ++round) {
         slots[static_cast<std::size_t>(w.index())] = round;
         w.barrier();
         for (const int s : slots) wrong += s != round;
