@@ -30,6 +30,23 @@ TEST(Buffer, IsAlignedZeroedAndMovable) {
   EXPECT_TRUE(Buffer::create(0).ok());
 }
 
+TEST(Buffer, LargeOnesAreAlignedZeroedAndGivenBack) {
+  for (const std::size_t bytes : {(std::size_t{4} << 20) - 1, std::size_t{4} << 20, (std::size_t{6} << 20) + 13}) {
+    for (int round = 0; round < 3; ++round) {  // memory that comes back must be zero again
+      auto made = Buffer::create(bytes);
+      ASSERT_TRUE(made.ok()) << made.status().message();
+      Buffer b = std::move(made).value();
+      EXPECT_EQ(b.size(), bytes);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data()) % kAlignment, 0u);
+      const std::size_t step = 4093;
+      for (std::size_t i = 0; i < bytes; i += step) ASSERT_EQ(b.data()[i], std::byte{0}) << i << " of " << bytes;
+      ASSERT_EQ(b.data()[bytes - 1], std::byte{0});
+      for (std::size_t i = 0; i < bytes; i += step) b.data()[i] = std::byte{1};
+      b.data()[bytes - 1] = std::byte{1};
+    }
+  }
+}
+
 TEST(Buffer, ImpossibleSizesAreErrors) {
   EXPECT_EQ(Buffer::create(std::numeric_limits<std::size_t>::max()).status().code(), Code::out_of_memory);
   EXPECT_EQ(Buffer::create(std::size_t{1} << 62).status().code(), Code::out_of_memory);
