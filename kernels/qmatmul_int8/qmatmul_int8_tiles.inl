@@ -109,6 +109,13 @@ NBL_NOINLINE void amx_blocks(const AmxPlace<T>& p, int64_t i, int64_t blocks, in
     f.dsums = a.dsums + at;
     f.y = y + block * block_rows * NT * kRows;
   };
+  // The activations of the step after this one come from the second-level cache: 32 lines a column tile.
+  const int64_t next_tiles = a.step <= kCols ? 1 : a.step / kCols;
+  const auto expect_rows = [&](const int8_t* next, int part) NBL_INLINE_LAMBDA {
+    const int8_t* lines = next + (part >> 2) * x_stride + (part & 3) * 8 * kCols;
+    if (part < 4 || next_tiles > 1)
+      NBL_EACH (r, 8) __builtin_prefetch(lines + r * kCols);
+  };
   int64_t block = 0, step = 0;            // being multiplied
   int64_t fold_block = 0, fold_step = 0;  // being folded
   const int64_t total = blocks * steps;
@@ -124,8 +131,9 @@ NBL_NOINLINE void amx_blocks(const AmxPlace<T>& p, int64_t i, int64_t blocks, in
         ++fold_block;
       }
     }
-#define NBL_FOLD_PART(part) \
-  if (fold) fold_part<T, NT, LOW, SIGNED, part>(f, p.shifted, from, last)
+#define NBL_FOLD_PART(part)                                                \
+  if (fold) fold_part<T, NT, LOW, SIGNED, part>(f, p.shifted, from, last); \
+  if (LOW) expect_rows(next_x, part)
 #define NBL_NEXT_TILE(tile)                           \
   if (store) _tile_stored(tile, to + tile * 256, 64); \
   _tile_zero(tile)
@@ -134,10 +142,13 @@ NBL_NOINLINE void amx_blocks(const AmxPlace<T>& p, int64_t i, int64_t blocks, in
     _tile_dpbssd(tile, x, w);    \
   else                           \
     _tile_dpbsud(tile, x, w)
+    const int8_t* next_x = a.x;
     if (now < total) {
       const int64_t k = begin + step * a.step;
       const int64_t stop = k + a.step < padded_end ? k + a.step : padded_end;
       const int8_t* x = a.x + k / kCols * x_stride + (i + block * block_rows) * kCols + k % kCols;
+      next_x = step + 1 < steps ? x + (k + a.step) / kCols * x_stride - k / kCols * x_stride
+                                : a.x + begin / kCols * x_stride + (i + (block + 1) * block_rows) * kCols;
       const int64_t line = (k - begin) * kRows;
       _tile_loadd(6, p.panel[0] + line, 64);
       if constexpr (LOW) {
