@@ -15,6 +15,7 @@
 
 #include "base/random.h"
 #include "bench_weights.h"
+#include "kernels/matmul_bf16/matmul_bf16.h"
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
 #include "tensor/limits.h"
@@ -40,6 +41,8 @@ double peak_of(const std::string& kernel, int64_t m) {
   const MachineLimits& l = context().limits;
   if (kernel == "qmatmul_int8__amx" && m > 4) return l.amx_int8.team;
   if (kernel.starts_with("qmatmul_int8")) return l.int8_dot.team;
+  if (kernel == "matmul_bf16__amx" && m >= 8) return l.amx_bf16.team;
+  if (kernel == "matmul_bf16__avx512bf16" && m >= 8) return l.bf16_dot.team;
   return l.f32_fma.team;
 }
 
@@ -92,6 +95,9 @@ void add_all(const std::vector<Shape>& shapes) {
       const kernels::QmatmulInt8Variant* int8 = kernels::qmatmul_int8_variants(&count);
       for (int i = 0; i < count && kind.encoding != Encoding::dense; ++i)
         if (isa_usable(int8[i].isa)) add(int8[i].name, kind, shape, {Compute::fast, int8[i].isa});
+      const kernels::MatmulBf16Variant* bf16 = kernels::matmul_bf16_variants(&count);
+      for (int i = 0; i < count && kind.encoding == Encoding::dense && kind.value_type != DType::f32; ++i)
+        if (isa_usable(bf16[i].isa)) add(bf16[i].name, kind, shape, {Compute::fast, bf16[i].isa});
       const kernels::QmatmulExactVariant* exact = kernels::qmatmul_exact_variants(&count);
       for (int i = 0; i < count; ++i)
         if (isa_usable(exact[i].isa)) add(exact[i].name, kind, shape, {Compute::exact, exact[i].isa});

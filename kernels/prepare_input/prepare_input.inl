@@ -55,6 +55,9 @@ NBL_INLINE void prepare_input_body(const PrepareInputArgs& a) {
     const float* v = gather_columns(a, p, block, room);
     if (a.f32 != nullptr)
       for (int64_t j = 0; j < block; j += 16) T::store_f(a.f32 + p + j, T::load_f(v + j));
+    if (a.bf16 != nullptr)
+      for (int64_t j = 0; j < block; j += 16)
+        T::store_bf16(a.bf16 + (p + j) / 32 * a.bf16_stride + (p + j) % 32, T::load_f(v + j));
     if (a.q != nullptr)
       for (int64_t j = 0; j < block; j += a.step)
         quantize_step<T>(a, v + j, p + j, block - j < a.step ? block - j : a.step);

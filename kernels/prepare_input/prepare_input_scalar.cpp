@@ -1,6 +1,7 @@
 // The reference, written plainly.
 #include <cmath>
 
+#include "base/half.h"
 #include "kernels/prepare_input/prepare_input.h"
 
 namespace nbl::kernels {
@@ -14,6 +15,8 @@ void prepare_input__scalar(const PrepareInputArgs* args) noexcept {
   };
   if (a.f32 != nullptr)
     for (int64_t p = a.begin; p < a.end; ++p) a.f32[p] = value(p);
+  if (a.bf16 != nullptr)
+    for (int64_t p = a.begin; p < a.end; ++p) a.bf16[p / 32 * a.bf16_stride + p % 32] = f32_to_bf16(value(p));
   if (a.q == nullptr) return;
   for (int64_t p0 = a.begin; p0 < a.end; p0 += a.step) {
     const int64_t p1 = p0 + a.step < a.end ? p0 + a.step : a.end;

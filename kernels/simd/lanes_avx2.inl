@@ -100,6 +100,19 @@ struct Lanes256 {
     _mm_storeu_si128(static_cast<__m128i*>(p),
                      _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
   }
+  // Eight floats to bfloat16 in the low halves of the lanes, rounded to nearest even, NaN quieted.
+  static NBL_INLINE __m256i bf16_half(__m256 v) {
+    const __m256i b = _mm256_castps_si256(v);
+    const __m256i lsb = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
+    const __m256i up = _mm256_add_epi32(b, _mm256_add_epi32(lsb, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(b, _mm256_set1_epi32(0x00400000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_srli_epi32(_mm256_blendv_epi8(up, quiet, nan), 16);
+  }
+  static NBL_INLINE void store_bf16(void* p, F v) {
+    const __m256i packed = _mm256_packus_epi32(bf16_half(v.a), bf16_half(v.b));
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
   static NBL_INLINE int32_t reduce_max(I v) {
     const __m256i m = _mm256_max_epi32(v.a, v.b);
     __m128i h = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));

@@ -81,6 +81,14 @@ struct Lanes512 {
   static NBL_INLINE void store_i8(void* p, I v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v));
   }
+  // Sixteen floats to bfloat16, rounded to nearest even, NaN quieted.
+  static NBL_INLINE void store_bf16(void* p, F v) {
+    const __m512i b = _mm512_castps_si512(v);
+    const __m512i lsb = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(b, _mm512_add_epi32(lsb, _mm512_set1_epi32(0x7fff)));
+    up = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), b, _mm512_set1_epi32(0x00400000));
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16)));
+  }
   static NBL_INLINE int32_t reduce_max(I v) { return _mm512_reduce_max_epi32(v); }
   static NBL_INLINE int32_t reduce_add(I v) { return _mm512_reduce_add_epi32(v); }
   static NBL_INLINE I bits(F v) { return _mm512_castps_si512(v); }

@@ -55,6 +55,17 @@ NBL_INLINE typename T::F load_numbers(Number type, const uint8_t* p) {
   }
 }
 
+// E4M3 in the low byte of each lane to float: its bits moved into a binary16 are the value / 256; 0x7f and 0xff are
+// NaN.
+template <class T>
+NBL_INLINE typename T::F from_e4m3(typename T::I v) {
+  const typename T::I magnitude = T::band(v, T::set1(0x7f));
+  const typename T::I sign = T::template shift_right<-8>(T::band(v, T::set1(0x80)));
+  const typename T::I f16 = T::bor(sign, T::template shift_right<-7>(magnitude));
+  const typename T::F value = T::mul_f(T::f16_in_lanes(f16), T::set1_f(256.0f));
+  return T::where_ne(magnitude, T::set1(0x7f), value, T::as_f(T::set1(0x7fc00000)));
+}
+
 // The 16 zero codes of a group.
 template <class T, int BITS>
 NBL_INLINE typename T::I load_zero_codes(const uint8_t* p) {

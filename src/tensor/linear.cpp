@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/half.h"
 
+#include "kernels/matmul_bf16/matmul_bf16.h"
 #include "kernels/prepare_input/prepare_input.h"
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int64_t kLargestStep = 128;  ///< columns that one activation scale covers at most
 constexpr int64_t kPrepareBlock = 1024;
+constexpr int64_t kBf16Rows = 8;  ///< from this many activation rows on, dense segments are multiplied in bfloat16
 
 // Where the parts of a prepared input lie, in bytes from its beginning. Rows of float32 are a line longer than they
 // need when that keeps them from falling on the same cache sets.
@@ -27,7 +29,8 @@ struct PreparedLayout {
   int64_t columns = 0;  // padded
   int64_t steps = 0;
   int64_t ldx = 0;  // floats a row
-  int64_t d = 0, sums = 0, dsums = 0, f32 = 0, bytes = 0;
+  int64_t d = 0, sums = 0, dsums = 0, f32 = 0, bf16 = 0, bytes = 0;
+  bool has_f32 = false, has_bf16 = false;
 };
 
 PreparedLayout prepared_layout(const InputForm& form, int64_t m) noexcept {
@@ -42,8 +45,10 @@ PreparedLayout prepared_layout(const InputForm& form, int64_t m) noexcept {
     l.dsums = l.sums + line;
     l.f32 = l.dsums + line;
   }
-  l.bytes = l.f32;
-  if (!form.quantized || form.keep_f32) l.bytes += round_up(l.ldx * m * 4, 64);
+  l.has_f32 = !form.quantized || form.keep_f32;
+  l.has_bf16 = form.bf16 && m >= kBf16Rows;
+  l.bf16 = l.f32 + (l.has_f32 ? round_up(l.ldx * m * 4, 64) : 0);
+  l.bytes = l.bf16 + (l.has_bf16 ? l.columns * m * 2 : 0);
   return l;
 }
 
@@ -66,6 +71,7 @@ struct Linear::Impl {
   std::vector<kernels::SegmentView> views;  ///< one a segment
   kernels::QmatmulExactVariant exact{};
   kernels::QmatmulInt8Variant int8{};
+  kernels::MatmulBf16Variant bf16{};  ///< run is null where there is none
   kernels::PrepareInputVariant prepare{};
   std::vector<int32_t> outlier_columns;  ///< in packed order
   int64_t weight_bytes = 0;
@@ -78,6 +84,9 @@ struct Linear::Impl {
     return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
   }
   void prepare_items(Range mine, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+  bool in_bf16(const kernels::SegmentView& view) const noexcept {
+    return bf16.run != nullptr && view.kind == kernels::WeightKind::dense && view.value_type != kernels::Number::f32;
+  }
   void add_outliers(Range rows, const float* x, int64_t ldx, int64_t m, float* y, int64_t ldy) const noexcept;
 };
 
@@ -96,6 +105,8 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   impl->exact = kernels::select_qmatmul_exact(options.isa);
   impl->int8 = kernels::select_qmatmul_int8(options.isa);
   impl->prepare = kernels::select_prepare_input(options.isa);
+  if (const auto* bf16 = kernels::select_matmul_bf16(options.isa); bf16 != nullptr && options.compute == Compute::fast)
+    impl->bf16 = *bf16;
   impl->tensor = std::move(tensor);
   const QTensor& t = impl->tensor;
 
@@ -110,6 +121,7 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
     impl->weight_bytes += s.code_bytes(t.n) + s.scale_bytes(t.n) + s.zero_bytes(t.n);
     if (s.encoding == Encoding::dense) {
       dense = true;
+      form.bf16 = form.bf16 || impl->in_bf16(impl->views.back());
       continue;
     }
     form.quantized = options.compute == Compute::fast;
@@ -143,7 +155,9 @@ const QTensor& Linear::tensor() const noexcept { return impl_->tensor; }
 const InputForm& Linear::input_form() const noexcept { return impl_->form; }
 int64_t Linear::weight_bytes() const noexcept { return impl_->weight_bytes; }
 
-std::string Linear::kernel_name() const { return impl_->form.quantized ? impl_->int8.name : impl_->exact.name; }
+std::string Linear::kernel_name() const {
+  return impl_->form.quantized ? impl_->int8.name : impl_->form.bf16 ? impl_->bf16.name : impl_->exact.name;
+}
 
 std::size_t Linear::prepared_bytes(int64_t m) const noexcept {
   return static_cast<std::size_t>(prepared_layout(impl_->form, m).bytes);
@@ -162,7 +176,11 @@ void Linear::Impl::prepare_items(Range mine, const float* x, int64_t ldx, int64_
     a.k = form.k;
     a.begin = item % blocks * kPrepareBlock;
     a.end = std::min(l.columns, a.begin + kPrepareBlock);
-    if (!form.quantized || form.keep_f32) a.f32 = at<float>(prepared, l.f32) + i * l.ldx;
+    if (l.has_f32) a.f32 = at<float>(prepared, l.f32) + i * l.ldx;
+    if (l.has_bf16) {
+      a.bf16 = at<uint16_t>(prepared, l.bf16) + i * 32;
+      a.bf16_stride = m * 32;
+    }
     if (form.quantized) {
       a.q = at<int8_t>(prepared, 0) + i * kTileCols;
       a.q_stride = m * kTileCols;
@@ -196,37 +214,37 @@ void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, floa
   for (std::size_t s = 0; s < impl.views.size(); ++s) {
     const int64_t k_begin = impl.tensor.segments[s].k_begin;
     const float* bias = impl.bias.empty() ? nullptr : impl.bias.data();
-    if (impl.integer(s)) {
-      kernels::QmatmulInt8Args a;
+    const auto fill = [&](auto& a) {
       a.w = impl.views[s];
       a.tile_begin = mine.begin;
       a.tile_end = mine.end;
       a.n = n;
       a.m = m;
+      a.y = y;
+      a.ldy = ldy;
+      a.bias = bias;
+      a.accumulate = s > 0;
+    };
+    if (impl.integer(s)) {
+      kernels::QmatmulInt8Args a;
+      fill(a);
       a.step = impl.form.group;
       const int64_t first = k_begin / a.step * m;
       a.x = at<int8_t>(prepared, k_begin * m);
       a.d = at<float>(prepared, l.d) + first;
       a.sums = at<float>(prepared, l.sums) + first;
       a.dsums = at<float>(prepared, l.dsums) + first;
-      a.y = y;
-      a.ldy = ldy;
-      a.bias = bias;
-      a.accumulate = s > 0;
       impl.int8.run(&a);
+    } else if (l.has_bf16 && impl.in_bf16(impl.views[s])) {
+      kernels::MatmulBf16Args a;
+      fill(a);
+      a.x = at<uint16_t>(prepared, l.bf16) + k_begin * m;
+      impl.bf16.run(&a);
     } else {
       kernels::QmatmulExactArgs a;
-      a.w = impl.views[s];
-      a.tile_begin = mine.begin;
-      a.tile_end = mine.end;
-      a.n = n;
-      a.m = m;
+      fill(a);
       a.x = at<float>(prepared, l.f32) + k_begin;
       a.ldx = l.ldx;
-      a.y = y;
-      a.ldy = ldy;
-      a.bias = bias;
-      a.accumulate = s > 0;
       impl.exact.run(&a);
     }
   }

@@ -30,6 +30,7 @@ struct InputForm {
   int64_t k = 0;
   const void* order = nullptr;  ///< the QTensor's column order, if any
   const void* scale = nullptr;  ///< its input scale, if any
+  bool bf16 = false;            ///< many rows are wanted as bfloat16 too (dense segments, fast)
   bool keep_f32 = false;        ///< quantized, but float32 is wanted too (dense segments, outliers)
   bool operator==(const InputForm&) const = default;
 };

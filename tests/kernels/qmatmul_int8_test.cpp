@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "base/half.h"
 #include "kernel_testing.h"
 #include "kernels/prepare_input/prepare_input.h"
 
@@ -19,16 +20,18 @@ struct Quantized {
   int64_t m, columns, step;
   std::vector<int8_t> q;
   std::vector<float> d, sums, dsums, f32;
+  std::vector<uint16_t> bf16;
 };
 
 // x [m][k] through `variant`, output in guarded memory.
 Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& x, int64_t m, int64_t k, int64_t step,
                   const std::vector<int32_t>& order, const std::vector<float>& scale, bool at_end) {
-  Quantized out{m, round_up_to(k, 64), step, {}, {}, {}, {}, {}};
+  Quantized out{m, round_up_to(k, 64), step, {}, {}, {}, {}, {}, {}};
   const int64_t steps = (out.columns + step - 1) / step;
   const auto count = static_cast<std::size_t>(steps * m);
   Guarded q(static_cast<std::size_t>(out.columns * m), at_end), d(count * 4, at_end), sums(count * 4, at_end),
-      dsums(count * 4, at_end), f32(static_cast<std::size_t>(out.columns * m) * 4, at_end);
+      dsums(count * 4, at_end), f32(static_cast<std::size_t>(out.columns * m) * 4, at_end),
+      bf16(static_cast<std::size_t>(out.columns * m) * 2, at_end);
   Guarded xg = guarded_copy(x.data(), x.size() * 4, at_end);
   Guarded og = guarded_copy(order.data(), order.size() * 4, at_end);
   Guarded sg = guarded_copy(scale.data(), scale.size() * 4, at_end);
@@ -42,6 +45,8 @@ Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& 
       a.begin = begin;
       a.end = std::min(out.columns, begin + 256);
       a.f32 = f32.as<float>() + i * out.columns;
+      a.bf16 = bf16.as<uint16_t>() + i * 32;
+      a.bf16_stride = m * 32;
       a.q = q.as<int8_t>() + i * 64;
       a.q_stride = m * 64;
       a.step = step;
@@ -55,6 +60,7 @@ Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& 
   out.d.assign(d.as<float>(), d.as<float>() + count);
   out.sums.assign(sums.as<float>(), sums.as<float>() + count);
   out.dsums.assign(dsums.as<float>(), dsums.as<float>() + count);
+  out.bf16.assign(bf16.as<uint16_t>(), bf16.as<uint16_t>() + out.columns * m);
   out.f32.assign(f32.as<float>(), f32.as<float>() + out.columns * m);
   return out;
 }
@@ -110,6 +116,7 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
       ASSERT_TRUE(same(got.sums, want.sums));
       ASSERT_TRUE(same(got.dsums, want.dsums));
       ASSERT_TRUE(same(got.f32, want.f32));
+      ASSERT_TRUE(same(got.bf16, want.bf16));
       ASSERT_TRUE(same(got.q, got2.q));
       for (int64_t i = 0; i < m; ++i)
         for (int64_t p = 0; p < got.columns; ++p) {
@@ -117,6 +124,7 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
           float v = p < k ? x[static_cast<std::size_t>(i * k + c)] : 0.0f;
           if (p < k && !scale.empty()) v *= scale[static_cast<std::size_t>(c)];
           ASSERT_EQ(v, got.f32[static_cast<std::size_t>(i * got.columns + p)]);
+          ASSERT_EQ(f32_to_bf16(v), got.bf16[static_cast<std::size_t>((p / 32 * m + i) * 32 + p % 32)]);
           const float d = got.d[static_cast<std::size_t>(p / step * m + i)];
           const int q = got.q[static_cast<std::size_t>((p / 64 * m + i) * 64 + p % 64)];
           ASSERT_GE(q, -127);
