@@ -14,8 +14,10 @@
 
 namespace nbl {
 
-/// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set of equal
-/// family. fast: activations quantized to int8 per group where the encoding has an integer kernel.
+/// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set.
+/// fast: activations quantized to int8 per group for affine and codebook segments, which gives the same bytes for any thread
+/// count, batch size and instruction set too; rounded to bfloat16 for many rows by dense f16, bf16 and e4m3 segments where
+/// the processor multiplies bfloat16; float32 for the rest.
 enum class Compute : int32_t { exact = 0, fast = 1 };
 
 struct ComputeOptions {
@@ -61,8 +63,8 @@ class Linear {
   void prepare_alone(const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
 
   /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
-  /// computed by one worker in an order that does not depend on m or on the number of workers. No barrier at the end:
-  /// the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
+  /// computed by one worker in an order that does not depend on the number of workers, nor on m but for fast products of
+  /// dense segments. No barrier at the end: the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
   void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
 
   /// Bytes read from memory by one multiply of one row: codes, scales, zeros, outliers.
