@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -155,6 +156,58 @@ TEST_F(FileTest, AFailedFileStaysFailed) {
   EXPECT_EQ(file->write("more").code(), Code::limit);
   EXPECT_EQ(file->commit().code(), Code::limit);
   EXPECT_FALSE(fs::exists(dir_ / "out"));
+}
+
+// Runs `work` in a child process and returns its exit status, or -1 when it ended otherwise.
+template <class F>
+int in_child(F work) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(work());
+  int status = -1;
+  if (child < 0 || ::waitpid(child, &status, 0) != child) return -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(FileTest, PermissionsAreErrorsWithTheirReason) {
+  ASSERT_TRUE(write_text_file(dir_ / "secret", "x").ok());
+  ASSERT_EQ(::chmod((dir_ / "secret").c_str(), 0), 0);
+  ASSERT_EQ(::chmod(dir_.c_str(), 0555), 0);
+  const int result = in_child([&] {
+    if (::geteuid() == 0 && ::seteuid(65534) != 0) return 9;  // root is refused nothing
+    const Status read = MappedFile::open(dir_ / "secret").status();
+    if (read.code() != Code::io || !read.message().ends_with("Permission denied")) return 1;
+    const Status write = write_text_file(dir_ / "new", "x");
+    if (write.code() != Code::io ||
+        write.message() != "cannot create '" + (dir_ / "new").string() + "': Permission denied")
+      return 2;
+    return 0;
+  });
+  ASSERT_EQ(::chmod(dir_.c_str(), 0755), 0);
+  EXPECT_EQ(result, 0);
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(FileTest, AKilledWriterLeavesTheOldFileWhole) {
+  ASSERT_TRUE(write_text_file(dir_ / "out", "old").ok());
+  EXPECT_EQ(in_child([&] {
+              auto file = AtomicFile::create(dir_ / "out");
+              if (!file.ok() || !file->write(std::string(5000000, 'n')).ok()) return 1;
+              ::raise(SIGKILL);
+              return 0;
+            }),
+            -1);
+  EXPECT_EQ(text(dir_ / "out"), "old");
+}
+
+TEST_F(FileTest, AFolderThatVanishesIsAnError) {
+  fs::create_directory(dir_ / "sub");
+  auto file = AtomicFile::create(dir_ / "sub" / "out");
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE(file->write("x").ok());
+  fs::remove_all(dir_ / "sub");
+  const Status s = file->commit();
+  EXPECT_EQ(s.code(), Code::not_found);
+  EXPECT_NE(s.message().find((dir_ / "sub" / "out").string()), std::string::npos) << s.message();
 }
 
 }  // namespace

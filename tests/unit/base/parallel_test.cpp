@@ -96,6 +96,20 @@ TEST(Team, ReductionByChunkIsTheSameForAnyThreadCount) {
   for (const float s : sums) EXPECT_EQ(s, sums.front());
 }
 
+TEST(Team, FarMoreThreadsThanProcessors) {
+  Team team(64);
+  std::atomic<int64_t> sum{0};
+  for (int round = 0; round < 5; ++round) {
+    team.run([&](Worker& w) {
+      w.barrier();
+      const Range r = w.share(1000, 3);
+      sum += r.end - r.begin;
+      w.barrier();
+    });
+  }
+  EXPECT_EQ(sum.load(), 5000);
+}
+
 TEST(Team, CallersTakeTurns) {
   Team team(2);
   std::atomic<int> inside{0};
