@@ -24,13 +24,15 @@ uint32_t char_before(std::string_view text, std::size_t end, std::size_t* begin)
 bool word_before(std::string_view text, std::size_t at) {
   if (at == 0) return false;
   std::size_t begin;
-  return is_word_class(CharTable::get()[char_before(text, at, &begin)]);
+  const uint32_t c = char_before(text, at, &begin);
+  return is_word_char(c, CharTable::get()[c]);
 }
 
 bool word_after(std::string_view text, std::size_t at) {
   if (at >= text.size()) return false;
   const char* p = text.data() + at;
-  return is_word_class(CharTable::get()[next_valid_utf8(p)]);
+  const uint32_t c = next_valid_utf8(p);
+  return is_word_char(c, CharTable::get()[c]);
 }
 
 std::size_t spaces_before(std::string_view text, std::size_t at, std::size_t lowest) {

@@ -168,6 +168,64 @@ class MetaspaceDecoder final : public Decoder {
   bool drop_first_;
 };
 
+// English punctuation and contractions moved back to the word before them.
+void clean_up(std::string& text) {
+  static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : kRules) {
+    std::size_t at = 0;
+    while ((at = text.find(from, at)) != std::string::npos) {
+      text.replace(at, from.size(), to);
+      at += to.size();
+    }
+  }
+}
+
+class WordPieceDecoder final : public Decoder {
+ public:
+  WordPieceDecoder(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  Status apply(std::vector<std::string>& pieces) const override {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      if (i > 0) {
+        if (!prefix_.empty() && pieces[i].starts_with(prefix_)) {
+          pieces[i].erase(0, prefix_.size());
+        } else {
+          pieces[i].insert(0, " ");
+        }
+      }
+      if (cleanup_) clean_up(pieces[i]);
+    }
+    return {};
+  }
+
+ private:
+  std::string prefix_;
+  bool cleanup_;
+};
+
+/// The suffix that ends a word is a space, but for the last one.
+class BpeDecoder final : public Decoder {
+ public:
+  explicit BpeDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
+  Status apply(std::vector<std::string>& pieces) const override {
+    if (suffix_.empty()) return {};
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const std::string_view with = i + 1 < pieces.size() ? " " : "";
+      std::size_t at = 0;
+      while ((at = pieces[i].find(suffix_, at)) != std::string::npos) {
+        pieces[i].replace(at, suffix_.size(), with);
+        at += with.size();
+      }
+    }
+    return {};
+  }
+
+ private:
+  std::string suffix_;
+};
+
 class SequenceDecoder final : public Decoder {
  public:
   explicit SequenceDecoder(std::vector<std::unique_ptr<Decoder>> steps) : steps_(std::move(steps)) {}
@@ -222,6 +280,13 @@ Result<std::unique_ptr<Decoder>> parse(const Json& json, int depth) {
     NBL_ASSIGN(const bool legacy, json.bool_or("add_prefix_space", true));
     NBL_ASSIGN(const std::string scheme, json.string_or("prepend_scheme", legacy ? "always" : "never"));
     made = std::make_unique<MetaspaceDecoder>(replacement, scheme != "never");
+  } else if (type == "WordPiece") {
+    NBL_ASSIGN(const std::string prefix, json.string_or("prefix", "##"));
+    NBL_ASSIGN(const bool cleanup, json.bool_or("cleanup", true));
+    made = std::make_unique<WordPieceDecoder>(prefix, cleanup);
+  } else if (type == "BPEDecoder") {
+    NBL_ASSIGN(const std::string suffix, json.string_or("suffix", "</w>"));
+    made = std::make_unique<BpeDecoder>(suffix);
   } else {
     return Status(Code::unsupported, fmt::format("the decoder \"{}\" is not implemented", type));
   }

@@ -62,8 +62,14 @@ struct Scratch {
     TokenId right;
     TokenId merged;
   };
+  struct Arrival {
+    double score = 0;
+    int64_t from = -1;
+    TokenId id = 0;
+  };
   WordCache cache;
   std::string mapped;
+  std::vector<Arrival> lattice;  // by byte, the best way to get there
   std::vector<Symbol> symbols;
   std::vector<Candidate> heap;
 };

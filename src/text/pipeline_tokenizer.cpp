@@ -15,7 +15,7 @@ Result<std::unique_ptr<Tokenizer>> PipelineTokenizer::create(PipelineParts parts
   PipelineParts& p = made->parts_;
   NBL_TRY(p.added.build([&](std::string_view content) -> Result<std::string> {
     std::string text(content);
-    if (p.normalizer) NBL_TRY(p.normalizer->apply(text));
+    if (p.normalizer && !p.added_as_they_are) NBL_TRY(p.normalizer->apply(text));
     return text;
   }));
   made->vocab_size_ = p.model->vocabulary().size();
@@ -38,6 +38,7 @@ std::unique_ptr<Scratch> PipelineTokenizer::borrow() const {
 void PipelineTokenizer::give_back(std::unique_ptr<Scratch> scratch) const {
   // What one huge piece made grow is not kept.
   if (scratch->symbols.capacity() > (1 << 16)) scratch->symbols = {};
+  if (scratch->lattice.capacity() > (1 << 16)) scratch->lattice = {};
   if (scratch->heap.capacity() > (1 << 16)) scratch->heap = {};
   const std::lock_guard<std::mutex> lock(mutex_);
   if (idle_.size() < kMaxIdle) idle_.push_back(std::move(scratch));

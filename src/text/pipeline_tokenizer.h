@@ -20,6 +20,7 @@ struct PipelineParts {
   std::string origin;
   std::string kind;
   AddedTokens added;
+  bool added_as_they_are = false;               // normalized added tokens are not themselves normalized
   std::unique_ptr<Normalizer> normalizer;       // may be null
   std::unique_ptr<PreTokenizer> pre_tokenizer;  // may be null
   std::unique_ptr<Model> model;

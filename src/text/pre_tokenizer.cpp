@@ -187,7 +187,7 @@ class WordSplit final : public PreTokenizer {
       if (p < end) {
         const uint32_t c = next_valid_utf8(p);
         const uint16_t bits = table[c];
-        now = bits & kSpace ? 0 : is_regex_word(c, bits) ? 1 : 2;
+        now = bits & kSpace ? 0 : is_word_char(c, bits) ? 1 : 2;
       }
       if (here == end || now != kind) {
         if (kind != 0 && here > begin &&
@@ -288,9 +288,7 @@ class SequenceSplit final : public PreTokenizer {
 
 bool is_number(uint32_t c, uint16_t bits) { return (bits & kNumber) != 0 || is_newest_number(c); }
 bool is_space(uint32_t, uint16_t bits) { return (bits & kSpace) != 0; }
-bool is_punctuation(uint32_t c, uint16_t bits) {
-  return (bits & kPunctuation) != 0 || (c < 128 && c > 32 && c != 127 && !(bits & (kLetter | kNumber)));
-}
+bool is_punctuation(uint32_t c, uint16_t) { return is_split_punctuation(c); }
 
 constexpr int kMaxSteps = 64;
 

@@ -81,7 +81,7 @@ std::string substitute(std::string_view text) {
     } else if (bits & kLower) {
       append_utf8(out, three ? 0x1E01 : 0x10428);
     } else if (bits & kLetter) {
-      append_utf8(out, three ? 0x4E00 : 0x20000);
+      append_utf8(out, c >= 0x2EBF0 && c <= 0x323AF ? 0x20000 : three ? 0x1401 : 0x10450);
     } else if (bits & kDigit) {
       append_utf8(out, three ? 0x0E51 : 0x11066);
     } else if (bits & kNumber) {

@@ -1,13 +1,82 @@
 // Oniguruma's Ruby syntax to PCRE2's.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "text/regex.h"
 
 namespace nbl::text {
 namespace {
 
-constexpr std::string_view kWordSet = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
+// What \w is there: Alphabetic characters, marks, digits, connectors; outside of classes, by an accident of Latin-1,
+// six more numbers.
+constexpr std::string_view kWordSet =
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
+    "\\x{1F170}-\\x{1F189}";
+constexpr std::string_view kMoreWords = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 constexpr std::string_view kHexSet = "0-9a-fA-F";
+
+constexpr std::pair<std::string_view, std::string_view> kProperties[] = {
+    {"alpha", "\\p{Alphabetic}"},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"digit", "\\p{Nd}"},
+    {"space", "\\s"},
+    {"whitespace", "\\s"},
+    {"upper", "\\p{Uppercase}"},
+    {"lower", "\\p{Lowercase}"},
+    {"punct", "\\p{P}"},
+    {"word", kWordSet},
+    {"xdigit", kHexSet},
+    {"cntrl", "\\p{Cc}"},
+    {"blank", "\\p{Zs}\\t"},
+    {"letter", "\\p{L}"},
+    {"uppercaseletter", "\\p{Lu}"},
+    {"lowercaseletter", "\\p{Ll}"},
+    {"titlecaseletter", "\\p{Lt}"},
+    {"modifierletter", "\\p{Lm}"},
+    {"otherletter", "\\p{Lo}"},
+    {"mark", "\\p{M}"},
+    {"number", "\\p{N}"},
+    {"decimalnumber", "\\p{Nd}"},
+    {"letternumber", "\\p{Nl}"},
+    {"othernumber", "\\p{No}"},
+    {"punctuation", "\\p{P}"},
+    {"symbol", "\\p{S}"},
+    {"separator", "\\p{Z}"},
+    {"other", "\\p{C}"},
+};
+
+bool is_binary_property(std::string_view plain) {
+  for (const std::string_view name : {"alphabetic",
+                                      "uppercase",
+                                      "lowercase",
+                                      "ascii",
+                                      "emoji",
+                                      "emojipresentation",
+                                      "emojimodifier",
+                                      "emojimodifierbase",
+                                      "emojicomponent",
+                                      "extendedpictographic",
+                                      "ideographic",
+                                      "math",
+                                      "dash",
+                                      "hexdigit",
+                                      "asciihexdigit",
+                                      "idstart",
+                                      "idcontinue",
+                                      "xidstart",
+                                      "xidcontinue",
+                                      "diacritic",
+                                      "extender",
+                                      "graphemebase",
+                                      "graphemeextend",
+                                      "joincontrol",
+                                      "regionalindicator",
+                                      "variationselector"}) {
+    if (plain == name) return true;
+  }
+  return false;
+}
 
 class Translator {
  public:
@@ -57,37 +126,62 @@ class Translator {
         out_ += fmt::format("[^{}]", kHexSet);
         return {};
       case 'w':
-        out_ += in_class ? std::string(kWordSet) : fmt::format("[{}]", kWordSet);
+        out_ += in_class ? std::string(kWordSet) : fmt::format("[{}{}]", kWordSet, kMoreWords);
         return {};
       case 'W':
         if (in_class) return refuse("\\W inside a class");
-        out_ += fmt::format("[^{}]", kWordSet);
+        out_ += fmt::format("[^{}{}]", kWordSet, kMoreWords);
         return {};
       case 'p':
-      case 'P': {
-        // \p{Name}; Oniguruma also writes a negation as \p{^Name}, which PCRE2 knows too.
-        out_ += '\\';
-        out_ += c;
-        if (at_ < in_.size() && in_[at_] == '{') {
-          const std::size_t close = in_.find('}', at_);
-          if (close == std::string_view::npos) {
-            return Status(Code::corrupt, fmt::format("the regular expression \"{}\" has an open \\p{{", in_));
-          }
-          const std::string_view name = in_.substr(at_ + 1, close - at_ - 1);
-          at_ = close + 1;
-          out_ += '{';
-          out_ += name == "Punct" || name == "punct"   ? std::string_view("P")
-                  : name == "Alnum" || name == "alnum" ? std::string_view("Xan")
-                                                       : name;
-          out_ += '}';
-        }
-        return {};
-      }
+      case 'P':
+        return property(c == 'P', in_class);
       default:
         out_ += '\\';
         out_ += c;
         return {};
     }
+  }
+
+  // Behind \\p or \\P: {Name} or {^Name}, where Name is a category, a script, a POSIX class or a binary property.
+  Status property(bool negated, bool in_class) {
+    if (at_ >= in_.size() || in_[at_] != '{') {
+      out_ += negated ? "\\P" : "\\p";
+      return {};
+    }
+    const std::size_t close = in_.find('}', at_);
+    if (close == std::string_view::npos) {
+      return Status(Code::corrupt, fmt::format("the regular expression \"{}\" has an open \\p{{", in_));
+    }
+    std::string_view name = in_.substr(at_ + 1, close - at_ - 1);
+    at_ = close + 1;
+    if (name.starts_with('^')) {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
+    std::string plain;  // lower case, without the separators that do not count
+    for (const char c : name) {
+      if (c != '_' && c != '-' && c != ' ') plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    }
+    std::string set;
+    for (const auto& [from, to] : kProperties) {
+      if (plain == from) set = to;
+    }
+    if (set.empty()) {
+      // Longer names are scripts: PCRE2 would take their extensions for a part of them.
+      const bool category = plain.size() <= 2 || plain == "any" || plain == "l&";
+      set = fmt::format("\\p{{{}{}}}", category || is_binary_property(plain) ? "" : "sc:", name);
+    }
+    if (!negated) {
+      out_ += in_class ? set : fmt::format("[{}]", set);
+    } else if (in_class) {
+      // Only a single property can be negated inside a class.
+      if (set.find("\\p", 2) != std::string::npos || !set.starts_with("\\p"))
+        return refuse("a negated property inside a class");
+      out_ += "\\P" + set.substr(2);
+    } else {
+      out_ += fmt::format("[^{}]", set);
+    }
+    return {};
   }
 
   // Behind "[" or "[^", up to and including the closing "]"; a nested class that is not negated adds its members.
@@ -110,7 +204,14 @@ class Translator {
       } else if (c == '[' && in_.substr(at_).starts_with("[:")) {
         const std::size_t close = in_.find(":]", at_);
         if (close == std::string_view::npos) return refuse("an open [:");
-        out_ += in_.substr(at_, close + 2 - at_);
+        const std::string_view name = in_.substr(at_, close + 2 - at_);
+        if (name == "[:punct:]") {
+          out_ += "\\p{P}\\p{S}";
+        } else if (name == "[:word:]") {
+          out_ += kWordSet;
+        } else {
+          out_ += name;
+        }
         at_ = close + 2;
       } else if (c == '[') {
         ++at_;

@@ -43,6 +43,10 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view tokenize
                                                        std::string_view tokenizer_config, std::string_view origin);
 /// The tokenizer.* metadata of a GGUF file, as the JSON object of its key-values.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const Json& metadata, std::string_view origin);
+/// sentencepiece's tokenizer.model, with tokenizer_config.json where there is one (may be empty).
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_sentencepiece(std::string_view bytes,
+                                                                std::string_view tokenizer_config,
+                                                                std::string_view origin);
 /// llama2.c's tokenizer.bin. vocab_size comes from the model.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_llama2c(std::string_view bytes, int64_t vocab_size,
                                                           std::string_view origin);

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include "text/bpe.h"
-#include "text/pipeline_tokenizer.h"
 #include "text/post_processor.h"
+#include "text/tokenizer_config.h"
+#include "text/unigram.h"
+#include "text/wordpiece.h"
 
 namespace nbl::text {
 namespace {
@@ -74,12 +76,59 @@ Result<std::unique_ptr<Model>> read_bpe(const Json& json) {
   return std::unique_ptr<Model>(std::move(model));
 }
 
+Result<std::unique_ptr<Model>> read_unigram(const Json& json) {
+  const Json& list = member(json, "vocab");
+  if (!list.is_array()) return Status(Code::corrupt, "the model has no list \"vocab\"");
+  if (list.size() > static_cast<std::size_t>(kMaxTokens)) {
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", list.size(), kMaxTokens));
+  }
+  Vocabulary vocabulary;
+  vocabulary.reserve(list.size(), list.size() * 8);
+  std::vector<double> scores;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto pair = list.elements()[i].elements();
+    if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_number()) {
+      return Status(Code::corrupt,
+                    fmt::format("vocabulary entry {} is {}, not [piece, score]", i, list.elements()[i].dump()));
+    }
+    NBL_TRY(vocabulary.insert(pair[0].as_string(), static_cast<int64_t>(i)));
+    scores.push_back(pair[1].as_double());
+  }
+  UnigramOptions options;
+  if (const Json* unk = json.find_value("unk_id")) {
+    if (!unk->is_int() || unk->as_int() < 0 || unk->as_int() >= static_cast<int64_t>(scores.size())) {
+      return Status(Code::corrupt, fmt::format("unk_id is {}, but there are {} tokens", unk->dump(), scores.size()));
+    }
+    options.unk = static_cast<TokenId>(unk->as_int());
+  }
+  NBL_ASSIGN(options.byte_fallback, json.bool_or("byte_fallback", false));
+  return UnigramModel::create(std::move(vocabulary), std::move(scores), options, {});
+}
+
+Result<std::unique_ptr<Model>> read_words(const Json& json, bool whole) {
+  Vocabulary vocabulary;
+  NBL_TRY(read_vocabulary(member(json, "vocab"), vocabulary));
+  WordPieceOptions options;
+  options.whole_words = whole;
+  NBL_ASSIGN(options.unk_token, json.string_or("unk_token", whole ? "<unk>" : "[UNK]"));
+  NBL_ASSIGN(options.continuing_prefix, json.string_or("continuing_subword_prefix", "##"));
+  NBL_ASSIGN(options.max_chars, json.int_or("max_input_chars_per_word", 100));
+  return WordPieceModel::create(std::move(vocabulary), std::move(options));
+}
+
 Result<std::unique_ptr<Model>> read_model(const Json& json) {
   if (!json.is_object()) return Status(Code::corrupt, "there is no object \"model\"");
   NBL_ASSIGN(std::string type, json.string_or("type", ""));
-  if (type.empty()) type = json.find_value("merges") != nullptr ? "BPE" : "";
+  if (type.empty()) {
+    // Old files do not say: a list of scores is Unigram's, merges are BPE's.
+    type = json.find_value("merges") != nullptr ? "BPE" : member(json, "vocab").is_array() ? "Unigram" : "WordPiece";
+  }
   if (type == "BPE") return read_bpe(json);
-  return Status(Code::unsupported, fmt::format("the tokenizer model \"{}\" is not known; BPE is", type));
+  if (type == "Unigram") return read_unigram(json);
+  if (type == "WordPiece" || type == "WordLevel") return read_words(json, type == "WordLevel");
+  return Status(
+      Code::unsupported,
+      fmt::format("the tokenizer model \"{}\" is not known; BPE, Unigram, WordPiece and WordLevel are", type));
 }
 
 Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& out) {
@@ -108,16 +157,6 @@ Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& o
   return {};
 }
 
-// The id of a token that tokenizer_config.json names, as a string or as an object with a content.
-std::optional<TokenId> configured_token(const Json& config, std::string_view key, const PipelineParts& parts) {
-  const Json* value = config.find_value(key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is_object()) value = value->find_value("content");
-  if (value == nullptr || !value->is_string()) return std::nullopt;
-  if (const AddedToken* added = parts.added.find(value->as_string())) return added->id;
-  return parts.model->vocabulary().find(value->as_string());
-}
-
 Result<std::unique_ptr<Tokenizer>> load(const Json& json, const Json& config, std::string_view origin) {
   PipelineParts parts;
   parts.origin = std::string(origin);
@@ -129,8 +168,7 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& json, const Json& config, st
   NBL_ASSIGN(Surround surround, parse_post_processor(member(json, "post_processor")));
   parts.prefix = std::move(surround.prefix);
   parts.suffix = std::move(surround.suffix);
-  parts.bos = configured_token(config, "bos_token", parts);
-  parts.eos = configured_token(config, "eos_token", parts);
+  NBL_TRY(apply_tokenizer_config(config, parts));
   const Json* decoder = json.find_value("decoder");
   const bool byte_level = decoder != nullptr && decoder->find_value("type") != nullptr &&
                           decoder->find_value("type")->as_string() == "ByteLevel";

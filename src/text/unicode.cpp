@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <map>
 
 namespace nbl::text {
@@ -24,6 +25,7 @@ uint16_t class_of_category(int category) noexcept {
     case UTF8PROC_CATEGORY_ND:
       return kNumber | kDigit;
     case UTF8PROC_CATEGORY_NL:
+      return kNumber | kLetterNumber;
     case UTF8PROC_CATEGORY_NO:
       return kNumber;
     case UTF8PROC_CATEGORY_PC:
@@ -61,7 +63,38 @@ constexpr Addition kAdditions[] = {
 #undef NBL_UNICODE
 };
 
+struct CodeRange {
+  uint32_t first;
+  uint32_t last;
+};
+struct LowerRange {
+  uint32_t first;
+  uint32_t last;
+  int32_t difference;
+};
+
+#include "text/unicode_sets.inc"
+
+template <class Range, std::size_t N>
+const Range* find_range(const Range (&ranges)[N], uint32_t c) noexcept {
+  const Range* const end = ranges + N;
+  const Range* const r =
+      std::lower_bound(ranges, end, c, [](const Range& a, uint32_t value) { return a.last < value; });
+  return r != end && r->first <= c ? r : nullptr;
+}
+
 }  // namespace
+
+bool is_split_punctuation(uint32_t c) noexcept { return find_range(kPunctuationSet, c) != nullptr; }
+bool is_stripped_mark(uint32_t c) noexcept { return find_range(kStrippedMarks, c) != nullptr; }
+bool is_bert_mark(uint32_t c) noexcept { return find_range(kBertMarks, c) != nullptr; }
+bool is_undecomposed(uint32_t c) noexcept { return find_range(kUndecomposed, c) != nullptr; }
+
+uint32_t lower_case(uint32_t c) noexcept {
+  if (const LowerRange* r = find_range(kLowerAdditions, c))
+    return static_cast<uint32_t>(static_cast<int32_t>(c) + r->difference);
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
 
 CharTable::CharTable() {
   std::map<std::array<uint16_t, 128>, uint16_t> seen;

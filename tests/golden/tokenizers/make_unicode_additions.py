@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""Writes src/text/unicode_additions.inc: characters whose general category differs between libutf8proc (Unicode 15.0 in
-Debian 12) and the regular expression engine inside the `tokenizers` package (0.23.3: Unicode 16.0).
+"""Writes src/text/unicode_additions.inc: characters whose general category differs between Unicode 14.0 (Python 3.11's, and PCRE2's
+in Debian 12; libutf8proc there has 15.0) and the regular expression engine inside the `tokenizers` package (0.23.3: Unicode 16.0).
 
     python3 make_unicode_additions.py > ../../../src/text/unicode_additions.inc
 """
-import ctypes
+import unicodedata
 
 from tokenizers import Regex, pre_tokenizers
 
-# The order of utf8proc_category_t.
 NAMES = "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co".split()
-lib = ctypes.CDLL("libutf8proc.so.2")
-lib.utf8proc_category.argtypes = [ctypes.c_int32]
+assert unicodedata.unidata_version == "14.0.0"
 points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 category = {}
@@ -32,13 +30,13 @@ for name in NAMES:
 ranges = []
 for c in points:
     name = category.get(c, "Cn")
-    if NAMES[lib.utf8proc_category(c)] == name:
+    if unicodedata.category(chr(c)) == name:
         continue
     if ranges and ranges[-1][1] == c - 1 and ranges[-1][2] == name:
         ranges[-1][1] = c
     else:
         ranges.append([c, c, name])
-print("// first, last, general category: where newer Unicode data than the library's says something else.")
+print("// first, last, general category: where newer Unicode data than the libraries' says something else.")
 print("// Made by tests/golden/tokenizers/make_unicode_additions.py.")
 for first, last, name in ranges:
     print("NBL_UNICODE(0x%X, 0x%X, UTF8PROC_CATEGORY_%s)" % (first, last, name.upper()))
