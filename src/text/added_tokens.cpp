@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "text/unicode.h"
+#include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/model.h"
+#include "text/piece_model.h"
 
 namespace nbl::text {
 

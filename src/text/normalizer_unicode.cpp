@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <optional>
 
-#include "text/unicode.h"
+#include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {

@@ -9,8 +9,8 @@
 
 #include "text/added_tokens.h"
 #include "text/decoder.h"
-#include "text/model.h"
 #include "text/normalizer.h"
+#include "text/piece_model.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"
 

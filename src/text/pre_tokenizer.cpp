@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "text/byte_level.h"
+#include "text/char_table.h"
 #include "text/pattern.h"
 #include "text/scanner.h"
-#include "text/unicode.h"
 #include "text/utf8.h"
 
 namespace nbl::text {

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/parallel.h"
 #include "base/status.h"
-#include "text/model.h"
+#include "text/piece_model.h"
 
 namespace nbl::text {
 

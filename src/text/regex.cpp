@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-#include "text/unicode.h"
+#include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {

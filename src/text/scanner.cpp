@@ -1,6 +1,6 @@
 #include "text/scanner.h"
 
-#include "text/unicode.h"
+#include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {

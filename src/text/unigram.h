@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "text/model.h"
+#include "text/piece_model.h"
 #include "text/piece_trie.h"
 
 namespace nbl::text {

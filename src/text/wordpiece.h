@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "text/model.h"
+#include "text/piece_model.h"
 
 namespace nbl::text {
 

@@ -1,4 +1,4 @@
-#include "text/unicode.h"
+#include "text/char_table.h"
 
 #include <utf8proc.h>
 
