@@ -1,0 +1,92 @@
+#include "dialects/fp8_values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/checked.h"
+#include "dialects/common.h"
+#include "io/safetensors_types.h"
+#include "tensor/tiles.h"
+
+namespace nbl::dialects {
+namespace {
+
+// How many weights one scale covers, down and across.
+struct Cover {
+  int64_t rows = 1, columns = 1, scales_across = 1;
+};
+
+Result<Cover> cover_of(const io::RawTensor& weight, const io::RawTensor& scale, int64_t block_rows,
+                       int64_t block_columns) {
+  if (weight.type != "F8_E4M3" || weight.shape.size() != 2 || weight.shape[0] <= 0 || weight.shape[1] <= 0) {
+    return unexpected_shape(weight, "F8_E4M3 of [n, k]");
+  }
+  const int64_t n = weight.shape[0], k = weight.shape[1];
+  const auto type = io::safetensors_dtype(scale.type);
+  const bool floats = type == DType::f32 || type == DType::f16 || type == DType::bf16;
+  NBL_ASSIGN(const int64_t count, element_count(scale.shape));
+  if (floats && count == 1) return Cover{n, k, 1};
+  if (block_rows > 0 && block_columns > 0) {
+    const int64_t down = ceil_div(n, block_rows), across = ceil_div(k, block_columns);
+    if (floats && scale.shape == Shape{down, across}) return Cover{block_rows, block_columns, across};
+    return unexpected_shape(
+        scale, fmt::format("floats of [{}, {}] for blocks of {} x {}", down, across, block_rows, block_columns));
+  }
+  const bool rows = scale.shape.size() == 1 || scale.shape.size() == 2;
+  if (!floats || !rows || scale.shape[0] != n)
+    return unexpected_shape(scale, fmt::format("floats of [1], [{}, 1] or [{}, groups]", n, n));
+  const int64_t across = scale.shape.size() == 2 ? scale.shape[1] : 1;
+  if (across <= 0 || k % across != 0)
+    return unexpected_shape(scale, fmt::format("[{}, groups] with whole groups of {} columns", n, k));
+  return Cover{1, k / across, across};
+}
+
+}  // namespace
+
+Status check_fp8(const io::RawTensor& weight, const io::RawTensor& scale, int64_t block_rows, int64_t block_columns) {
+  return cover_of(weight, scale, block_rows, block_columns).status();
+}
+
+Result<QTensor> fp8_matrix(const io::RawTensor& weight, const io::RawTensor& scale, int64_t block_rows,
+                           int64_t block_columns) {
+  NBL_ASSIGN(const Cover cover, cover_of(weight, scale, block_rows, block_columns));
+  NBL_ASSIGN(const Array array, io::to_array(scale));
+  NBL_ASSIGN(const std::vector<float> scales, array.to_f32());
+  const auto power_of_two = [](float s) {
+    int exponent = 0;
+    // Far from the ends of bf16's range, so that the products stay normal.
+    return std::isfinite(s) && std::abs(std::frexp(s, &exponent)) == 0.5f && std::abs(exponent) < 100;
+  };
+  const int64_t n = weight.shape[0], k = weight.shape[1];
+  Segment spec;
+  spec.k_count = k;
+  spec.encoding = Encoding::dense;
+  spec.value_type = std::all_of(scales.begin(), scales.end(), power_of_two) ? DType::bf16 : DType::f32;
+  const int64_t size = dtype_bytes(spec.value_type);
+  NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, spec));
+  std::vector<float> row(static_cast<std::size_t>(k));
+  std::vector<std::byte> tile(static_cast<std::size_t>(kTileRows * k * size));
+  for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+    for (int64_t r = 0; r < builder.rows(t); ++r) {
+      const int64_t i = t * kTileRows + r;
+      convert_to_f32(DType::e4m3, weight.bytes.data() + i * k, k, row.data());
+      const float* line = scales.data() + i / cover.rows * cover.scales_across;
+      for (int64_t c = 0; c < k; ++c) {
+        float& value = row[static_cast<std::size_t>(c)];
+        value *= line[c / cover.columns];
+        if (!std::isfinite(value)) {
+          return Status(Code::corrupt, fmt::format("{}: tensor {} has a value that is not finite in row {}, column {}",
+                                                   weight.file, shown(weight.name), i, c));
+        }
+      }
+      convert_from_f32(row.data(), k, spec.value_type, tile.data() + r * k * size);
+    }
+    builder.set_dense(t, tile.data(), k * size);
+  }
+  return make_qtensor(n, k, std::move(builder).finish());
+}
+
+}  // namespace nbl::dialects
