@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "model/weight_arena.h"
 
 namespace nbl::model {
 namespace {
@@ -89,6 +90,7 @@ Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Ar
 Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
                              const ComputeOptions& compute, const ProgressFn& progress) {
   Weights w;
+  WeightArena arena;
   w.layers.resize(static_cast<std::size_t>(config.layers));
 
   const auto count_vector = [&](const std::vector<float>& v) { w.parameters += static_cast<int64_t>(v.size()); };
@@ -103,6 +105,7 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& a
   };
   const auto load_linear = [&](const TensorSpec& spec, int64_t layer) -> Result<Linear> {
     NBL_ASSIGN(QTensor tensor, load_matrix(checkpoint, spec, config, layer));
+    NBL_TRY(arena.adopt(&tensor));
     NBL_ASSIGN(std::vector<float> bias, load_bias(checkpoint, spec, config, layer));
     w.parameters += tensor.n * tensor.k;
     count_vector(bias);
@@ -119,6 +122,7 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& a
     switch (spec.role) {
       case Role::embedding: {
         NBL_ASSIGN(w.embedding, load_matrix(checkpoint, spec, config, 0));
+        NBL_TRY(arena.adopt(&w.embedding));
         w.parameters += w.embedding.n * w.embedding.k;
         break;
       }

@@ -9,6 +9,7 @@ Storage Storage::own(Buffer buffer) {
   Storage storage;
   storage.bytes_ = {shared->data(), shared->size()};
   storage.keep_alive_ = std::move(shared);
+  storage.owns_ = true;
   return storage;
 }
 

@@ -26,6 +26,8 @@ class Storage {
   const std::byte* data() const noexcept { return bytes_.data(); }
   std::size_t size() const noexcept { return bytes_.size(); }
   bool empty() const noexcept { return bytes_.empty(); }
+  /// Made by own() or copy(): in memory of its own, not in a mapping or a part of something else.
+  bool owns() const noexcept { return owns_; }
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
   template <class T>
   std::span<const T> as() const noexcept {
@@ -35,6 +37,7 @@ class Storage {
  private:
   std::span<const std::byte> bytes_;
   std::shared_ptr<const void> keep_alive_;
+  bool owns_ = false;
 };
 
 }  // namespace nbl
