@@ -35,21 +35,25 @@ class Display {
     if (interrupted()) return false;
     if (quiet_) return true;
     const auto now = Clock::now();
-    if (p.stage != stage_) {
-      stage_ = p.stage;
-      stage_start_ = now;
+    // The stages of quantization take turns, layer by layer, and count the same steps: the clock starts anew only with
+    // another count.
+    if (p.total != total_ || p.done < done_) {
+      total_ = p.total;
+      first_ = p.done;
+      start_ = now;
     }
+    done_ = p.done;
     const double since = std::chrono::duration<double>(now - last_).count();
     if (since < (terminal_ ? 0.1 : 3.0)) return true;
     last_ = now;
-    const double elapsed = std::chrono::duration<double>(now - stage_start_).count();
+    const double elapsed = std::chrono::duration<double>(now - start_).count();
     std::string line = fmt::format("{}", p.stage);
     if (p.total > 0) {
       const double share = static_cast<double>(p.done) / static_cast<double>(p.total);
       if (terminal_) line += " " + bar(share);
       line += fmt::format(" {}/{}", p.done, p.total);
-      if (p.done > 0 && elapsed > 0.5) {
-        const double rate = static_cast<double>(p.done) / elapsed;
+      if (p.done > first_ && elapsed > 0.5) {
+        const double rate = static_cast<double>(p.done - first_) / elapsed;
         line += fmt::format("  {:.3g}/s  ETA {}", rate, duration(static_cast<double>(p.total - p.done) / rate));
       }
     }
@@ -81,8 +85,8 @@ class Display {
   }
 
   bool quiet_, terminal_, drawn_ = false;
-  std::string stage_;
-  Clock::time_point stage_start_ = Clock::now(), last_ = Clock::now();
+  int64_t total_ = -1, done_ = 0, first_ = 0;  // of the count that is running
+  Clock::time_point start_ = Clock::now(), last_ = Clock::now();
 };
 
 }  // namespace
