@@ -1,6 +1,6 @@
 #include "eval/eval.h"
 #include "eval/statistics.h"
-#include "eval/unicode.h"
+#include "eval/characters.h"
 
 namespace nbl::eval {
 

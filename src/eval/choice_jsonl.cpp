@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "eval/eval.h"
-#include "eval/unicode.h"
+#include "eval/characters.h"
 
 namespace nbl::eval {
 namespace {

@@ -4,7 +4,7 @@
 #include "eval/lockstep.h"
 #include "eval/logit_rows.h"
 #include "eval/statistics.h"
-#include "eval/unicode.h"
+#include "eval/characters.h"
 #include "eval/windows.h"
 
 namespace nbl::eval {

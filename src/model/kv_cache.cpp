@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "base/checked.h"
 
 namespace nbl::model {
@@ -10,6 +12,7 @@ Result<KvCache> KvCache::create(const Config& config, int64_t layers, int64_t ca
   KvCache cache;
   cache.type_ = type;
   cache.capacity_ = capacity;
+  cache.layers_ = layers;
   cache.heads_ = config.kv_heads;
   cache.head_dim_ = config.head_dim;
   cache.value_stride_ = round_up(config.head_dim, 16);
@@ -40,6 +43,18 @@ void KvCache::prefetch(int64_t layer, int64_t head, int64_t position) noexcept {
   for (int64_t i = 0; i < 16 * head_dim_ * element_; i += 64) __builtin_prefetch(key + i, 1);
   const std::byte* value = static_cast<const std::byte*>(value_at(layer, head, position));
   for (int64_t i = 0; i < value_stride_ * element_; i += 64) __builtin_prefetch(value + i, 1);
+}
+
+void KvCache::copy_from(const KvCache& other, int64_t positions) noexcept {
+  // Keys lie in blocks of 16 positions, values in rows: the first positions are the first bytes of both.
+  const int64_t keys = (positions + 15) / 16 * 16 * head_dim_ * element_;
+  const int64_t values = positions * value_stride_ * element_;
+  const int64_t here = key_bytes_ + value_bytes_, there = other.key_bytes_ + other.value_bytes_;
+  for (int64_t i = 0; i < layers_ * heads_; ++i) {
+    std::memcpy(buffer_.data() + i * here, other.buffer_.data() + i * there, static_cast<std::size_t>(keys));
+    std::memcpy(buffer_.data() + i * here + key_bytes_, other.buffer_.data() + i * there + other.key_bytes_,
+                static_cast<std::size_t>(values));
+  }
 }
 
 }  // namespace nbl::model

@@ -25,6 +25,8 @@ class KvCache {
   void* value_at(int64_t layer, int64_t head, int64_t position) noexcept;
   /// Asks the processor to fetch what storing that position will touch: a key's components lie in lines of their own.
   void prefetch(int64_t layer, int64_t head, int64_t position) noexcept;
+  /// The first `positions` of a cache of the same model and type, which must have room for them and so must this one.
+  void copy_from(const KvCache& other, int64_t positions) noexcept;
 
  private:
   const std::byte* head_base(int64_t layer, int64_t head) const noexcept {
@@ -32,7 +34,7 @@ class KvCache {
   }
   Buffer buffer_;
   kernels::CacheType type_ = kernels::CacheType::f32;
-  int64_t capacity_ = 0, heads_ = 0, head_dim_ = 0, value_stride_ = 0, element_ = 0;
+  int64_t capacity_ = 0, layers_ = 0, heads_ = 0, head_dim_ = 0, value_stride_ = 0, element_ = 0;
   int64_t key_bytes_ = 0, value_bytes_ = 0;  ///< of one head of one layer
 };
 

@@ -127,6 +127,10 @@ class Session {
   /// Steps from here on add their times to *profile, which must live as long; null ends it.
   void set_profile(Profile* profile) noexcept;
 
+  /// Continues from where `other` is, a session of the same model with the same kind of cache. Code::limit when there
+  /// is no room for its tokens.
+  Status copy_from(const Session& other);
+
   struct Impl;
   Impl& impl() noexcept { return *impl_; }  ///< for Batch
 

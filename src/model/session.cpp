@@ -166,6 +166,17 @@ const char* Profile::op_name(int32_t op) noexcept {
   return op >= 0 && op < kOps ? kNames[op] : "?";
 }
 
+Status Session::copy_from(const Session& other) {
+  if (impl_->model != other.impl_->model || impl_->cache.type() != other.impl_->cache.type())
+    return Status(Code::invalid_argument, "a session can only continue another one of the same model and cache type");
+  if (other.position() > capacity())
+    return Status(Code::limit, fmt::format("the session has room for {} tokens, the one to continue holds {}",
+                                           capacity(), other.position()));
+  impl_->cache.copy_from(other.impl_->cache, other.position());
+  impl_->position = other.position();
+  return {};
+}
+
 struct Batch::Impl {
   std::shared_ptr<const Model> model;
   Team* team = nullptr;

@@ -30,8 +30,8 @@ THIRD_PARTY = {
     r"CLI/": {"cli"},
     r"xsimd": {"kernels"},
     r"zstd": {"io", "dialects"},
-    r"pcre2": {"text", "pipeline"},
-    r"utf8proc": {"text"},
+    r"pcre2": {"text", "pipeline", "eval"},
+    r"utf8proc": {"text", "eval"},
     r"(gtest|gmock|benchmark)/": set(),
 }
 

@@ -4,10 +4,10 @@
 #include <limits>
 
 #include "base/random.h"
+#include "eval/characters.h"
 #include "eval/eval.h"
 #include "eval/logit_rows.h"
 #include "eval/statistics.h"
-#include "eval/unicode.h"
 #include "support/byte_tokenizer.h"
 
 namespace nbl::eval {

@@ -1,4 +1,4 @@
-#include "eval/unicode.h"
+#include "eval/characters.h"
 
 namespace nbl::eval {
 

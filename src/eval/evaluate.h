@@ -1,0 +1,75 @@
+// Running tasks: models on the same documents, request by request.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "base/status.h"
+#include "eval/prompt.h"
+#include "eval/task.h"
+#include "model/model.h"
+
+namespace nbl::eval {
+
+struct EvaluateOptions {
+  std::filesystem::path data;      ///< folder that the tasks' files lie in
+  int64_t limit = 0;               ///< the first so many documents of each task; 0: all
+  int64_t num_fewshot = -1;        ///< -1: each task's own
+  uint64_t fewshot_seed = 1234;
+  int64_t bootstrap_iterations = 100000;
+  bool samples = false;            ///< keep every request and answer
+  PromptOptions prompt;            ///< chat template, system instruction (num_fewshot is set by the run)
+  std::vector<Task> own_tasks;     ///< besides the built-in ones
+};
+
+/// One metric of one task under one filter: a value a document, and their aggregate.
+struct MetricRun {
+  std::string name, filter;
+  const Aggregation* aggregation = nullptr;
+  bool higher_is_better = true;
+  std::vector<MetricValue> values;
+  double value = 0, error = 0;     ///< error NaN: none
+};
+
+struct TaskRun {
+  const Task* task = nullptr;
+  int64_t num_fewshot = 0;
+  int64_t original = 0, effective = 0, truncated = 0;
+  std::string data_file, data_sha256;
+  double seconds = 0;
+  std::vector<MetricRun> metrics;
+  std::vector<Json> samples;
+};
+
+struct ModelRun {
+  std::string name;
+  std::vector<TaskRun> tasks;
+};
+
+/// Documents of a task, processed; `original` counts those in the files.
+struct Documents {
+  std::vector<Json> documents;
+  int64_t original = 0;
+  std::string file, sha256;
+};
+/// not_found names the files looked for and the command that fetches them.
+Result<Documents> load_documents(const Task& task, const std::filesystem::path& data, bool fewshot);
+
+/// Names of tasks, groups and tags, "*" as a wild card, commas between; expands to tasks in order, each once.
+Result<std::vector<const Task*>> select_tasks(std::string_view names, const EvaluateOptions& options);
+
+Result<ModelRun> run_tasks(std::shared_ptr<const model::Model> model, std::string_view name, Team& team,
+                           std::span<const Task* const> tasks, const EvaluateOptions& options, const ProgressFn& progress);
+
+/// lm-evaluation-harness's results layout: results, groups, versions, n-shot, n-samples, higher_is_better, configs.
+Json results_json(const ModelRun& run);
+/// Every pair (first, other) on every shared metric: see paired.h.
+Json paired_json(std::span<const ModelRun> runs);
+
+}  // namespace nbl::eval

@@ -1,0 +1,28 @@
+// Generation as tasks ask for it: greedy or by beams, until a stop string.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "base/status.h"
+#include "eval/task.h"
+#include "model/model.h"
+
+namespace nbl::eval {
+
+struct GeneratedText {
+  std::string text;       ///< up to the first stop string
+  int64_t tokens = 0;     ///< generated
+  bool truncated = false; ///< the context was cut on the left to leave room
+};
+
+/// One continuation a context, in their order.
+Result<std::vector<GeneratedText>> generate_until(std::shared_ptr<const model::Model> model, Team& team,
+                                                  std::span<const std::string> contexts, const Generation& generation,
+                                                  const ProgressFn& progress);
+
+}  // namespace nbl::eval
