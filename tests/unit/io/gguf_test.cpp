@@ -90,7 +90,7 @@ TEST(GgufFile, EveryMalformedFileIsRefusedWithItsReason) {
     std::function<void(GgufFile&)> change;
     const char* words;
   };
-  const auto info = [&](const char* name, const std::string& rest) {
+  const auto info = [&](const std::string& name, const std::string& rest) {
     return [=](GgufFile& f) { f.info(name, rest, ""); };
   };
   const Case cases[] = {
@@ -130,7 +130,7 @@ TEST(GgufFile, EveryMalformedFileIsRefusedWithItsReason) {
       {"alignment is text", [](GgufFile& f) { f.text("general.alignment", "32"); }, "general.alignment"},
       {"alignment other than the data's", [](GgufFile& f) { f.u32("general.alignment", 64); }, "m.gguf"},
       {"nameless tensor", info("", raw32(1) + raw64(1) + raw32(0) + raw64(128)), "empty, too long"},
-      {"name of 300 bytes", info(std::string(300, 'n').c_str(), raw32(1) + raw64(1) + raw32(0) + raw64(128)),
+      {"name of 300 bytes", info(std::string(300, 'n'), raw32(1) + raw64(1) + raw32(0) + raw64(128)),
        "too long"},
       {"name of bad text", info("\xc3", raw32(1) + raw64(1) + raw32(0) + raw64(128)), "no text"},
       {"duplicate tensor", [](GgufFile& f) { f.tensor("a", {1}, {1}); }, "tensor a is there twice"},
