@@ -2,6 +2,7 @@
 // name.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "dialects/dialects.h"
@@ -147,8 +148,11 @@ std::vector<const Dialect*> writable() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Dialects, RoundTrip, ::testing::ValuesIn(writable()),
-                         [](const auto& info) { return std::string(info.param->id()); });
+INSTANTIATE_TEST_SUITE_P(Dialects, RoundTrip, ::testing::ValuesIn(writable()), [](const auto& info) {
+  std::string name(info.param->id());
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace nbl::dialects
