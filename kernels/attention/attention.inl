@@ -71,42 +71,64 @@ struct Attention {
   }
 
   /// Turns the scores of query `i`, positions [lo, hi) of the block at `first`, into weights relative to the running
-  /// maximum. Positions outside get weight 0.
-  static NBL_INLINE void weigh(Work& w, int i, int64_t first, int lo, int hi, int tiles) {
+  /// maximum, T tiles in registers. Positions outside get weight 0.
+  template <int T>
+  static NBL_INLINE void weigh_tiles(Work& w, int i, int64_t first, int lo, int hi) {
     const AttentionArgs& a = *w.a;
     float* s = w.score[i];
-    const V scale = L::set(a.scale);
-    for (int t = 0; t < tiles * 16; t += 16) {
-      V v = L::mul(L::load(s + t), scale);
-      if (a.soft_cap > 0) v = L::mul(L::set(a.soft_cap), X::tanh(L::div(v, L::set(a.soft_cap))));
-      L::store(s + t, v);
+    const V none = L::set(-__builtin_inff()), scale = L::set(a.scale);
+    V v[T];
+    NBL_UNROLL for (int t = 0; t < T; ++t) v[t] = L::mul(L::load(s + t * 16), scale);
+    if (a.soft_cap > 0) {
+      const V cap = L::set(a.soft_cap);
+      for (int t = 0; t < T; ++t) v[t] = L::mul(cap, X::tanh(L::div(v[t], cap)));
     }
-    if (a.has_slope)
-      for (int p = lo; p < hi; ++p) s[p] += a.slope[i] * static_cast<float>(first + p - (a.end[i] - 1));
-    const float kNone = -__builtin_inff();
-    for (int p = 0; p < lo; ++p) s[p] = kNone;
-    for (int p = hi; p < tiles * 16; ++p) s[p] = kNone;
-
-    V best = L::set(kNone);
-    for (int t = 0; t < tiles * 16; t += 16) best = L::max(best, L::load(s + t));
+    if (a.has_slope) {
+      const V slope = L::set(a.slope[i]), from = L::set(static_cast<float>(first - (a.end[i] - 1)));
+      NBL_UNROLL for (int t = 0; t < T; ++t) {
+        const V distance = L::add(L::add(X::indices(), L::set(static_cast<float>(t * 16))), from);
+        v[t] = L::add(v[t], L::mul(slope, distance));
+      }
+    }
+    if (lo > 0 || hi < T * 16) {
+      const V begin = L::set(static_cast<float>(lo)), end = L::set(static_cast<float>(hi));
+      NBL_UNROLL for (int t = 0; t < T; ++t) {
+        const V index = L::add(X::indices(), L::set(static_cast<float>(t * 16)));
+        v[t] = L::select_less(index, begin, none, L::select_less(index, end, v[t], none));
+      }
+    }
+    V best = v[0];
+    NBL_UNROLL for (int t = 1; t < T; ++t) best = L::max(best, v[t]);
     const float top = X::largest(best);
     V sum = L::load(w.sum[i]);
     if (top > w.top[i]) {
-      // At the first block the old maximum is -infinity and everything so far is zero: so is the factor.
-      float factor_lanes[16];
-      L::store(factor_lanes, X::exp(L::set(w.top[i] - top)));
-      const V factor = L::set(factor_lanes[0]);
-      for (int64_t d = 0; d < w.stride; d += 16) L::store(w.row[i] + d, L::mul(L::load(w.row[i] + d), factor));
-      sum = L::mul(sum, factor);
+      if (w.top[i] != -__builtin_inff()) {  // at the first block there is nothing yet to scale down
+        const V factor = X::exp(L::set(w.top[i] - top));
+        for (int64_t d = 0; d < w.stride; d += 16) L::store(w.row[i] + d, L::mul(L::load(w.row[i] + d), factor));
+        sum = L::mul(sum, factor);
+      }
       w.top[i] = top;
     }
     const V reference = L::set(w.top[i]);
-    for (int t = 0; t < tiles * 16; t += 16) {
-      const V p = X::exp(L::sub(L::load(s + t), reference));
-      L::store(s + t, p);
-      sum = L::add(sum, p);
+    NBL_UNROLL for (int t = 0; t < T; ++t) {
+      v[t] = X::exp(L::sub(v[t], reference));
+      L::store(s + t * 16, v[t]);
     }
+    NBL_UNROLL for (int t = 0; t < T; ++t) sum = L::add(sum, v[t]);
     L::store(w.sum[i], sum);
+  }
+  static void weigh(Work& w, int i, int64_t first, int lo, int hi, int tiles) {
+    static_assert(kTiles == 4);
+    switch (tiles) {
+      case 1:
+        return weigh_tiles<1>(w, i, first, lo, hi);
+      case 2:
+        return weigh_tiles<2>(w, i, first, lo, hi);
+      case 3:
+        return weigh_tiles<3>(w, i, first, lo, hi);
+      default:
+        return weigh_tiles<4>(w, i, first, lo, hi);
+    }
   }
 
   /// row += sum over positions [lo, hi), in order, of weight * value: Q queries, D vectors of components.

@@ -30,6 +30,7 @@ namespace {
 
 /// Without vector instructions: the reference that the others must equal.
 struct ScalarLanes {
+  static constexpr bool kHalves = false;
   struct V {
     float v[16];
   };
@@ -106,6 +107,11 @@ struct XsimdLanes {
   using I = xsimd::batch<int32_t, Arch>;
   static constexpr int kWidth = static_cast<int>(B::size);
   static constexpr int kParts = 16 / kWidth;
+#if defined(__AVX2__)
+  static constexpr bool kHalves = true;
+#else
+  static constexpr bool kHalves = false;
+#endif
   struct V {
     B r[kParts];
   };
@@ -148,6 +154,23 @@ struct XsimdLanes {
   static NBL_INLINE V select_less(V a, V b, V x, V y) {
     return map([&](int i) { return xsimd::select(a.r[i] < b.r[i], x.r[i], y.r[i]); });
   }
+#if defined(__AVX2__)
+  /// Lanes 0-7 and 8-15.
+  static NBL_INLINE __m256 low(V a) {
+#if defined(__AVX512F__)
+    return _mm512_castps512_ps256(a.r[0]);
+#else
+    return a.r[0];
+#endif
+  }
+  static NBL_INLINE __m256 high(V a) {
+#if defined(__AVX512F__)
+    return _mm512_extractf32x8_ps(a.r[0], 1);
+#else
+    return a.r[1];
+#endif
+  }
+#endif
   static NBL_INLINE V add_exponent(V a, V b) {
     return map([&](int i) {
       const I sum = xsimd::bitwise_cast<I>(a.r[i]) + (xsimd::bitwise_cast<I>(b.r[i]) << 23);
@@ -173,7 +196,16 @@ struct Vec {
     L::store(t, a);
     for (int64_t i = 0; i < n; ++i) p[i] = t[i];
   }
+  /// Lanes i and i + 8, then i and i + 4, i + 2, i + 1: this order on every instruction set.
   static NBL_INLINE float sum(V a) {
+#if defined(__AVX2__)
+    if constexpr (L::kHalves) {
+      const __m256 x = _mm256_add_ps(L::low(a), L::high(a));
+      __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+      y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+      return _mm_cvtss_f32(_mm_add_ss(y, _mm_shuffle_ps(y, y, 1)));
+    }
+#endif
     float t[16];
     L::store(t, a);
     for (int w = 8; w > 0; w /= 2)
@@ -181,11 +213,24 @@ struct Vec {
     return t[0];
   }
   static NBL_INLINE float largest(V a) {
+#if defined(__AVX2__)
+    if constexpr (L::kHalves) {
+      const __m256 x = _mm256_max_ps(L::low(a), L::high(a));
+      __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+      y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+      return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));
+    }
+#endif
     float t[16];
     L::store(t, a);
     for (int w = 8; w > 0; w /= 2)
       for (int i = 0; i < w; ++i) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
     return t[0];
+  }
+  /// 0, 1, ... 15.
+  static NBL_INLINE V indices() {
+    static constexpr float kIndices[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return L::load(kIndices);
   }
   /// e^x within 2 units in the last place; 0 below -87.3, infinity above 88.72.
   static NBL_INLINE V exp(V x) {
