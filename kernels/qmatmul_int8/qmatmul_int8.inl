@@ -212,7 +212,7 @@ constexpr int64_t kManyRows = 9;        // from here on panels pay
 constexpr int64_t kManyTileRows = 5;    // and matrix tiles
 constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
 constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
-constexpr int64_t kBlockBytes = 512 * 1024;
+constexpr int64_t kFetchAhead = 16;     // lines of the next panel's codes that a block of activation rows asks for
 
 template <class T, class Codes, int Q0>
 NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
@@ -238,47 +238,52 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
 // One step of columns of a panel against MR activation rows.
 template <class T, int NT>
 struct PanelStep {
-  const uint8_t* panel[NT];  // first line of the step
-  int64_t tiles;             // column tiles that the step touches
-  int64_t lines;             // lines of each: 16, or fewer when the step is shorter than a tile
-  const int8_t* x;           // [column tile][m][64], at the first row and column
-  int64_t x_stride;          // bytes from one column tile's to the next's
+  const uint8_t* panel;  // first line of the step in the first row tile; others kPanelColumns * kRows on
+  int64_t tiles;         // column tiles that the step touches
+  int64_t lines;         // lines of each: 16, or fewer when the step is shorter than a tile
+  const int8_t* x;       // [column tile][m][64], at the first row and column
+  int64_t x_stride;      // bytes from one column tile's to the next's
   const GroupLanes<T>* groups;
   const float* d;
   const float* sums;
   const float* dsums;
-  bool shifted;
 };
 
-// y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves.
-template <class T, bool WIDE, int NT, int MR>
-NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* y) {
+// y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
+// step points to overlaps y.
+template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
+NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   using I = typename T::I;
   I acc[NT][MR];
   NBL_EACH (t, NT)
     NBL_EACH (i, MR) acc[t][i] = T::zero();
-  const uint8_t* panel[NT];
-  NBL_EACH (t, NT) panel[t] = s.panel[t];
+  const uint8_t* panel = s.panel;
   const int8_t* x_tile = s.x;
-  for (int64_t tile = 0; tile < s.tiles; ++tile, x_tile += s.x_stride) {
+  const int64_t lines = s.lines, x_stride = s.x_stride;
+  for (int64_t tile = 0; tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
-    for (int64_t line = 0; line < s.lines; ++line, x += 4) {
+    x_tile += x_stride;
+    // The next column tile's activations come from the second-level cache or from further away. (Beyond the last they
+    // are not there; a prefetch does not mind.)
+    NBL_EACH (i, MR) __builtin_prefetch(x_tile + i * kCols);
+    for (int64_t line = 0; line < lines; ++line, x += 4, panel += 64) {
       I w[NT];
-      NBL_EACH (t, NT) {
-        w[t] = T::load(panel[t]);
-        panel[t] += 64;
-      }
+      NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
       NBL_EACH (i, MR) {
         const I xb = T::quad(x + i * kCols);
         NBL_EACH (t, NT) acc[t][i] = WIDE ? T::dot_wide(acc[t][i], w[t], xb) : T::dot_narrow(acc[t][i], w[t], xb);
       }
     }
   }
+  const float* __restrict d = s.d;
+  const float* __restrict sums = s.sums;
+  const float* __restrict dsums = s.dsums;
+  const GroupLanes<T>* __restrict groups = s.groups;
   NBL_EACH (t, NT) {
-    const GroupLanes<T> g = s.groups[t];
+    const GroupLanes<T> g = groups[t];
     NBL_EACH (i, MR) {
       float* out = y + (i * NT + t) * kRows;
-      T::store_f(out, fold<T>(g, s.shifted, acc[t][i], s.d[i], s.sums[i], s.dsums[i], T::load_f(out)));
+      T::store_f(out, fold<T>(g, SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f, T::load_f(out)));
     }
   }
 }
@@ -290,29 +295,29 @@ struct PanelPlace {
   const uint8_t* panel;  // [NT][kPanelColumns * 16]
   const GroupLanes<T>* groups;
   int64_t kt0, count;  // column tiles of the panel
-  bool shifted;
 };
 
 // MR activation rows from row i on through one panel. y [MR][NT][16].
-template <class T, bool WIDE, int NT, int MR>
+template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
 NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
   const QmatmulInt8Args& a = *p.args;
+  const int64_t step = a.step, m = a.m;
   PanelStep<T, NT> s;
-  s.x_stride = a.m * kCols;
-  s.shifted = p.shifted;
+  s.x_stride = m * kCols;
   s.groups = p.groups;
-  s.lines = a.step < kCols ? a.step / 4 : 16;
-  const int64_t end = (p.kt0 + p.count) * kCols < a.w.k_count ? (p.kt0 + p.count) * kCols : a.w.k_count;
-  for (int64_t k = p.kt0 * kCols; k < end; k += a.step, s.groups += NT) {
+  s.lines = step < kCols ? step / 4 : 16;
+  const int64_t begin = p.kt0 * kCols;
+  const int64_t end = begin + p.count * kCols < a.w.k_count ? begin + p.count * kCols : a.w.k_count;
+  int64_t at = begin / step * m + i;
+  for (int64_t k = begin; k < end; k += step, s.groups += NT, at += m) {
     const int64_t left = p.kt0 + p.count - k / kCols;
-    s.tiles = a.step <= kCols ? 1 : (a.step / kCols < left ? a.step / kCols : left);
-    for (int t = 0; t < NT; ++t) s.panel[t] = p.panel + (t * kPanelColumns + k - p.kt0 * kCols) * kRows;
-    s.x = a.x + (k / kCols * a.m + i) * kCols + k % kCols;
-    const int64_t at = k / a.step * a.m + i;
+    s.tiles = step <= kCols ? 1 : (step / kCols < left ? step / kCols : left);
+    s.panel = p.panel + (k - begin) * kRows;
+    s.x = a.x + (k / kCols * m + i) * kCols + k % kCols;
     s.d = a.d + at;
     s.sums = a.sums + at;
     s.dsums = a.dsums + at;
-    panel_step<T, WIDE, NT, MR>(s, y);
+    panel_step<T, WIDE, SHIFTED, NT, MR>(s, y);
   }
 }
 
@@ -346,8 +351,8 @@ NBL_NOINLINE void load_groups(const SegmentView& w, int64_t tile, int64_t kt, in
 }
 
 // Activation rows [i0, i1), all columns of NT row tiles: panel after panel, the sums in between in a block that stays
-// near.
-template <class T, class Codes, bool CODEBOOK, int NT>
+// near. The codes of the next panel are fetched a few lines at a time behind the products of this one.
+template <class T, class Codes, bool CODEBOOK, bool SHIFTED, int NT>
 NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1) {
   constexpr int MR = T::kRegisters == 32 ? 24 / NT : 4;
   constexpr int64_t kTiles = kPanelColumns / kCols;
@@ -356,39 +361,43 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
+  const int64_t tile_bytes = w.tile_code_bytes();
   load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
     for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
     load_groups<T, Codes, CODEBOOK, NT>(w, tile, kt, count, a.step, groups);
-    if (kt + count == w.column_tiles) expect_sums<NT>(a, tile, i0, i1);
-    const PanelPlace<T, NT> p{&a, panel, groups, kt, count, shifted};
+    const bool last = kt + count == w.column_tiles;
+    if (last) expect_sums<NT>(a, tile, i0, i1);
+    // The next panel's codes: of the same row tiles, or where the next row tiles begin.
+    const uint8_t* next = w.codes + (last ? (tile + NT) * w.column_tiles : tile * w.column_tiles + kt + count) * tile_bytes;
+    int64_t fetched = last && tile + NT >= a.tile_end ? kTiles * tile_bytes : 0;
+    const auto fetch = [&]() NBL_INLINE_LAMBDA {
+      for (int64_t l = 0; l < kFetchAhead && fetched < kTiles * tile_bytes; ++l, fetched += 64)
+        for (int t = 0; t < NT; ++t) __builtin_prefetch(next + t * w.column_tiles * tile_bytes + fetched);
+    };
+    const PanelPlace<T, NT> p{&a, panel, groups, kt, count};
     int64_t i = i0;
-    for (; i + MR <= i1; i += MR) panel_block<T, Codes::kWide, NT, MR>(p, i, y + (i - i0) * kRow);
+    for (; i + MR <= i1; i += MR) {
+      fetch();
+      panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
+    }
     if (MR > 4)
-      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, NT, 4>(p, i, y + (i - i0) * kRow);
-    for (; i < i1; ++i) panel_block<T, Codes::kWide, NT, 1>(p, i, y + (i - i0) * kRow);
+      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+    for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
 }
 
-// Blocks of activation rows stay in the second-level cache while all row tiles pass by.
-NBL_INLINE int64_t block_count(const QmatmulInt8Args& a) {
-  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols) / 32 * 32;
-  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
-  return (a.m + most - 1) / most;
-}
-
-template <class T, class Codes, bool CODEBOOK>
+template <class T, class Codes, bool CODEBOOK, bool SHIFTED>
 NBL_INLINE void many_rows(const QmatmulInt8Args& a) {
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
-  const int64_t blocks = block_count(a);
+  const int64_t blocks = (a.m + kBlockRows - 1) / kBlockRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t i0 = a.m * b / blocks, i1 = a.m * (b + 1) / blocks;
     int64_t tile = a.tile_begin;
-    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, NT>(a, tile, i0, i1);
-    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, 1>(a, tile, i0, i1);
+    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, SHIFTED, NT>(a, tile, i0, i1);
+    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, SHIFTED, 1>(a, tile, i0, i1);
   }
 }
 
@@ -408,7 +417,10 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
   if constexpr (T::kMatrix) {
     if (a.m >= kManyTileRows) return amx_many_rows<T, Codes, CODEBOOK>(a);
   } else {
-    if (a.m >= kManyRows) return many_rows<T, Codes, CODEBOOK>(a);
+    if (a.m >= kManyRows) {
+      const bool shifted = !CODEBOOK && (a.w.zero == ZeroPoint::minimum || a.w.zero == ZeroPoint::real);
+      return shifted ? many_rows<T, Codes, CODEBOOK, !CODEBOOK>(a) : many_rows<T, Codes, CODEBOOK, false>(a);
+    }
   }
   int64_t tile = a.tile_begin;
   if (a.step < kCols) {
