@@ -137,26 +137,35 @@ NBL_INLINE void dot_tile(const Codes& codes, const uint8_t* const (&tile)[NT], c
   dot_quad<T, Codes, NT, MR, ACC, 3, 3>(codes, tile, x, acc);
 }
 
+// Independent sums that hide the latency of a dot product.
+template <class T, int NT, int MR, bool SHORT>
+constexpr int kSums = SHORT || (T::kRegisters == 32 && NT * MR <= 2) ? 4 : NT * MR <= (T::kRegisters == 32 ? 4 : 2) ? 2 : 1;
+
 template <class T, class Codes, bool CODEBOOK, int NT, int MR, bool SHORT>
 NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   using F = typename T::F;
   using I = typename T::I;
-  constexpr int ACC = SHORT ? 4 : (NT * MR <= 2 ? 2 : 1);
+  constexpr int ACC = kSums<T, NT, MR, SHORT>;
+  constexpr int64_t kTileBytes = 128 * Codes::kBits;
+  constexpr int64_t kAhead = 4096;  // bytes of codes
   const SegmentView& w = a.w;
   const Codes codes(w);
-  const int64_t tile_bytes = w.tile_code_bytes();
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 
-  const uint8_t* p[NT];
+  const uint8_t *p[NT], *ahead[NT];
   int rows[NT];
   F y[NT][MR];
   int64_t row_i[MR];  // activation rows beyond the last repeat it and are not stored
   NBL_EACH (i, MR) row_i[i] = i0 + i < a.m ? i0 + i : a.m - 1;
   NBL_EACH (t, NT) {
-    p[t] = w.codes + (tile + t) * w.column_tiles * tile_bytes;
+    p[t] = w.codes + (tile + t) * w.column_tiles * kTileBytes;
+    ahead[t] = p[t] + kAhead;
     rows[t] = rows_of_tile(a, tile + t);
     NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
   }
+  // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
+  // row tile after the next.
+  const int64_t turn = NT == 2 ? w.column_tiles - kAhead / kTileBytes : -1;
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
     NBL_EACH (t, NT)
@@ -168,7 +177,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     const int64_t at = k / a.step * a.m;
     const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
     NBL_EACH (t, NT) {
-      const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + group);
+      const int64_t tile_group = (tile + t) * w.groups + group;
+      __builtin_prefetch(w.scales + (tile_group + 16) * 16 * number_bytes(w.scale_type));
+      const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, tile_group);
       NBL_EACH (i, MR) {
         const int64_t j = at + row_i[i];
         y[t][i] = fold<T>(g, shifted, sum(t, i), a.d[j], a.sums[j], a.dsums[j], y[t][i]);
@@ -180,22 +191,34 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   for (int64_t kt = 0; kt < w.column_tiles; ++kt) {
     const int8_t* x[MR];
     NBL_EACH (i, MR) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
-    NBL_EACH (t, NT)
-      for (int64_t b = 0; b < 128 * Codes::kBits; b += 64) __builtin_prefetch(p[t] + 4096 + b);
+    if (kt == turn) ahead[0] += 2 * w.column_tiles * kTileBytes;
+    NBL_EACH (t, NT) {
+      for (int64_t b = 0; b < kTileBytes; b += 64) __builtin_prefetch(ahead[t] + b);
+      ahead[t] += kTileBytes;
+    }
     dot_tile<T, Codes, NT, MR, ACC>(codes, p, x, acc);
-    NBL_EACH (t, NT) p[t] += 128 * Codes::kBits;
+    NBL_EACH (t, NT) p[t] += kTileBytes;
     const int64_t k = kt * kCols;
     if constexpr (SHORT) {
-      for (int c = 0; c < 4 && k + 16 * c < w.k_count; c += static_cast<int>(a.step / 16)) {
-        if (a.step == 16)
-          fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return acc[t][i][c]; });
-        else
-          fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(acc[t][i][c], acc[t][i][c + 1]); });
+      if (a.step == 16) {
+        NBL_EACH (c, 4)
+          if (k + 16 * c < w.k_count)
+            fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return acc[t][i][c]; });
+      } else {
+        NBL_EACH (c, 2)
+          if (k + 32 * c < w.k_count)
+            fold_step(k + 32 * c,
+                      [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(acc[t][i][2 * c], acc[t][i][2 * c + 1]); });
       }
       clear();
     } else if (k + kCols - step_begin == a.step || kt + 1 == w.column_tiles) {
       fold_step(step_begin, [&](int t, int i) NBL_INLINE_LAMBDA {
-        return ACC == 2 ? T::add(acc[t][i][0], acc[t][i][ACC - 1]) : acc[t][i][0];
+        I sum = acc[t][i][0];
+        if constexpr (ACC == 4)
+          sum = T::add(T::add(sum, acc[t][i][1]), T::add(acc[t][i][ACC - 2], acc[t][i][ACC - 1]));
+        else if constexpr (ACC == 2)
+          sum = T::add(sum, acc[t][i][ACC - 1]);
+        return sum;
       });
       clear();
       step_begin = k + kCols;
@@ -405,6 +428,12 @@ template <class T, class Codes, bool CODEBOOK, int NT, bool SHORT>
 NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
   if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT>(a, tile, 0);
   if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT>(a, tile, 0);
+  if constexpr (!SHORT && T::kRegisters == 32) {
+    if (a.m > 4) {
+      for (int64_t i = 0; i < a.m; i += 8) few_rows<T, Codes, CODEBOOK, NT, 8, SHORT>(a, tile, i);
+      return;
+    }
+  }
   for (int64_t i = 0; i < a.m; i += 4) few_rows<T, Codes, CODEBOOK, NT, 4, SHORT>(a, tile, i);
 }
 
@@ -423,11 +452,13 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
     }
   }
   int64_t tile = a.tile_begin;
+  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
   if (a.step < kCols) {
+    if (a.m == 1)
+      for (; tile + NT <= a.tile_end; tile += NT) few_rows<T, Codes, CODEBOOK, NT, 1, true>(a, tile, 0);
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;
   }
-  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
   for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
   for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, false>(a, tile);
 }
