@@ -40,6 +40,8 @@ Result<StatsAccumulator> StatsAccumulator::create(int64_t k, uint32_t needs) {
   a.panels_ = ceil_div(k, kGramPanel);
   try {
     if (needs & quant::kNeedAbsMean) a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedSquare) a.square_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedAbsMax) a.abs_max_.assign(static_cast<std::size_t>(k), 0.0f);
     if (needs & quant::kNeedHessian) {
       const int64_t blocks = a.panels_ * (a.panels_ + 1) / 2;
       a.hessian_.assign(static_cast<std::size_t>(blocks * kBlockFloats), 0.0f);
@@ -65,6 +67,27 @@ void StatsAccumulator::add_block(const float* x, int64_t ldx, int64_t m, Team& t
       for (int64_t t = 0; t < m; ++t) {
         const float* row = x + t * ldx;
         for (int64_t c = begin; c < end; ++c) abs_sum_[static_cast<std::size_t>(c)] += std::fabs(row[c]);
+      }
+    });
+  }
+  if (!square_sum_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          square_sum_[static_cast<std::size_t>(c)] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+        }
+      }
+    });
+  }
+  if (!abs_max_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          float& largest = abs_max_[static_cast<std::size_t>(c)];
+          largest = std::max(largest, std::fabs(row[c]));
+        }
       }
     });
   }
@@ -125,6 +148,13 @@ Result<quant::InputStats> StatsAccumulator::finish(Team& team) {
       }
       stats.abs_mean[c] = static_cast<float>(mean);
     }
+  }
+  stats.abs_max = std::move(abs_max_);
+  for (std::size_t c = 0; c < square_sum_.size(); ++c) {
+    if (!std::isfinite(square_sum_[c])) {
+      return Status(Code::corrupt, fmt::format("the activations of column {} are not finite", c));
+    }
+    stats.square.push_back(static_cast<float>(square_sum_[c]));
   }
   if (!hessian_.empty()) {
     packed_ = Buffer();

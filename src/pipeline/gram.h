@@ -1,4 +1,4 @@
-// Statistics of a layer's inputs, accumulated block by block: the Hessian X^T X and the mean magnitude of each column.
+// Statistics of a layer's inputs, accumulated block by block: the Hessian X^T X and the mean, square and largest magnitude of each column.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ class StatsAccumulator {
 
   uint32_t needs_ = 0;
   int64_t k_ = 0, panels_ = 0, tokens_ = 0;
-  std::vector<double> abs_sum_;
+  std::vector<double> abs_sum_, square_sum_;
+  std::vector<float> abs_max_;
   std::vector<float> hessian_;  ///< blocks of the upper triangle, each kGramPanel x kGramPanel, row of blocks by row
   Buffer packed_;               ///< [panels][kBlockTokens][kGramPanel]
 };
