@@ -53,6 +53,7 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
   options.seed = static_cast<uint64_t>(settings.integer("seed"));
   options.format = settings.text("format");
   options.version = nbl_version();
+  options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
   } else if (q->has_text) {

@@ -36,6 +36,7 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
                              const QuantizeJob& job, const std::string& output) {
   Quantizer quantizer(runtime, job.recipe);
   quantizer.set("seed", fmt::format("{}", global.seed));
+  quantizer.set("compute", global.compute);
   for (const auto& [name, value] : job.settings) quantizer.set(name, value);
   for (const auto& [regex, recipe] : job.overrides) quantizer.add_override(regex, recipe);
   const auto needs = [&](const auto& each) { return method_needs_calibration(method_of(each.second)); };

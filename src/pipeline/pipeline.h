@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "quant/method.h"
 #include "tensor/checkpoint.h"
+#include "tensor/linear.h"
 #include "text/tokenizer.h"
 
 namespace nbl::pipeline {
@@ -48,6 +49,8 @@ struct QuantizeOptions {
   bool include_lm_head = false;
   uint64_t seed = 0;
   Calibration calibration;        ///< may be empty for methods that need none
+  /// Of the calibration's forward passes and statistics; fast: bfloat16 products where the processor has them.
+  Compute compute = Compute::fast;
   std::string format = "native";  ///< output dialect
   std::string version;            ///< of the software, for the manifest; empty: left out
 };
@@ -69,10 +72,10 @@ struct QuantizeReport {
 /// As the command line's --json prints it, without the keys that only the caller knows.
 Json to_json(const QuantizeReport& report);
 
-/// One decoder layer in memory at a time: calibration windows run through the original layer for its statistics, the
-/// layer is quantized, and the windows go through the quantized layer to become the next one's inputs. Methods that
-/// need no statistics skip both passes. On error or cancellation nothing is left at `output`; on success it replaces
-/// what was there.
+/// One decoder layer in memory at a time. Calibration windows run as far as the input of a group of linears, those are
+/// quantized, and the windows go on through their new values (methods that are not `sequential`: all statistics of a layer
+/// first). Methods that correct earlier layers' errors have the original model run beside. Methods that need no statistics
+/// skip all that. On error or cancellation nothing is left at `output`; on success it replaces what was there.
 Result<QuantizeReport> quantize(const Checkpoint& input, const std::filesystem::path& output,
                                 const QuantizeOptions& options, Team& team, const ProgressFn& progress);
 

@@ -12,10 +12,10 @@
 #include "model/arch.h"
 #include "model/block.h"
 #include "pipeline/folding.h"
-#include "pipeline/gram.h"
 #include "pipeline/overrides.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/quantize_report.h"
+#include "pipeline/streams.h"
 
 namespace nbl::pipeline {
 namespace {
@@ -45,9 +45,6 @@ int64_t size_of(const std::filesystem::path& path) {
   return total;
 }
 
-/// Tokens that go through a layer at a time: bounds the activations of its inside, whatever the calibration's size.
-constexpr int64_t kChunkTokens = 4096;
-
 const TensorSpec* find_spec(const Architecture& arch, Role role) {
   for (const TensorSpec& spec : arch.tensors)
     if (spec.role == role) return &spec;
@@ -66,6 +63,7 @@ struct Plan {
 struct LayerPlan {
   std::vector<std::vector<Plan>> groups;
   uint32_t needs = 0;
+  bool sequential = false;  ///< statistics of a group are gathered when the groups before it are quantized
 };
 
 class Job {
@@ -80,9 +78,10 @@ class Job {
   Status prepare_calibration();
   Status process_layer(int64_t layer);
   Status check_finite(const LayerWeights& weights, const LayerPlan& plan);
-  Status gather(const LayerWeights& weights, const LayerPlan& plan, int64_t layer,
+  Status gather(const LayerPlan& plan, std::span<const std::size_t> groups, std::size_t next,
                 std::vector<quant::InputStats>& stats);
-  Status advance(const LayerWeights& weights, int64_t layer);
+  Status scale(LayerWeights& weights, const LayerPlan& plan, std::vector<quant::InputStats>& stats,
+               std::vector<std::vector<float>>& input_scales);
   Status quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan, const quant::InputStats* stats,
                         std::span<const float> input_scale);
   Status write_kept(const LayerWeights& weights, const LayerPlan& plan, int64_t layer);
@@ -101,7 +100,8 @@ class Job {
   std::optional<Overrides> overrides_;
   std::vector<LayerPlan> layers_;
   int64_t last_stats_layer_ = -1;  ///< the last layer whose inputs must be known
-  std::vector<float> hidden_;      ///< [windows * length, hidden]: inputs of the layer at hand
+  uint32_t needs_ = 0;
+  std::optional<Streams> streams_;
   std::unique_ptr<CheckpointWriter> writer_;
   std::set<std::string> written_;
   std::set<Role> scaled_;  ///< producers of the layer at hand that took another input's scales
@@ -116,6 +116,7 @@ Status Job::plan() {
   NBL_ASSIGN(overrides_, Overrides::create(options_.overrides, options_.recipe));
   for (int64_t l = 0; l < config_.layers; ++l) {
     LayerPlan layer;
+    bool at_once = false;
     for (const InputGroup& group : arch_->groups) {
       std::vector<Plan> plans;
       for (Role role : group.linears) {
@@ -131,11 +132,14 @@ Status Job::plan() {
           ++total_;
         }
         layer.needs |= p.needs;
+        if (p.needs != 0 && !p.recipe->method->sequential(p.recipe->options)) at_once = true;
         plans.push_back(std::move(p));
       }
       layer.groups.push_back(std::move(plans));
     }
     if (layer.needs != 0) last_stats_layer_ = l;
+    needs_ |= layer.needs;
+    layer.sequential = !at_once;
     layers_.push_back(std::move(layer));
   }
   const std::vector<std::string> unused = overrides_->unused();
@@ -172,13 +176,13 @@ Status Job::prepare_calibration() {
               input_.origin(), config_.vocab));
     }
   }
-  try {
-    hidden_.resize(c.ids.size() * static_cast<std::size_t>(config_.hidden));
-  } catch (const std::bad_alloc&) {
-    return Status(Code::out_of_memory,
-                  fmt::format("no memory for the activations of {} calibration tokens", c.ids.size()));
-  }
-  return model::embed(input_, *arch_, config_, c.ids, c.length, hidden_.data());
+  Streams::Options streams;
+  streams.windows = c.windows;
+  streams.length = c.length;
+  streams.compute = options_.compute;
+  streams.original = (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  NBL_ASSIGN(streams_, Streams::create(input_, *arch_, config_, team_, c.ids, streams));
+  return {};
 }
 
 /// One weight that is no number would spread through every activation after it and be blamed on them.
@@ -209,67 +213,21 @@ Status Job::check_finite(const LayerWeights& weights, const LayerPlan& plan) {
   return {};
 }
 
-Status Job::gather(const LayerWeights& weights, const LayerPlan& plan, int64_t layer,
+Status Job::gather(const LayerPlan& plan, std::span<const std::size_t> groups, std::size_t next,
                    std::vector<quant::InputStats>& stats) {
-  const Calibration& c = options_.calibration;
-  std::vector<std::optional<StatsAccumulator>> sums(plan.groups.size());
-  for (std::size_t g = 0; g < plan.groups.size(); ++g) {
-    uint32_t needs = 0;
-    for (const Plan& p : plan.groups[g]) needs |= p.needs;
-    if (needs == 0) continue;
-    const auto it = weights.matrices.find(plan.groups[g].front().role);
-    if (it == weights.matrices.end()) return Status(Code::internal, "a planned linear was not loaded");
-    NBL_ASSIGN(sums[g], StatsAccumulator::create(it->second.k, needs));
+  std::vector<uint32_t> needs;
+  for (std::size_t g : groups) {
+    needs.push_back(0);
+    for (const Plan& p : plan.groups[g]) needs.back() |= p.needs;
   }
-
-  // The layer is not run to its end: what follows the last input that is asked for changes nothing here.
-  std::vector<int64_t> missing(sums.size());
-  bool complete = false;
-  const model::InputObserver observer = [&](std::size_t group, const float* x, int64_t ldx, int64_t m,
-                                            int64_t) -> Status {
-    if (group >= sums.size() || !sums[group]) return {};
-    sums[group]->add(x, ldx, m, team_);
-    missing[group] -= m;
-    complete = std::all_of(missing.begin(), missing.end(), [](int64_t rows) { return rows == 0; });
-    return complete ? Status(Code::cancelled, "nothing more is needed") : Status();
-  };
-
-  const int64_t step = std::max<int64_t>(1, kChunkTokens / c.length);
-  std::vector<float> chunk;
-  for (int64_t w = 0; w < c.windows; w += step) {
-    NBL_TRY(tick("calibrate", fmt::format("window {} of {}", w, c.windows)));
-    const int64_t count = std::min(step, c.windows - w);
-    const auto first = hidden_.begin() + w * c.length * config_.hidden;
-    chunk.assign(first, first + count * c.length * config_.hidden);
-    for (std::size_t g = 0; g < sums.size(); ++g) missing[g] = sums[g] ? count * c.length : 0;
-    complete = false;
-    const Status status =
-        model::run_layer(weights, *arch_, config_, team_, count, c.length, chunk.data(), observer, layer);
-    if (!status.ok() && !complete) return status;
-  }
-  stats.resize(plan.groups.size());
-  for (std::size_t g = 0; g < sums.size(); ++g) {
-    if (!sums[g]) continue;
-    auto finished = sums[g]->finish(team_);
-    if (!finished.ok()) {
-      return finished.status().with_context(fmt::format("calibration, input of {}", plan.groups[g].front().name));
-    }
-    stats[g] = std::move(finished).value();
-    sums[g].reset();
-  }
-  return {};
-}
-
-Status Job::advance(const LayerWeights& weights, int64_t layer) {
-  const Calibration& c = options_.calibration;
-  const int64_t step = std::max<int64_t>(1, kChunkTokens / c.length);
-  for (int64_t w = 0; w < c.windows; w += step) {
-    NBL_TRY(tick("propagate", fmt::format("window {} of {}", w, c.windows)));
-    const int64_t count = std::min(step, c.windows - w);
-    NBL_TRY(model::run_layer(weights, *arch_, config_, team_, count, c.length,
-                             hidden_.data() + w * c.length * config_.hidden, nullptr, layer));
-  }
-  return {};
+  const std::string& first = plan.groups[groups.front()].front().name;
+  const Status status = streams_->gather(
+      groups, needs, next,
+      [&](int64_t w) {
+        return tick("calibrate", fmt::format("{}, window {} of {}", first, w, options_.calibration.windows));
+      },
+      &stats);
+  return status.code() == Code::corrupt ? status.with_context(fmt::format("calibration, input of {}", first)) : status;
 }
 
 Status Job::quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan,
@@ -312,6 +270,8 @@ Status Job::quantize_group(LayerWeights& weights, std::size_t group, const Layer
       }
     });
 
+    if (streams_) NBL_TRY(streams_->replace(p.role, m));
+
     LayerReport layer;
     layer.name = p.name;
     layer.encoding = result.tensor.description();
@@ -327,16 +287,10 @@ Status Job::quantize_group(LayerWeights& weights, std::size_t group, const Layer
   return {};
 }
 
-Status Job::process_layer(int64_t l) {
-  const LayerPlan& plan = layers_[static_cast<std::size_t>(l)];
-  NBL_ASSIGN(LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
-  NBL_TRY(check_finite(weights, plan));
-  std::vector<quant::InputStats> stats(plan.groups.size());
-  if (plan.needs != 0) NBL_TRY(gather(weights, plan, l, stats));
-
-  // Scales first, for the whole layer: they may change weights that another group quantizes.
-  scaled_.clear();
-  std::vector<std::vector<float>> input_scales(plan.groups.size());
+/// Scales first, for the whole layer: they may change weights that another group quantizes.
+Status Job::scale(LayerWeights& weights, const LayerPlan& plan, std::vector<quant::InputStats>& stats,
+                  std::vector<std::vector<float>>& input_scales) {
+  bool changed = false;
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
     const std::vector<Plan>& linears = plan.groups[g];
     if (linears.empty() || linears.front().recipe == nullptr) continue;
@@ -358,6 +312,7 @@ Status Job::process_layer(int64_t l) {
     context.progress = progress_;
     NBL_ASSIGN(const std::vector<float> s, recipe->method->input_scales(tasks, recipe->options, context));
     if (s.empty()) continue;
+    changed = true;
     NBL_ASSIGN(const FoldResult folded, fold_input_scales(weights, arch_->groups[g], s, stats[g]));
     if (folded.where == Folded::input_scale) {
       input_scales[g].resize(s.size());
@@ -366,13 +321,43 @@ Status Job::process_layer(int64_t l) {
       scaled_.insert(folded.changed);
     }
   }
+  if (changed && streams_) NBL_TRY(streams_->reload(weights));
+  return {};
+}
 
+Status Job::process_layer(int64_t l) {
+  const LayerPlan& plan = layers_[static_cast<std::size_t>(l)];
+  NBL_ASSIGN(LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
+  NBL_TRY(check_finite(weights, plan));
+  if (l > last_stats_layer_) streams_.reset();
+  if (streams_) NBL_TRY(streams_->begin_layer(weights, l));
+
+  std::vector<quant::InputStats> stats(plan.groups.size());
+  std::vector<std::vector<float>> input_scales(plan.groups.size());
+  std::vector<std::size_t> calibrated;
   for (std::size_t g = 0; g < plan.groups.size(); ++g) {
+    if (std::any_of(plan.groups[g].begin(), plan.groups[g].end(), [](const Plan& p) { return p.needs != 0; }))
+      calibrated.push_back(g);
+  }
+  scaled_.clear();
+  if (!plan.sequential || calibrated.empty()) {
+    if (!calibrated.empty()) NBL_TRY(gather(plan, calibrated, plan.groups.size(), stats));
+    NBL_TRY(scale(weights, plan, stats, input_scales));
+  }
+  std::size_t round = 0;
+  for (std::size_t g = 0; g < plan.groups.size(); ++g) {
+    if (plan.sequential && round < calibrated.size() && calibrated[round] == g) {
+      ++round;
+      const std::size_t next = round < calibrated.size() ? calibrated[round] : plan.groups.size();
+      NBL_TRY(gather(plan, {&g, 1}, next, stats));
+    }
     NBL_TRY(quantize_group(weights, g, plan, &stats[g], input_scales[g]));
     stats[g] = {};
   }
   NBL_TRY(write_kept(weights, plan, l));
-  if (l < last_stats_layer_) NBL_TRY(advance(weights, l));
+  if (l < last_stats_layer_) NBL_TRY(streams_->end_layer([&](int64_t w) {
+    return tick("propagate", fmt::format("layer {}, window {} of {}", l, w, options_.calibration.windows));
+  }));
   return {};
 }
 
@@ -448,7 +433,7 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));
   NBL_TRY(prepare_calibration());
   for (int64_t l = 0; l < config_.layers; ++l) NBL_TRY(process_layer(l));
-  hidden_ = {};
+  streams_.reset();
   NBL_TRY(copy_rest());
   NBL_TRY(copy_assets());
   report_.bits_per_weight = weights_ > 0 ? 8.0 * stored_bytes_ / weights_ : 0.0;
