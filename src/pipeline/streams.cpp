@@ -25,22 +25,55 @@ Result<Streams> Streams::create(const Checkpoint& checkpoint, const model::Archi
   s.config_ = config;
   s.team_ = &team;
   s.options_ = options;
-  try {
-    s.hidden_.resize(ids.size() * static_cast<std::size_t>(config.hidden));
-    NBL_TRY(model::embed(checkpoint, arch, config, ids, options.length, s.hidden_.data()));
-    if (options.original) s.original_hidden_ = s.hidden_;
-  } catch (const std::bad_alloc&) {
-    return Status(Code::out_of_memory,
-                  fmt::format("no memory for the activations of {} calibration tokens", ids.size()));
-  }
-  const int64_t together = std::clamp<int64_t>(kTogether / options.length, 1, options.windows);
-  NBL_ASSIGN(s.quantized_,
-             model::LayerRunner::create(arch, config, team, together, options.length, options.compute));
+  const int64_t count = static_cast<int64_t>(ids.size()), rows = together(options.windows, options.length) * options.length;
+  NBL_ASSIGN(s.hidden_, Activations::create(count, config.hidden, rows, options.spill));
   if (options.original) {
-    NBL_ASSIGN(s.original_,
-               model::LayerRunner::create(arch, config, team, together, options.length, options.compute));
+    NBL_ASSIGN(s.original_hidden_, Activations::create(count, config.hidden, rows, options.spill));
+  }
+  NBL_TRY(s.embed(checkpoint, ids));
+  const auto runner = [&] {
+    return model::LayerRunner::create(arch, config, team, together(options.windows, options.length), options.length,
+                                      options.compute);
+  };
+  NBL_ASSIGN(s.quantized_, runner());
+  if (options.original) {
+    NBL_ASSIGN(s.original_, runner());
   }
   return s;
+}
+
+int64_t Streams::together(int64_t windows, int64_t length) { return std::clamp<int64_t>(kTogether / length, 1, windows); }
+
+int64_t Streams::batches() const noexcept {
+  const int64_t size = together(options_.windows, options_.length);
+  return (options_.windows + size - 1) / size;
+}
+
+int64_t Streams::batch_windows(int64_t batch) const noexcept {
+  const int64_t size = together(options_.windows, options_.length);
+  return std::min(size, options_.windows - batch * size);
+}
+
+/// Several batches at a time: each call reads the whole table of embeddings.
+Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids) {
+  constexpr int64_t kFloats = int64_t{8} << 20;
+  const int64_t batch_tokens = together(options_.windows, options_.length) * options_.length;
+  const int64_t at_once = std::max<int64_t>(1, kFloats / (batch_tokens * config_.hidden));
+  std::vector<float> part;
+  for (int64_t b = 0; b < batches(); b += at_once) {
+    const int64_t first = b * batch_tokens;
+    const int64_t tokens = std::min(at_once * batch_tokens, static_cast<int64_t>(ids.size()) - first);
+    part.resize(static_cast<std::size_t>(tokens * config_.hidden));
+    NBL_TRY(model::embed(checkpoint, *arch_, config_,
+                         ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)), options_.length,
+                         part.data()));
+    for (int64_t i = b; i < std::min(b + at_once, batches()); ++i) {
+      const float* values = part.data() + (i - b) * batch_tokens * config_.hidden;
+      NBL_TRY(hidden_.store(i, values));
+      if (options_.original) NBL_TRY(original_hidden_.store(i, values));
+    }
+  }
+  return {};
 }
 
 Status Streams::begin_layer(const model::LayerWeights& weights, int64_t layer) {
@@ -57,12 +90,14 @@ Status Streams::reload(const model::LayerWeights& weights) {
   return {};
 }
 
-Status Streams::commit(model::LayerRunner& runner, std::size_t point, std::vector<float>& hidden, int64_t window,
-                       int64_t count) {
+Status Streams::begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch) {
+  NBL_ASSIGN(const float* values, hidden.load(batch));
+  return runner.begin(point, values, batch_windows(batch));
+}
+
+Status Streams::commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch) {
   NBL_TRY(runner.advance(point));
-  std::memcpy(rows(hidden, window), runner.residual(),
-              static_cast<std::size_t>(count * options_.length * config_.hidden) * sizeof(float));
-  return {};
+  return hidden.store(batch, runner.residual());
 }
 
 Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint32_t> needs, std::size_t next,
@@ -71,13 +106,11 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
   const std::size_t point = quantized_->restart_point(groups.front());
   const std::size_t original_point = quantized_->restart_point(next);
   drifted_ = drifted_ || groups.front() > 0;
-  const int64_t together = quantized_->windows();
-  for (int64_t w = 0; w < options_.windows; w += together) {
-    NBL_TRY(tick(w));
-    const int64_t count = std::min(together, options_.windows - w);
-    NBL_TRY(quantized_->begin(point_, rows(hidden_, w), count));
-    if (original_) NBL_TRY(original_->begin(original_point_, rows(original_hidden_, w), count));
-    if (point > point_) NBL_TRY(commit(*quantized_, point, hidden_, w, count));
+  for (int64_t b = 0; b < batches(); ++b) {
+    NBL_TRY(tick(b * quantized_->windows()));
+    NBL_TRY(begin(*quantized_, point_, hidden_, b));
+    if (original_) NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
+    if (point > point_) NBL_TRY(commit(*quantized_, point, hidden_, b));
     for (std::size_t i = 0; i < groups.size(); ++i) {
       const std::size_t g = groups[i];
       NBL_TRY(quantized_->advance(g));
@@ -105,7 +138,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       sums[i].add(sample, *team_);
     }
     if (original_ && original_point > original_point_)
-      NBL_TRY(commit(*original_, original_point, original_hidden_, w, count));
+      NBL_TRY(commit(*original_, original_point, original_hidden_, b));
   }
   point_ = point;
   original_point_ = original_point;
@@ -117,15 +150,13 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
 
 Status Streams::end_layer(const TickFn& tick) {
   const std::size_t end = quantized_->groups();
-  const int64_t together = quantized_->windows();
-  for (int64_t w = 0; w < options_.windows; w += together) {
-    NBL_TRY(tick(w));
-    const int64_t count = std::min(together, options_.windows - w);
-    NBL_TRY(quantized_->begin(point_, rows(hidden_, w), count));
-    NBL_TRY(commit(*quantized_, end, hidden_, w, count));
+  for (int64_t b = 0; b < batches(); ++b) {
+    NBL_TRY(tick(b * quantized_->windows()));
+    NBL_TRY(begin(*quantized_, point_, hidden_, b));
+    NBL_TRY(commit(*quantized_, end, hidden_, b));
     if (original_ && original_point_ < end) {
-      NBL_TRY(original_->begin(original_point_, rows(original_hidden_, w), count));
-      NBL_TRY(commit(*original_, end, original_hidden_, w, count));
+      NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
+      NBL_TRY(commit(*original_, end, original_hidden_, b));
     }
   }
   return {};

@@ -13,6 +13,7 @@
 #include "model/arch.h"
 #include "model/block.h"
 #include "model/layer_runner.h"
+#include "pipeline/activations.h"
 #include "quant/method.h"
 #include "tensor/checkpoint.h"
 
@@ -24,6 +25,7 @@ class Streams {
     int64_t windows = 0, length = 0;
     Compute compute = Compute::fast;
     bool original = false;  ///< the original model runs beside the quantized one
+    std::optional<std::filesystem::path> spill;  ///< where activations go that are not to stay in memory
   };
   /// Called before each batch of windows; an error ends the work.
   using TickFn = std::function<Status(int64_t window)>;
@@ -45,24 +47,29 @@ class Streams {
   Status gather(std::span<const std::size_t> groups, std::span<const uint32_t> needs, std::size_t next,
                 const TickFn& tick, std::vector<quant::InputStats>* stats);
 
+  int64_t spilled_bytes() const noexcept { return hidden_.spilled_bytes() + original_hidden_.spilled_bytes(); }
+
+  /// Windows that go through a layer together.
+  static int64_t together(int64_t windows, int64_t length);
+
   /// Both streams leave the layer, whose weights are final.
   Status end_layer(const TickFn& tick);
 
  private:
   Streams() = default;
-  float* rows(std::vector<float>& hidden, int64_t window) const {
-    return hidden.data() + window * options_.length * config_.hidden;
-  }
+  Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids);
+  int64_t batches() const noexcept;
+  int64_t batch_windows(int64_t batch) const noexcept;
+  Status begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
   /// Runs `runner` on to a restart point and keeps the residual stream it has there.
-  Status commit(model::LayerRunner& runner, std::size_t point, std::vector<float>& hidden, int64_t window,
-                int64_t count);
+  Status commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
 
   const model::Architecture* arch_ = nullptr;
   model::Config config_;
   Team* team_ = nullptr;
   Options options_;
   std::optional<model::LayerRunner> quantized_, original_;
-  std::vector<float> hidden_, original_hidden_;  ///< [windows * length, hidden] at these points of the layer:
+  Activations hidden_, original_hidden_;  ///< [windows * length, hidden] at these points of the layer:
   std::size_t point_ = 0, original_point_ = 0;
   bool drifted_ = false;  ///< some weight before the point differs
 };
