@@ -145,6 +145,9 @@ std::span<const Spec> quantizer_settings() {
         {"lm_head", Spec::Type::boolean, "false", 0, 0, {}, "quantize the output projection as well"},
         {"calibration.windows", Spec::Type::integer, "128", 1, 65536, {}, "windows taken from the calibration text"},
         {"calibration.length", Spec::Type::integer, "512", 2, 65536, {}, "tokens in a window"},
+        {"compute", Spec::Type::choice, "fast", 0, 0, {"exact", "fast"}, "of calibration; fast: bfloat16 where the processor has it"},
+        {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
+        {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
     };
   }();

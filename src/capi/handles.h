@@ -34,6 +34,7 @@ struct RuntimeState {
   void* log_user = nullptr;
 
   void warn(const std::string& message) const;
+  void note(const std::string& message) const;
   ComputeOptions compute(int32_t mode) const;
 };
 using RuntimePtr = std::shared_ptr<RuntimeState>;
