@@ -10,6 +10,8 @@
 #include <mutex>
 #include <set>
 
+#include "dialects/common.h"
+
 namespace nbl::pipeline {
 namespace {
 
@@ -63,6 +65,7 @@ class Comparison {
       NBL_TRY(report_progress(progress_, {"verify", info.name, done++, static_cast<int64_t>(infos.size())}));
       known.insert(info.name);
       if (!after_.has(info.name)) {
+        if (dialects::is_buffer(info.name)) continue;
         found(info.name, "missing");
         continue;
       }

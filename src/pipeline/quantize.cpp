@@ -419,11 +419,12 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   NBL_TRY(plan());
   // The writer comes before the work: an output that cannot be written is said so now, not in an hour.
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));
+  writer_->set_rounding(true);  // the weights are rounded anyway
+  NBL_TRY(carry_texts(input_, *writer_));
   NBL_TRY(prepare_calibration());
   for (int64_t l = 0; l < config_.layers; ++l) NBL_TRY(process_layer(l));
   hidden_ = {};
   NBL_TRY(copy_rest());
-  NBL_TRY(carry_texts(input_, *writer_));
   report_.bits_per_weight = weights_ > 0 ? 8.0 * stored_bytes_ / weights_ : 0.0;
   NBL_TRY(writer_->set_manifest(make_manifest(input_, options_, report_, last_stats_layer_ >= 0)));
   NBL_TRY(tick("write", output.filename().string()));

@@ -67,7 +67,7 @@ class Checkpoint {
   }
 };
 
-/// Writes one model, tensor by tensor, in any order. Nothing is visible under the final name before finish() succeeded.
+/// Writes one model: its config first, then tensor by tensor, in any order. Nothing is visible under the final name before finish() succeeded.
 class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
