@@ -126,6 +126,7 @@ class HfWriter final : public CheckpointWriter {
       const Status status = packer_->pack(module, tensor, spool_);
       if (!status.ok()) return status.with_context(fmt::format("tensor {}", name));
       names_.emplace(name);
+      packed_ = true;
       return {};
     }
     if (!tensor.input_scale.empty()) {
@@ -149,6 +150,12 @@ class HfWriter final : public CheckpointWriter {
   Result<std::string> finish() override {
     if (!config_.is_object()) {
       return Status(Code::invalid_argument, fmt::format("{}: no config was given", staged_.target().string()));
+    }
+    if (packer_ != nullptr && !packed_) {  // its readers expect one at least
+      return Status(Code::unsupported,
+                    fmt::format("{}: no weight of this model is quantized, and the format is for those that are; "
+                                "huggingface holds it as it is, and `quantize --format` makes one",
+                                staged_.target().string()));
     }
     NBL_TRY(write_shards());
     if (packer_ != nullptr) {
@@ -239,6 +246,7 @@ class HfWriter final : public CheckpointWriter {
   StagedDirectory staged_;
   io::TensorSpool spool_;
   std::unique_ptr<HfPacker> packer_;
+  bool packed_ = false;
   Json config_, manifest_ = Json::object();
   std::string original_card_;
   std::set<std::string, std::less<>> names_;
