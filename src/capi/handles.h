@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "capi/guard.h"
 #include "eval/eval.h"
+#include "eval/task.h"
 #include "model/model.h"
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
@@ -111,7 +112,7 @@ struct nbl_evaluation {
   std::vector<std::string> names;
   std::string text, text_source;
   bool has_text = false;
-  std::vector<std::pair<std::string, std::string>> tasks;  ///< name, JSON lines
+  std::vector<nbl::eval::Task> tasks;  ///< the caller's own
   nbl_progress_fn progress = nullptr;
   void* progress_user = nullptr;
   std::atomic<bool> busy{false};
