@@ -51,15 +51,21 @@ Status compare(nbl_evaluation* e, Json* out) {
   Monitor monitor(e->runtime, e->progress, e->progress_user);
   const std::span models(e->models);
   const std::span names(e->names);
-  const auto rows = eval::compare(models[0], models.subspan(1), names.subspan(1), e->runtime->team, e->text,
+  auto rows = eval::compare(models[0], models.subspan(1), names.subspan(1), e->runtime->team, e->text,
                                   protocol_of(settings), monitor.fn());
   NBL_TRY(monitor.outcome(rows.status()));
+  for (std::size_t c = 0; settings.boolean("layers") && c < rows->size(); ++c) {
+    auto layers = eval::compare_layers(*e->checkpoints[0], *e->checkpoints[c + 1], e->models[0], e->runtime->team, e->text,
+                                       protocol_of(settings), monitor.fn());
+    NBL_TRY(monitor.outcome(layers.status()));
+    (*rows)[c].layers = std::move(layers).value();
+  }
   Json j = result_header(*e->runtime);
   j.set("reference", e->names[0]);
   j.set("text", e->text_source);
   j.set("protocol", settings.text("protocol"));
   Json list = Json::array();
-  for (const eval::Comparison& row : *rows) {
+  for (const eval::Comparison& row : rows.value()) {
     list.push_back(eval::to_json(row));
   }
   j.set("candidates", std::move(list));
@@ -239,6 +245,7 @@ nbl_status nbl_evaluation_add_model(nbl_evaluation* evaluation, nbl_model* model
       return {Code::invalid_argument, "the model belongs to another runtime than the evaluation"};
     }
     evaluation->models.push_back(model->model);
+    evaluation->checkpoints.push_back(model->checkpoint);
     evaluation->names.push_back(name != nullptr ? name : fmt::format("model {}", evaluation->models.size()));
     return {};
   });

@@ -19,6 +19,7 @@ eval::EvaluateOptions options_of(const nbl_evaluation& e, const Options& setting
   o.bootstrap_iterations = settings.integer("bootstrap");
   o.samples = settings.boolean("samples") || settings.boolean("sample_tokens");
   o.sample_tokens = settings.boolean("sample_tokens");
+  o.run_code = settings.boolean("run_unsafe_code");
   o.skip_missing = settings.boolean("skip_missing");
   o.batch = settings.integer("batch");
   o.seed = static_cast<uint64_t>(settings.integer("seed"));

@@ -180,6 +180,7 @@ std::span<const Spec> evaluation_settings() {
     return std::vector<Spec>{
         {"protocol", Spec::Type::choice, "windows-512", 0, 0, protocols, "how a text is cut into scored windows"},
         {"windows", Spec::Type::integer, "0", 0, 1e9, {}, "take the first N windows; 0: all"},
+        {"layers", Spec::Type::boolean, "false", 0, 0, {}, "compare: what each layer costs when it alone is the candidate's"},
         {"limit", Spec::Type::integer, "0", 0, 1e9, {}, "take the first N questions of each task; 0: all"},
         {"tasks", Spec::Type::text, "", 0, 0, {}, "benchmark tasks, groups or tags, commas between; * is a wild card"},
         {"data", Spec::Type::text, "data", 0, 0, {}, "folder that the tasks' files lie in"},
@@ -189,6 +190,7 @@ std::span<const Spec> evaluation_settings() {
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
+        {"run_unsafe_code", Spec::Type::boolean, "false", 0, 0, {}, "tasks may run, in a sandbox, programs that the model wrote"},
         {"skip_missing", Spec::Type::boolean, "false", 0, 0, {}, "leave out tasks whose files are not in the data folder"},
         {"bootstrap", Spec::Type::integer, "100000", 0, 1e7, {}, "bootstrap samples of standard errors; 0: none"},
         {"margin", Spec::Type::real, "0.01", 0, 1, {}, "how much worse still counts as not inferior"},

@@ -77,6 +77,7 @@ struct nbl_checkpoint {
 struct nbl_model {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
+  std::shared_ptr<const nbl::Checkpoint> checkpoint;  ///< what it was made of
   double load_seconds = 0;
 };
 
@@ -109,6 +110,7 @@ struct nbl_evaluation {
   nbl::capi::RuntimePtr runtime;
   std::map<std::string, std::string> settings;
   std::vector<std::shared_ptr<const nbl::model::Model>> models;
+  std::vector<std::shared_ptr<const nbl::Checkpoint>> checkpoints;  ///< of the models
   std::vector<std::string> names;
   std::string text, text_source;
   bool has_text = false;

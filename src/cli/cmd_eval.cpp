@@ -15,7 +15,7 @@ struct Args {
   std::string data, samples, html, csv;
   int64_t limit = 0, shots = -1, batch = 8, max_tokens = 0;
   double margin = 0.01;
-  bool skip_missing = false, tokens = false;
+  bool skip_missing = false, tokens = false, run_code = false;
 };
 
 std::string shot_text(int64_t shots) { return shots < 0 ? "None" : fmt::format("{}", shots); }
@@ -31,6 +31,7 @@ int eval(const Global& global, const Args& args) {
   evaluation.set("margin", fmt::format("{}", args.margin));
   evaluation.set("seed", fmt::format("{}", global.seed));
   evaluation.set("skip_missing", args.skip_missing ? "true" : "false");
+  evaluation.set("run_unsafe_code", args.run_code ? "true" : "false");
   const bool keep = !args.samples.empty() || !args.html.empty();
   evaluation.set("samples", keep ? "true" : "false");
   evaluation.set("sample_tokens", args.tokens ? "true" : "false");
@@ -112,6 +113,8 @@ void add_eval(const Commands& c) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_flag("--skip-missing", args->skip_missing, "leave out tasks whose files are not there");
+  command->add_flag("--confirm-run-unsafe-code,--confirm_run_unsafe_code", args->run_code,
+                    "let tasks run, in a sandbox, programs that the model wrote (humaneval)");
   command->add_option("--log-samples", args->samples, "write every request and answer to files in this folder")
       ->type_name("DIR");
   command->add_flag("--log-tokens", args->tokens, "the token ids of each request too");

@@ -15,7 +15,7 @@ struct Args {
   std::string model, text = "builtin", protocol = "windows-512", requests;
   std::vector<std::string> models;
   int64_t windows = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
-  bool bandwidth = false;
+  bool bandwidth = false, layers = false;
 };
 
 void set_text(Evaluation& evaluation, const Args& args) {
@@ -64,6 +64,7 @@ int compare(const Global& global, const Args& args) {
   set_text(evaluation, args);
   evaluation.add_model(global.open_model(runtime, args.model), args.model);
   for (const std::string& each : args.models) evaluation.add_model(global.open_model(runtime, each), each);
+  evaluation.set("layers", args.layers ? "true" : "false");
   evaluation.set_progress(make_progress(global));
   const std::string json = evaluation.compare();
   if (global.tables()) {
@@ -77,6 +78,15 @@ int compare(const Global& global, const Args& args) {
                  fmt::format("{:.5f} ± {:.5f}", number(c, "ppl_ratio"), number(c, "ppl_ratio_stderr"))});
     }
     fmt::print("{}", table.text(global.markdown));
+    Table layers({"candidate", "layer", "mean KL", "top-1 %", "output error"});
+    for (const auto c : items(doc.root(), "candidates")) {
+      for (const auto l : items(c, "layers")) {
+        layers.add({text(c, "name"), text(l, "name"),
+                    fmt::format("{:.6f} ± {:.6f}", number(l, "mean_kl"), number(l, "kl_stderr")),
+                    fmt::format("{:.2f}", 100 * number(l, "top1_agreement")), fmt::format("{:.5f}", number(l, "output_error"))});
+      }
+    }
+    if (!layers.empty()) fmt::print("\n{}", layers.text(global.markdown));
   }
   emit_json(global, json);
   return kDone;
@@ -158,6 +168,7 @@ void add_compare(const Commands& c) {
   auto args = std::make_shared<Args>();
   command->add_option("REFERENCE", args->model, "the original")->required();
   command->add_option("CANDIDATE", args->models, "what was made of it")->required();
+  command->add_flag("--layers", args->layers, "also replace one layer at a time by the candidate's, and say what each costs");
   text_options(command, *args);
   command->callback([c, args] { c.chosen = [c, args] { return compare(c.global, *args); }; });
 }

@@ -35,6 +35,11 @@ Result<TaskRun> run_task(const std::shared_ptr<const model::Model>& model, Team&
 Status look_for_files(const Selection& selection, const EvaluateOptions& options, Selection* there, ModelRun* run) {
   there->groups = selection.groups;
   for (const Task* task : selection.tasks) {
+    if (task->runs_code && !options.run_code) {
+      return {Code::invalid_argument,
+              fmt::format("task {} runs programs that the model wrote, in a sandbox; say that you want that: setting "
+                          "run_unsafe_code, option --confirm-run-unsafe-code", task->id)};
+    }
     const Status status = find_files(*task, options.data, false);
     if (status.ok()) {
       there->tasks.push_back(task);

@@ -26,6 +26,7 @@ struct EvaluateOptions {
   int64_t bootstrap_iterations = 100000;
   bool samples = false;            ///< keep every request and answer
   bool sample_tokens = false;      ///< and the token ids of each request
+  bool run_code = false;           ///< tasks may run, in a sandbox, programs that the model wrote
   bool skip_missing = false;       ///< leave out tasks whose files are not there, and say so
   int64_t batch = 8;               ///< sequences generated side by side
   int64_t max_tokens = 0;          ///< of generated answers at most; 0: each task's own

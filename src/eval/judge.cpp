@@ -160,13 +160,14 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
     }
     for (std::size_t d = 0; d < answers.size(); ++d) {
       Answer answer = answers[d];
-      if (filter.apply) {
-        for (std::string& text : answer.texts) text = filter.apply(text);
-        answer.text = filter.apply(answer.text);
+      Fields fields(plan.documents.documents[d]);
+      for (std::string& text : answer.texts) {
+        if (filter.apply) text = filter.apply(text);
+        if (filter.with_document) text = filter.with_document(fields, text);
       }
+      if (!answer.texts.empty()) answer.text = answer.texts.front();
       std::vector<std::pair<std::string, MetricValue>> values;
       MetricSink sink(values);
-      Fields fields(plan.documents.documents[d]);
       if (task.judge) {
         task.judge(fields, answer, sink);
       } else {
@@ -204,7 +205,10 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
   }
   for (MetricRun& m : run->metrics) {
     m.value = m.values.empty() ? std::nan("") : m.aggregation->combine(m.values);
-    m.error = aggregate_stderr(*m.aggregation, m.values, options.bootstrap_iterations);
+    // As the harness does: scores of a whole corpus are dear to compute, so 100 samples must do.
+    const bool corpus = m.aggregation->error == StderrKind::bootstrap && m.aggregation->combine_numbers == nullptr;
+    const int64_t iterations = corpus ? std::min<int64_t>(100, options.bootstrap_iterations) : options.bootstrap_iterations;
+    m.error = aggregate_stderr(*m.aggregation, m.values, iterations);
   }
   return {};
 }

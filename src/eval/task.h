@@ -66,7 +66,8 @@ class MetricSink {
 /// A way to read the answer out of generated text; each gives its own result ("exact_match,strict-match").
 struct Filter {
   std::string name = "none";
-  std::function<std::string(const std::string&)> apply;  ///< empty: as it is
+  std::function<std::string(const std::string&)> apply = {};  ///< empty: as it is
+  std::function<std::string(Fields&, const std::string&)> with_document = {};  ///< the same, for those that look at the question
 };
 
 struct Metric {
@@ -90,6 +91,7 @@ struct Task {
 
   std::vector<DataFile> data;     ///< alternatives: the first that exists is read; or, with data_is_all, parts: all that do
   bool data_is_all = false;
+  bool data_is_aligned = false;   ///< line i of each file belongs to document i: {"0": line, "1": line, ...}
   std::shared_ptr<const std::vector<Json>> given;  ///< the records themselves, instead of files
   std::vector<DataFile> fewshot;  ///< the same for examples; none: only zero-shot, unless from_test
   bool fewshot_from_test = false; ///< examples come from the test documents themselves, never the one being asked
@@ -106,6 +108,7 @@ struct Task {
   std::string description, target_delimiter = " ", fewshot_delimiter = "\n\n";
   int64_t num_fewshot = 0;
   Generation generation;
+  bool runs_code = false;  ///< judging executes what the model wrote: only when the caller allows it
   int64_t repeats = 1;  ///< answers generated to each question
   std::vector<Filter> filters = {{}};
   std::vector<Metric> metrics;
