@@ -11,7 +11,7 @@ set(NIBBLE_DEPS_quant fmt::fmt Eigen3::Eigen)
 set(NIBBLE_DEPS_text fmt::fmt PkgConfig::pcre2 PkgConfig::utf8proc)
 set(NIBBLE_DEPS_model fmt::fmt)
 set(NIBBLE_DEPS_dialects fmt::fmt PkgConfig::zstd)
-set(NIBBLE_DEPS_pipeline fmt::fmt PkgConfig::pcre2)
+set(NIBBLE_DEPS_pipeline fmt::fmt PkgConfig::pcre2 PkgConfig::zstd)
 set(NIBBLE_DEPS_eval fmt::fmt PkgConfig::pcre2 PkgConfig::utf8proc)
 set(NIBBLE_DEPS_capi fmt::fmt)
 

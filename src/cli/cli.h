@@ -62,6 +62,7 @@ void add_info(const Commands& commands);
 void add_help(const Commands& commands);
 void add_inspect(const Commands& commands);
 void add_quantize(const Commands& commands);
+void add_convert(const Commands& commands);
 void add_run(const Commands& commands);
 void add_chat(const Commands& commands);
 void add_tokenize(const Commands& commands);
