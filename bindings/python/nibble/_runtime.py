@@ -1,6 +1,7 @@
 """Runtime, Checkpoint, Tokenizer, Model, Session."""
 import array
 import ctypes
+import json
 import queue
 import threading
 
