@@ -34,8 +34,8 @@ int run(const Global& global, const Args& args) {
   const std::string prompt = args.prompt_file.empty() ? args.prompt : read_file(args.prompt_file);
   const Runtime runtime = global.make_runtime();
   const Model model = global.open_model(runtime, args.model);
-  const std::vector<int32_t> ids = args.chat ? chat_prompt(model.tokenizer(), prompt, args)
-                                             : model.tokenizer().encode(prompt, NBL_ENCODE_SPECIAL);
+  const std::vector<int32_t> ids =
+      args.chat ? chat_prompt(model.tokenizer(), prompt, args) : model.tokenizer().encode(prompt, NBL_ENCODE_SPECIAL);
   if (ids.empty()) throw Failure(kUsage, "the prompt is empty: give -p TEXT or --prompt-file FILE");
   Session session(model,
                   args.context > 0 ? args.context : static_cast<int64_t>(ids.size()) + args.generate.max_new_tokens);
@@ -85,7 +85,8 @@ void add_run(const Commands& c) {
       ->check(CLI::PositiveNumber);
   auto* chat = command->add_flag("--chat", args->chat, "the prompt is a user's message in the model's chat template");
   command->add_option("--system", args->system, "with --chat: the system message")->needs(chat);
-  command->add_option("--tools", args->tools, "with --chat: a file with JSON schemas of functions to call")->needs(chat);
+  command->add_option("--tools", args->tools, "with --chat: a file with JSON schemas of functions to call")
+      ->needs(chat);
   command->add_option("--var", args->variables, "with --chat: NAME=VALUE for the template; repeatable")
       ->needs(chat)
       ->allow_extra_args(false);

@@ -30,13 +30,11 @@ constexpr std::array kSplitViking{kBloom, kDigit};
 constexpr std::array<std::string_view, 4> kSplitDefault{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
                                                         kThreeDigits};
 
-
 constexpr std::string_view kQwen35 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                                     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                                     R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
@@ -78,12 +76,12 @@ constexpr std::array kSplitGpt4o{kGpt4o};
 constexpr std::array kSplitBailing{kBailing};
 constexpr std::array kSplitSeedCoder{kSeedCoder};
 constexpr std::array<std::string_view, 3> kSplitDeepseek3{R"(\p{N}{1,3})", kCjkKana, kDeepseek3};
-constexpr std::array<std::string_view, 6> kSplitDeepseek{
-    kLineBreak, kCasedWord, kDeepseekMarks, R"(\s+$)", kCjk, R"(\p{N}+)"};
+constexpr std::array<std::string_view, 6> kSplitDeepseek{kLineBreak, kCasedWord, kDeepseekMarks,
+                                                         R"(\s+$)",  kCjk,       R"(\p{N}+)"};
 constexpr std::array<std::string_view, 5> kSplitDeepseekCoder{kLineBreak, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjk, kDigit};
 constexpr std::array<std::string_view, 6> kSplitChameleon{
-    "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", kDigit,
-    R"([\p{P}!-/:-@\[-`{-~])", kGpt2Pattern};
+    "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", kDigit, R"([\p{P}!-/:-@\[-`{-~])",
+    kGpt2Pattern};
 
 constexpr GgufPreTokenizer kNames[] = {
     {"llama-bpe", kSplitLlama3, true, true},
