@@ -236,6 +236,13 @@ NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t f
 NBL_API nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn progress, void* progress_user,
                                          int32_t* out_ok, nbl_buffer** out_json);
 
+/* Looks for what would spoil a long job, before it: tokenizer, BOS and EOS, chat template, NaN, dead channels, coverage by
+ * the calibration text (`size` bytes of UTF-8; 0: that check is skipped), memory and disk. Reads every weight once.
+ * out_json: {"checks": [{"name", "status" ("ok", "warning", "fail", "skipped"), "detail"}]}. What is wrong with the model
+ * is a failed check, not an error. */
+NBL_API nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
+                                          nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json);
+
 enum {
   NBL_CONVERT_ALLOW_LOSSY = 1, /* quantize anew what the format cannot hold, instead of refusing */
   NBL_CONVERT_VERIFY = 2       /* reopen the output and compare every tensor with the input's */
@@ -327,6 +334,9 @@ NBL_API nbl_status nbl_model_info(nbl_model* model, nbl_buffer** out_json);
 /* The tokenizer that the files carry. NOT_FOUND: they carry none. */
 NBL_API nbl_status nbl_tokenizer_from_checkpoint(nbl_checkpoint* checkpoint, nbl_tokenizer** out_tokenizer);
 NBL_API nbl_status nbl_tokenizer_from_model(nbl_model* model, nbl_tokenizer** out_tokenizer);
+/* The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
+ * tokenizer.model, such a file itself, a GGUF file of any architecture. Errors: those of nbl_checkpoint_open. */
+NBL_API nbl_status nbl_tokenizer_open(nbl_runtime* runtime, const char* path, nbl_tokenizer** out_tokenizer);
 NBL_API void nbl_tokenizer_destroy(nbl_tokenizer* tokenizer);
 
 enum {
@@ -343,8 +353,21 @@ NBL_API nbl_status nbl_tokenizer_decode(nbl_tokenizer* tokenizer, const int32_t*
 NBL_API nbl_status nbl_tokenizer_piece(nbl_tokenizer* tokenizer, int32_t id, nbl_buffer** out_text);
 /* The id of such a piece. NOT_FOUND: the vocabulary has none. */
 NBL_API nbl_status nbl_tokenizer_find(nbl_tokenizer* tokenizer, const char* piece, int32_t* out_id);
-/* JSON: kind, vocab_size, bos, eos. */
+/* JSON: kind, vocab_size, bos, eos, turn_ends (ids that end an answer), chat_templates (their names). */
 NBL_API nbl_status nbl_tokenizer_info(nbl_tokenizer* tokenizer, nbl_buffer** out_json);
+
+/* A conversation as the text that the model expects: its own chat template (Jinja, interpreted in a sandbox that bounds
+ * steps, depth and memory) over the messages. Encode the text with flags 0: the template writes its special tokens.
+ *   messages_json: [{"role", "content", ...}, ...], one at least.
+ *   tools_json: JSON schemas of functions that the model may call, as transformers passes them; NULL: none.
+ *   settings_json: an object; NULL: {}. "add_generation_prompt" (false): end with what begins an answer;
+ *     "continue_final_message" (false): leave the last message open; "chat_template": a template's name or its source.
+ *     Every other member is a variable of the template ("enable_thinking": false).
+ * Errors: NOT_FOUND (the model carries no template), INVALID_ARGUMENT (not such JSON), CORRUPT (the template raises an
+ * error or is none: line and reason), UNSUPPORTED (a part of the language that is missing), LIMIT (a bound). */
+NBL_API nbl_status nbl_tokenizer_apply_chat_template(nbl_tokenizer* tokenizer, const char* messages_json,
+                                                     const char* tools_json, const char* settings_json,
+                                                     nbl_buffer** out_text);
 
 /* ==================================================================================================================
  * 9. Sessions: one sequence being processed

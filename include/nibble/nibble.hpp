@@ -166,6 +166,10 @@ class Runtime {
 class Tokenizer {
  public:
   explicit Tokenizer(nbl_tokenizer* owned) : handle_(owned) {}
+  /// Of a model, or of a place that has a vocabulary and no weights.
+  Tokenizer(const Runtime& runtime, const std::string& path)
+      : handle_(detail::make_handle<nbl_tokenizer, nbl_tokenizer_destroy>(
+            [&](nbl_tokenizer** out) { return nbl_tokenizer_open(runtime.get(), path.c_str(), out); })) {}
   nbl_tokenizer* get() const noexcept { return handle_.get(); }
   std::vector<int32_t> encode(std::string_view text, uint32_t flags = 0) const {
     const detail::Buffer ids = detail::make_handle<nbl_buffer, nbl_buffer_destroy>(
@@ -184,6 +188,13 @@ class Tokenizer {
   /// JSON.
   std::string info() const {
     return detail::text_of([&](nbl_buffer** out) { return nbl_tokenizer_info(get(), out); });
+  }
+  /// Messages, tools and settings as JSON, the last two maybe empty; see nbl_tokenizer_apply_chat_template().
+  std::string apply_chat_template(const std::string& messages, const std::string& tools = {},
+                                  const std::string& settings = {}) const {
+    return detail::text_of([&](nbl_buffer** out) {
+      return nbl_tokenizer_apply_chat_template(get(), messages.c_str(), tools.c_str(), settings.c_str(), out);
+    });
   }
 
  private:
@@ -207,6 +218,17 @@ class Checkpoint {
     int32_t ok = 0;
     const nbl_status status =
         nbl_checkpoint_verify(get(), callback.fn ? detail::on_progress : nullptr, &callback, &ok, &raw);
+    const detail::Buffer result(raw);
+    callback.rethrow();
+    check(status);
+    return nbl_buffer_text(result.get());
+  }
+  /// JSON {"checks"}; no text: calibration is not checked.
+  std::string examine(std::string_view calibration_text = {}, ProgressFn progress = {}) const {
+    detail::Callback<ProgressFn> callback{std::move(progress), nullptr};
+    nbl_buffer* raw = nullptr;
+    const nbl_status status = nbl_checkpoint_examine(get(), calibration_text.data(), calibration_text.size(),
+                                                     callback.fn ? detail::on_progress : nullptr, &callback, &raw);
     const detail::Buffer result(raw);
     callback.rethrow();
     check(status);

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "capi/handles.h"
+#include "pipeline/doctor.h"
 #include "model/arch.h"
 #include "pipeline/convert.h"
 
@@ -137,6 +138,29 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
     j.set("differences", std::move(list));
     if (out_json != nullptr) *out_json = make_json_buffer(j);
     *out_ok = differences->empty() ? 1 : 0;
+    return {};
+  });
+}
+
+nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
+                                  nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json) {
+  if (out_json != nullptr) *out_json = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(out_json, "out_json"));
+    if (size > 0) NBL_TRY(require(calibration_text, "calibration_text"));
+    Monitor monitor(checkpoint->runtime, progress, progress_user);
+    nbl::pipeline::DoctorOptions options;
+    options.calibration_text = {calibration_text, size};
+    const auto checks = nbl::pipeline::examine(*checkpoint->checkpoint, options, monitor.fn());
+    NBL_TRY(monitor.outcome(checks.status()));
+    Json j = result_header(*checkpoint->runtime);
+    Json list = Json::array();
+    for (const nbl::pipeline::Check& c : *checks) {
+      list.push_back(Json::object({{"name", c.name}, {"status", c.status}, {"detail", c.detail}}));
+    }
+    j.set("checks", std::move(list));
+    *out_json = make_json_buffer(j);
     return {};
   });
 }

@@ -22,6 +22,7 @@
 #include "tensor/checkpoint.h"
 #include "tensor/linear.h"
 #include "tensor/qtensor.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace nbl::capi {
@@ -78,12 +79,14 @@ struct nbl_checkpoint {
 struct nbl_model {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
   std::shared_ptr<const nbl::Checkpoint> checkpoint;  ///< what it was made of
   double load_seconds = 0;
 };
 
 struct nbl_tokenizer {
   std::shared_ptr<const nbl::text::Tokenizer> tokenizer;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
 };
 
 struct nbl_session {

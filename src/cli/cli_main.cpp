@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   add_quantize(commands);
   add_convert(commands);
   add_run(commands);
+  add_chat(commands);
   add_tokenize(commands);
   add_score(commands);
   add_perplexity(commands);
@@ -75,6 +76,8 @@ int run(int argc, char** argv) {
   add_bench(commands);
   add_sweep(commands);
   add_verify(commands);
+  add_doctor(commands);
+  add_help(commands);
   app.footer(
       "Exit status: 0 done; 1 done, and the answer is no; 2 wrong usage; 3 bad input; 4 a limit (memory, disk,\n"
       "unsupported CPU); 130 cancelled. `nibble COMMAND --help` shows a command's options.");
@@ -148,6 +151,10 @@ auto opened(Open&& open) {
 
 Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model) const {
   return opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+}
+
+Tokenizer Global::open_tokenizer(const Runtime& runtime, const std::string& model) const {
+  return opened([&] { return Tokenizer(runtime, resolve_model(model)); });
 }
 
 Model Global::open_model(const Runtime& runtime, const std::string& model) const {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "cli/cli.h"
+#include "cli/conversation.h"
 #include "cli/json_text.h"
 
 namespace nibble::cli {
@@ -14,13 +15,27 @@ struct Args {
   std::string model, prompt, prompt_file;
   Session::GenerateOptions generate;
   int64_t context = 0;
+  bool chat = false;
+  std::string system, tools;
+  std::vector<std::string> variables;
 };
+
+/// The prompt as one message of a user, in the model's own template.
+std::vector<int32_t> chat_prompt(const Tokenizer& tokenizer, const std::string& prompt, const Args& args) {
+  std::string messages = args.system.empty() ? "[" : "[" + message_json("system", args.system) + ",";
+  messages += message_json("user", prompt) + "]";
+  std::map<std::string, std::string> variables;
+  for (const std::string& assignment : args.variables) set_variable(assignment, variables);
+  const std::string tools = args.tools.empty() ? std::string() : read_file(args.tools);
+  return tokenizer.encode(tokenizer.apply_chat_template(messages, tools, template_settings(variables)));
+}
 
 int run(const Global& global, const Args& args) {
   const std::string prompt = args.prompt_file.empty() ? args.prompt : read_file(args.prompt_file);
   const Runtime runtime = global.make_runtime();
   const Model model = global.open_model(runtime, args.model);
-  const std::vector<int32_t> ids = model.tokenizer().encode(prompt, NBL_ENCODE_SPECIAL);
+  const std::vector<int32_t> ids = args.chat ? chat_prompt(model.tokenizer(), prompt, args)
+                                             : model.tokenizer().encode(prompt, NBL_ENCODE_SPECIAL);
   if (ids.empty()) throw Failure(kUsage, "the prompt is empty: give -p TEXT or --prompt-file FILE");
   Session session(model,
                   args.context > 0 ? args.context : static_cast<int64_t>(ids.size()) + args.generate.max_new_tokens);
@@ -68,6 +83,12 @@ void add_run(const Commands& c) {
       ->capture_default_str();
   command->add_option("--context", args->context, "positions to make room for (default: what is needed)")
       ->check(CLI::PositiveNumber);
+  auto* chat = command->add_flag("--chat", args->chat, "the prompt is a user's message in the model's chat template");
+  command->add_option("--system", args->system, "with --chat: the system message")->needs(chat);
+  command->add_option("--tools", args->tools, "with --chat: a file with JSON schemas of functions to call")->needs(chat);
+  command->add_option("--var", args->variables, "with --chat: NAME=VALUE for the template; repeatable")
+      ->needs(chat)
+      ->allow_extra_args(false);
   command->add_flag("--ignore-eos", args->generate.ignore_eos, "go on after an end-of-sequence token");
   command->callback([c, args] { c.chosen = [c, args] { return run(c.global, *args); }; });
 }

@@ -4,6 +4,7 @@
 
 #include "model/arch.h"
 #include "model/weights.h"
+#include "text/assets.h"
 
 namespace nbl::model {
 namespace {
@@ -38,7 +39,7 @@ Result<std::shared_ptr<const Model>> Model::load(const Checkpoint& checkpoint, c
   NBL_TRY(read_generation_config(checkpoint, &impl->config));
   impl->compute = options.compute;
   NBL_ASSIGN(impl->weights, load_weights(checkpoint, *arch, impl->config, options.compute, progress));
-  auto tokenizer = load_tokenizer(checkpoint, impl->config.vocab);
+  auto tokenizer = text::load_tokenizer(text::assets_of(checkpoint));
   if (tokenizer.ok()) {
     impl->tokenizer = std::move(*tokenizer);
     if (impl->config.eos.empty())

@@ -62,7 +62,4 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& a
 /// The whole position-embedding table [max_positions, hidden], or empty when the architecture has none.
 Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Architecture& arch, const Config& config);
 
-/// Whatever tokenizer the checkpoint carries, in whatever form; not_found when it has none.
-Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkpoint, int64_t vocab_size);
-
 }  // namespace nbl::model

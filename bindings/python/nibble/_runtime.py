@@ -76,6 +76,15 @@ def default_runtime():
 class Tokenizer(Handle):
     _destroy = "nbl_tokenizer_destroy"
 
+    @classmethod
+    def open(cls, path, runtime=None):
+        """The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
+        tokenizer.model, such a file itself, a GGUF file of any architecture."""
+        runtime = runtime or default_runtime()
+        out = ctypes.POINTER(_abi.nbl_tokenizer)()
+        check(lib.nbl_tokenizer_open(runtime.handle, encode(path), ctypes.byref(out)))
+        return cls(out)
+
     def encode(self, text, special=False, literal=False):
         """Text to a list of ids. special: add the tokens that the model expects around a text. literal: text that looks
         like a special token is ordinary text."""
@@ -100,6 +109,20 @@ class Tokenizer(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_tokenizer_info, self.handle))
 
+    def apply_chat_template(self, messages, tools=None, add_generation_prompt=False, continue_final_message=False,
+                            chat_template=None, tokenize=False, **variables):
+        """The conversation as the text that the model expects, or as its ids with tokenize=True. messages: dicts with
+        "role" and "content". tools: JSON schemas as dicts. Further keywords are variables of the template."""
+        settings = dict(variables, add_generation_prompt=bool(add_generation_prompt))
+        if continue_final_message:
+            settings["continue_final_message"] = continue_final_message
+        if chat_template is not None:
+            settings["chat_template"] = chat_template
+        text = take_text(buffer_result(
+            lib.nbl_tokenizer_apply_chat_template, self.handle, encode(json.dumps(messages)),
+            None if tools is None else encode(json.dumps(tools)), encode(json.dumps(settings))))
+        return self.encode(text) if tokenize else text
+
 
 class Checkpoint(Handle):
     """A model as it lies in files: a Hugging Face directory, a native file, a .gguf, a llama2.c .bin."""
@@ -122,6 +145,16 @@ class Checkpoint(Handle):
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
         with callbacks:
             status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
+        result = take_json(out) if out else None
+        callbacks.check(status)
+        return result
+
+    def examine(self, calibration_text="", progress=None):
+        """What would spoil a long job, looked for before it: {"checks": [{"name", "status", "detail"}]}."""
+        callbacks = Callbacks(progress)
+        data, out = encode(calibration_text), ctypes.POINTER(_abi.nbl_buffer)()
+        with callbacks:
+            status = lib.nbl_checkpoint_examine(self.handle, data, len(data), callbacks.progress, None, ctypes.byref(out))
         result = take_json(out) if out else None
         callbacks.check(status)
         return result
