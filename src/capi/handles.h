@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "capi/guard.h"
 #include "eval/eval.h"
+#include "model/generation_settings.h"
 #include "model/model.h"
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
@@ -87,6 +88,16 @@ struct nbl_session {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
   std::unique_ptr<nbl::model::Session> session;
+  nbl::model::GenerationSettings settings;
+  nbl::model::GrammarCache grammar;
+  std::unique_ptr<nbl::model::Session> draft;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_batch {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  std::unique_ptr<nbl::model::Batch> batch;
   std::atomic<bool> busy{false};
 };
 

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include "eval/beam_search.h"
+#include "model/beam_search.h"
+#include "model/generation.h"
 
 namespace nbl::eval {
 namespace {
@@ -69,7 +70,14 @@ Result<std::vector<GeneratedText>> generate_until(std::shared_ptr<const model::M
         auto text = tokenizer->decode(so_far, false);
         return text.ok() && contains_any(*text, until);
       };
-      NBL_ASSIGN(ids, beam_search(model, team, prompt, {generation.beams, generation.max_tokens, ends}, stops));
+      NBL_ASSIGN(const auto base, model::Session::create(model, team, static_cast<int64_t>(prompt.size())));
+      NBL_ASSIGN(const auto logits, base->append(prompt, model::Session::Logits::last));
+      model::BeamOptions options;
+      options.beams = generation.beams;
+      options.max_new_tokens = generation.max_tokens;
+      options.ends = ends;
+      NBL_ASSIGN(const auto beams, model::beam_search(*base, logits, options, stops));
+      ids = beams[0].tokens;
     } else {
       const int64_t room = static_cast<int64_t>(prompt.size()) + generation.max_tokens;
       if (!session || session->capacity() < room) {

@@ -79,7 +79,7 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
   const int64_t together = std::clamp<int64_t>(kRows / length, 1, windows);
   std::vector<KvCache> caches;
   for (int64_t i = 0; i < together; ++i) {
-    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, kernels::CacheType::f32));
+    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, KvType::f32, 1));
     caches.push_back(std::move(cache));
   }
   Workspace::Sizes sizes;
