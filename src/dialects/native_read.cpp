@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <map>
@@ -139,6 +140,10 @@ Status NativeCheckpoint::read_tensor_entry(const std::string& name, const Json& 
     }
     parts_.emplace(stored, true);
   }
+  for (Segment& s : tensor.segments) {
+    if (s.scale_codes) NBL_TRY(set_scale_codes(tensor.n, std::move(*s.scale_codes), &s));
+    if (s.zero_codes) NBL_TRY(set_zero_codes(tensor.n, std::move(*s.zero_codes), &s));
+  }
   packed_.emplace(name, std::move(tensor));
   return {};
 }
@@ -167,6 +172,8 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
                   fmt::format("{}: no memory for {} bytes of {}", container_->origin(), entry.bytes, shown(name)));
   }
   const std::size_t size = ZSTD_decompress(out.data(), out.size(), entry.raw->bytes.data(), entry.raw->bytes.size());
+  if (ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation)
+    return Status(Code::out_of_memory, fmt::format("{}: no memory to decompress {}", container_->origin(), shown(name)));
   if (ZSTD_isError(size) || size != out.size())
     return corrupt(fmt::format("{}: the compressed text is damaged", shown(name)));
   return out;
