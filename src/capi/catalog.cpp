@@ -7,6 +7,7 @@
 #include "eval/eval.h"
 #include "eval/task.h"
 #include "model/arch.h"
+#include "model/generation_settings.h"
 #include "nibble/nibble.h"
 
 namespace nbl::capi {
@@ -67,6 +68,7 @@ const char* text_of() noexcept {
 }
 
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
+Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
 
 }  // namespace
@@ -221,5 +223,6 @@ const char* nbl_protocols_json(void) { return text_of<protocols_catalog>(); }
 const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
+const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
 
 }  // extern "C"

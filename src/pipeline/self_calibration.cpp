@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "model/model.h"
+#include "model/sampler.h"
 #include "pipeline/pipeline.h"
 
 namespace nbl::pipeline {
