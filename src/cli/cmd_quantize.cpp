@@ -36,20 +36,6 @@ std::string method_of(const std::string& recipe) { return recipe.substr(0, recip
 
 namespace {
 
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\')
-      out += {'\\', c};
-    else if (byte < 0x20)
-      out += fmt::format("\\u{:04x}", byte);
-    else
-      out += c;
-  }
-  return out + "\"";
-}
-
 /// One JSON object a line, each written out at once: what was logged survives a kill.
 class EventLog {
  public:
@@ -59,9 +45,14 @@ class EventLog {
   ~EventLog() { std::fclose(file_); }
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
-  void write(const char* event, const std::string& members) {
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    fmt::print(file_, "{{\"event\":\"{}\",\"seconds\":{:.3f},{}}}\n", event, seconds, members);
+  ObjectText event(const char* name) const {
+    ObjectText text;
+    text.set("event", name);
+    text.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+    return text;
+  }
+  void write(const ObjectText& event) {
+    fmt::print(file_, "{}\n", event.text());
     std::fflush(file_);
   }
 
@@ -96,29 +87,31 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
     return quantizer.run(input, output);
   }
   const auto log = std::make_shared<EventLog>(job.log);
-  log->write("begin", fmt::format("\"recipe\":{},\"output\":{}", quoted(job.recipe), quoted(output)));
+  log->write(log->event("begin").set("recipe", job.recipe).set("output", output));
   quantizer.set_progress([log, show = make_progress(global)](const Progress& p) {
-    log->write("progress", fmt::format("\"stage\":{},\"detail\":{},\"done\":{},\"total\":{},\"memory_bytes\":{}",
-                                       quoted(p.stage), quoted(p.detail), p.done, p.total, p.memory_bytes));
+    log->write(log->event("progress")
+                   .set("stage", p.stage)
+                   .set("detail", p.detail)
+                   .set("done", p.done)
+                   .set("total", p.total)
+                   .set("memory_bytes", p.memory_bytes));
     return show(p);
   });
   try {
-    const std::string report = quantizer.run(input, output);
+    std::string report = quantizer.run(input, output);
     const Doc doc(report);
     for (const auto layer : items(doc.root(), "layers")) {
-      std::string notes;
-      for (const auto note : items(layer, "notes"))
-        notes += (notes.empty() ? "" : ",") + quoted(std::string_view(note.get_string().value()));
-      log->write("layer", fmt::format("\"name\":{},\"encoding\":{},\"bits\":{},\"error\":{},\"layer_seconds\":{},\"notes\":[{}]",
-                                      quoted(text(layer, "name")), quoted(text(layer, "encoding")), number(layer, "bits"),
-                                      number(layer, "error"), number(layer, "seconds"), notes));
+      ObjectText event = log->event("layer");
+      for (const char* key : {"name", "encoding", "bits", "error", "notes"}) event.set_raw(key, raw(layer, key));
+      log->write(event);
     }
-    log->write("done", fmt::format("\"bits_per_weight\":{},\"file_bytes\":{},\"output_sha256\":{}",
-                                   number(doc.root(), "bits_per_weight"), integer(doc.root(), "file_bytes"),
-                                   quoted(text(doc.root(), "output_sha256"))));
+    ObjectText event = log->event("done");
+    for (const char* key : {"bits_per_weight", "file_bytes", "peak_rss_bytes", "memory_plan", "output_sha256"})
+      event.set_raw(key, raw(doc.root(), key));
+    log->write(event);
     return report;
   } catch (const std::exception& e) {
-    log->write("failed", fmt::format("\"message\":{}", quoted(e.what())));
+    log->write(log->event("failed").set("message", e.what()));
     throw;
   }
 }

@@ -11,7 +11,7 @@ namespace nbl::pipeline {
 namespace {
 
 // What no term of the plan names: thread stacks, the allocator's slack, the journal's record, the writer's buffers.
-constexpr int64_t kSlack = int64_t{24} << 20;
+constexpr int64_t kSlack = int64_t{12} << 20;
 
 std::string megabytes(int64_t bytes) { return fmt::format("{} MB", (bytes + 999999) / 1000000); }
 
@@ -104,11 +104,12 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     const int64_t prepared = std::max({config.hidden, mlp, config.heads * config.head_dim}) * 2;
     plan.work = runners * rows * (width + prepared + 2 * config.rotary_dim + 2 * config.kv_heads * config.head_dim) * 4;
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
-    plan.activations = runners * stream + (int64_t{32} << 20);
+    plan.tables += std::min(stream, int64_t{32} << 20);  // embeddings on their way to their batches
+    plan.activations = runners * stream;
     if (cap > 0 && plan.peak() > cap) {
       plan.spill = true;
       plan.spilled = runners * stream;
-      plan.activations = runners * batch * 3 + (int64_t{32} << 20);
+      plan.activations = runners * batch * 3;
     }
   }
   if (cap > 0 && plan.peak() > cap) {

@@ -37,7 +37,7 @@ Result<Calibration> write_calibration(const Checkpoint& checkpoint, int64_t wind
     const int64_t count = std::min(kTogether, windows - first);
     std::vector<std::unique_ptr<model::Session>> sessions;
     std::vector<model::Session*> pointers;
-    std::vector<model::Sampler> samplers;
+    std::vector<std::unique_ptr<model::Sampler>> samplers;
     std::vector<text::TokenId> tokens;
     for (int64_t i = 0; i < count; ++i) {
       NBL_ASSIGN(auto session, model::Session::create(model, team, length));
@@ -48,7 +48,7 @@ Result<Calibration> write_calibration(const Checkpoint& checkpoint, int64_t wind
       model::SamplingOptions sampling;
       sampling.temperature = 1;
       sampling.seed = random.below(uint64_t{1} << 62);
-      samplers.emplace_back(sampling);
+      samplers.push_back(std::make_unique<model::Sampler>(sampling));
       tokens.push_back(config.bos >= 0 && config.bos < config.vocab
                            ? config.bos
                            : static_cast<text::TokenId>(random.below(static_cast<uint64_t>(config.vocab))));
@@ -64,7 +64,7 @@ Result<Calibration> write_calibration(const Checkpoint& checkpoint, int64_t wind
       NBL_ASSIGN(const std::span<const float> logits, batch->step(pointers, tokens));
       for (int64_t i = 0; i < count; ++i) {
         NBL_ASSIGN(tokens[static_cast<std::size_t>(i)],
-                   samplers[static_cast<std::size_t>(i)].sample(logits.subspan(static_cast<std::size_t>(i * config.vocab),
+                   samplers[static_cast<std::size_t>(i)]->sample(logits.subspan(static_cast<std::size_t>(i * config.vocab),
                                                                               static_cast<std::size_t>(config.vocab))));
       }
     }

@@ -25,7 +25,7 @@ class Streams {
     int64_t windows = 0, length = 0;
     Compute compute = Compute::fast;
     bool original = false;  ///< the original model runs beside the quantized one
-    std::optional<std::filesystem::path> spill;  ///< where activations go that are not to stay in memory
+    std::optional<std::filesystem::path> spill = std::nullopt;  ///< where activations go that are not to stay in memory
   };
   /// Called before each batch of windows; an error ends the work.
   using TickFn = std::function<Status(int64_t window)>;
