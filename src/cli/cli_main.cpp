@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
   add_info(commands);
   add_inspect(commands);
   add_quantize(commands);
+  add_convert(commands);
   add_run(commands);
   add_tokenize(commands);
   add_score(commands);

@@ -56,7 +56,8 @@ Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec
   NBL_ASSIGN(const int64_t cols, dimension(spec.cols, config));
   if (!checkpoint.has(name)) return absent(checkpoint, name, {rows, cols});
   NBL_ASSIGN(QTensor tensor, checkpoint.matrix(name));
-  if (spec.transposed && tensor.segments.size() == 1 && tensor.segments.front().encoding == Encoding::dense) {
+  if (spec.transposed && tensor.segments.size() == 1 && tensor.segments.front().encoding == Encoding::dense &&
+      !tensor.segments.front().scaled) {
     // Dense files keep [in, out]; quantized ones are [out, in] like every other linear.
     if (tensor.n != cols || tensor.k != rows) return wrong_shape(checkpoint, name, {tensor.n, tensor.k}, {cols, rows});
     return transpose(tensor);

@@ -175,12 +175,12 @@ Result<StatsAccumulator> StatsAccumulator::create(int64_t k, uint32_t needs, int
   a.k_ = k;
   a.n_ = n;
   const bool bf16 = compute == Compute::fast && bf16_variant() != nullptr;
-  if (needs & quant::kNeedAbsMean) {
-    try {
-      a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
-    } catch (const std::bad_alloc&) {
-      return no_memory(k);
-    }
+  try {
+    if (needs & quant::kNeedAbsMean) a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedSquare) a.square_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedAbsMax) a.abs_max_.assign(static_cast<std::size_t>(k), 0.0f);
+  } catch (const std::bad_alloc&) {
+    return no_memory(k);
   }
   if (needs & (quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual)) {
     NBL_ASSIGN(a.inputs_, Panels::create(k, bf16));
@@ -215,6 +215,27 @@ void StatsAccumulator::add_block(const Sample& s, int64_t first, int64_t m, Team
       }
     });
   }
+  if (!square_sum_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * s.ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          square_sum_[static_cast<std::size_t>(c)] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+        }
+      }
+    });
+  }
+  if (!abs_max_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * s.ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          float& largest = abs_max_[static_cast<std::size_t>(c)];
+          largest = std::max(largest, std::fabs(row[c]));
+        }
+      }
+    });
+  }
   if (hessian_.empty() && cross_.empty() && residual_.empty()) return;
   inputs_.pack(x, s.ldx, nullptr, 0, m, team);
   if (!hessian_.empty()) hessian_.add(inputs_, inputs_, team);
@@ -241,6 +262,13 @@ Result<quant::InputStats> StatsAccumulator::finish(Team& team) {
       }
       stats.abs_mean[c] = static_cast<float>(mean);
     }
+  }
+  stats.abs_max = std::move(abs_max_);
+  for (std::size_t c = 0; c < square_sum_.size(); ++c) {
+    if (!std::isfinite(square_sum_[c])) {
+      return Status(Code::corrupt, fmt::format("the activations of column {} are not finite", c));
+    }
+    stats.square.push_back(static_cast<float>(square_sum_[c]));
   }
   inputs_ = {};
   drift_ = {};

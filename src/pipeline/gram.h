@@ -1,5 +1,5 @@
-// Statistics of a layer's inputs, accumulated block by block: the Hessian X^T X, the mean magnitude of each column, and
-// how far the inputs and the residual stream have drifted from the unquantized model's.
+// Statistics of a layer's inputs, accumulated block by block: the Hessian X^T X, the mean magnitude, square and largest
+// magnitude of each column, and how far the inputs and the residual stream have drifted from the unquantized model's.
 #pragma once
 
 #include <cstdint>
@@ -74,7 +74,8 @@ class StatsAccumulator {
 
   uint32_t needs_ = 0;
   int64_t k_ = 0, n_ = 0, tokens_ = 0;
-  std::vector<double> abs_sum_;
+  std::vector<double> abs_sum_, square_sum_;
+  std::vector<float> abs_max_;
   BlockSum hessian_, cross_, residual_;
   Panels inputs_, drift_, stream_;
 };

@@ -13,6 +13,7 @@
 #include "dialects/dialects.h"
 #include "model/arch.h"
 #include "model/block.h"
+#include "pipeline/carry.h"
 #include "pipeline/folding.h"
 #include "pipeline/journal.h"
 #include "pipeline/memory_plan.h"
@@ -34,20 +35,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// Bytes of a file, or of all the files in a directory.
-int64_t size_of(const std::filesystem::path& path) {
-  std::error_code ec;
-  if (!std::filesystem::is_directory(path, ec)) {
-    const auto size = std::filesystem::file_size(path, ec);
-    return ec ? 0 : static_cast<int64_t>(size);
-  }
-  int64_t total = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(path, ec)) {
-    const auto size = entry.file_size(ec);
-    if (!ec) total += static_cast<int64_t>(size);
-  }
-  return total;
-}
 
 const TensorSpec* find_spec(const Architecture& arch, Role role) {
   for (const TensorSpec& spec : arch.tensors)
@@ -98,7 +85,6 @@ class Job {
                         std::span<const float> input_scale);
   Status write_kept(const LayerWeights& weights, const LayerPlan& plan, int64_t layer);
   Status copy_rest();
-  Status copy_assets();
   Status tick(std::string_view stage, std::string_view detail) {
     return report_progress(progress_, {std::string(stage), std::string(detail), done_, total_});
   }
@@ -557,18 +543,6 @@ Status Job::copy_rest() {
   return {};
 }
 
-Status Job::copy_assets() {
-  Json config = input_.config();
-  config.erase("quantization_config");  // described the input's encoding; the manifest describes the output's
-  NBL_TRY(writer_->set_config(config));
-  for (const std::string& name : input_.asset_names()) {
-    if (name == "manifest.json" || name == "config.json" || name == "quantize_config.json") continue;
-    NBL_ASSIGN(const std::string bytes, input_.asset(name));
-    NBL_TRY(writer_->add_asset(name, bytes));
-  }
-  return {};
-}
-
 Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   const auto start = Clock::now();
   if (options_.recipe.method == nullptr) return Status(Code::invalid_argument, "no quantization recipe was given");
@@ -581,6 +555,8 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   NBL_TRY(plan_memory_use(output));
   // The writer comes before the work: an output that cannot be written is said so now, not in an hour.
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));
+  writer_->set_rounding(true);  // the weights are rounded anyway
+  NBL_TRY(carry_texts(input_, *writer_));
   NBL_TRY(open_journal(output));
   Status status = work(output);
   if (journal_ && (status.ok() || !options_.resume)) {
@@ -588,7 +564,7 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
     if (status.ok()) status = removed;
   }
   NBL_TRY(status);
-  report_.file_bytes = size_of(output);
+  report_.file_bytes = bytes_at(output);
   report_.peak_rss_bytes = peak_rss_bytes();
   report_.seconds = seconds_since(start);
   return std::move(report_);
@@ -611,7 +587,6 @@ Status Job::work(const std::filesystem::path& output) {
   for (int64_t l = next; l < config_.layers; ++l) NBL_TRY(process_layer(l));
   streams_.reset();
   NBL_TRY(copy_rest());
-  NBL_TRY(copy_assets());
   report_.bits_per_weight = weights_ > 0 ? 8.0 * stored_bytes_ / weights_ : 0.0;
   NBL_TRY(writer_->set_manifest(make_manifest(input_, options_, report_, last_stats_layer_ >= 0)));
   NBL_TRY(tick("write", output.filename().string()));
