@@ -236,6 +236,20 @@ NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t f
 NBL_API nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn progress, void* progress_user,
                                          int32_t* out_ok, nbl_buffer** out_json);
 
+enum {
+  NBL_CONVERT_ALLOW_LOSSY = 1, /* quantize anew what the format cannot hold, instead of refusing */
+  NBL_CONVERT_VERIFY = 2       /* reopen the output and compare every tensor with the input's */
+};
+/* Writes the checkpoint in another format (an id of nbl_dialects_json() that writes; NULL: "native"): the same codes
+ * where the format has codes, the same values always. *out_ok is 1 when the output was written and, where that was
+ * asked for, verified. It is 0 when tensors were refused - the JSON's "refused" names each with the reason and the
+ * formats that hold it exactly, and nothing was written - or when verification found differences. out_json: as `nibble
+ * convert --json` prints; NULL if you need none.
+ * Errors: INVALID_ARGUMENT (unknown format, flags), IO, LIMIT (disk full), CANCELLED. */
+NBL_API nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output_path, const char* format,
+                                          uint32_t flags, nbl_progress_fn progress, void* progress_user,
+                                          int32_t* out_ok, nbl_buffer** out_json);
+
 /* ==================================================================================================================
  * 7. The quantizer: one job, from a checkpoint to a new file
  * ================================================================================================================== */

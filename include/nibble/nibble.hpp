@@ -212,6 +212,21 @@ class Checkpoint {
     check(status);
     return nbl_buffer_text(result.get());
   }
+  /// JSON {"written", "lossless", "refused", ...}; *ok: written and not found different. flags: NBL_CONVERT_*.
+  std::string convert(const std::string& output_path, const std::string& format, uint32_t flags = 0,
+                      ProgressFn progress = {}, bool* ok = nullptr) const {
+    detail::Callback<ProgressFn> callback{std::move(progress), nullptr};
+    nbl_buffer* raw = nullptr;
+    int32_t good = 0;
+    const nbl_status status =
+        nbl_checkpoint_convert(get(), output_path.c_str(), format.c_str(), flags,
+                               callback.fn ? detail::on_progress : nullptr, &callback, &good, &raw);
+    const detail::Buffer result(raw);
+    callback.rethrow();
+    check(status);
+    if (ok != nullptr) *ok = good != 0;
+    return nbl_buffer_text(result.get());
+  }
   Tokenizer tokenizer() const {
     nbl_tokenizer* raw = nullptr;
     check(nbl_tokenizer_from_checkpoint(get(), &raw));

@@ -8,7 +8,7 @@
 namespace nbl::capi {
 namespace {
 
-Status load(const RuntimePtr& runtime, const Checkpoint& checkpoint, const nbl_model_options* given, nbl_model** out) {
+Status load(const RuntimePtr& runtime, const std::shared_ptr<const Checkpoint>& checkpoint, const nbl_model_options* given, nbl_model** out) {
   nbl_model_options o = NBL_MODEL_OPTIONS_INIT;
   NBL_TRY(read_options(given, sizeof(nbl_model_options), "nbl_model_options", &o));
   NBL_TRY(check_compute(o.compute));
@@ -16,11 +16,12 @@ Status load(const RuntimePtr& runtime, const Checkpoint& checkpoint, const nbl_m
   const auto start = std::chrono::steady_clock::now();
   model::ModelOptions options;
   options.compute = runtime->compute(o.compute);
-  auto loaded = model::Model::load(checkpoint, options, runtime->team, monitor.fn());
+  auto loaded = model::Model::load(*checkpoint, options, runtime->team, monitor.fn());
   NBL_TRY(monitor.outcome(loaded.status()));
   auto model = std::make_unique<nbl_model>();
   model->runtime = runtime;
   model->model = std::move(loaded).value();
+  model->checkpoint = checkpoint;
   if (const Status& status = model->model->tokenizer_status(); !status.ok() && status.code() != Code::not_found) {
     runtime->warn(status.message());
   }
@@ -46,7 +47,7 @@ nbl_status nbl_model_load(nbl_checkpoint* checkpoint, const nbl_model_options* o
   return guard([&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_model, "out_model"));
-    return load(checkpoint->runtime, *checkpoint->checkpoint, options, out_model);
+    return load(checkpoint->runtime, checkpoint->checkpoint, options, out_model);
   });
 }
 
@@ -57,9 +58,9 @@ nbl_status nbl_model_open(nbl_runtime* runtime, const char* path, const nbl_mode
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_model, "out_model"));
-    NBL_ASSIGN(const auto checkpoint, nbl::pipeline::open_checkpoint(path));
+    NBL_ASSIGN(const std::shared_ptr<const nbl::Checkpoint> checkpoint, nbl::pipeline::open_checkpoint(path));
     for (const std::string& warning : checkpoint->warnings()) runtime->state->warn(warning);
-    return load(runtime->state, *checkpoint, options, out_model);
+    return load(runtime->state, checkpoint, options, out_model);
   });
 }
 

@@ -59,6 +59,7 @@ struct Commands {
 void add_info(const Commands& commands);
 void add_inspect(const Commands& commands);
 void add_quantize(const Commands& commands);
+void add_convert(const Commands& commands);
 void add_run(const Commands& commands);
 void add_tokenize(const Commands& commands);
 void add_score(const Commands& commands);

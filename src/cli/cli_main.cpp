@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
   add_info(commands);
   add_inspect(commands);
   add_quantize(commands);
+  add_convert(commands);
   add_run(commands);
   add_tokenize(commands);
   add_score(commands);
@@ -123,7 +124,7 @@ Runtime Global::make_runtime() const {
   }
   if (!max_ram.empty()) options.max_memory_bytes = parse_size(max_ram);
   if (!quiet) {
-    options.log = [most = verbose ? NBL_LOG_DEBUG : NBL_LOG_WARNING](int32_t level, std::string_view message) {
+    options.log = [most = verbose ? NBL_LOG_DEBUG : max_ram.empty() ? NBL_LOG_WARNING : NBL_LOG_INFO](int32_t level, std::string_view message) {
       if (level <= most) fmt::print(stderr, "{}: {}\n", level == NBL_LOG_WARNING ? "warning" : "note", message);
     };
   }

@@ -84,6 +84,11 @@ double bits_per_element(int64_t bytes, int64_t elements) noexcept {
   return elements == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(elements);
 }
 
+bool is_buffer(std::string_view name) noexcept {
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attention.bias") || name.ends_with(".attn.bias") ||
+         name.ends_with(".masked_bias");
+}
+
 bool is_plain_file_name(std::string_view name) noexcept {
   return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
          name.find('/') == std::string_view::npos && name.find('\\') == std::string_view::npos &&

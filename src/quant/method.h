@@ -104,6 +104,12 @@ class Method {
     return {};
   }
   virtual uint32_t needs(const Options& options) const = 0;
+  /// Whether the statistics of an input are to be those behind the already quantized linears of the same layer; else all of
+  /// a layer are gathered before any of it is quantized, which input_scales() needs.
+  virtual bool sequential(const Options& options) const {
+    (void)options;
+    return false;
+  }
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
 

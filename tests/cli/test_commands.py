@@ -14,7 +14,7 @@ class Basics(Case):
     def test_version_and_help(self):
         self.assertRegex(self.accept("--version"), r"^nibble \d+\.\d+\.\d+\n$")
         text = self.accept("--help")
-        for command in ("info", "inspect", "quantize", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
+        for command in ("info", "inspect", "quantize", "convert", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
                         "bench", "sweep", "verify"):
             self.assertIn(command, text)
             self.accept(command, "--help")
@@ -72,6 +72,99 @@ class Installed(Case):
         self.assertEqual(subprocess.run(command, capture_output=True).returncode, 3)
         env = {**os.environ, "NIBBLE_SHARE": str(self.dir / "elsewhere")}
         self.assertEqual(subprocess.run(command, capture_output=True, env=env).returncode, 0)
+
+
+class Conversions(Case):
+    """nibble convert: lossless where both formats hold the numbers, else refused by name."""
+
+    def quantized(self, name, method, form):
+        out = self.dir / name
+        self.result("quantize", "builtin", "-o", out, "--method", method, "--format", form)
+        return out
+
+    def lossless(self, source, form):
+        out = self.dir / f"to-{form}-{len(list(self.dir.iterdir()))}"
+        j = self.result("convert", source, "-o", out, "--format", form, "--verify")
+        self.assertIs(j["lossless"], True, j)
+        self.assertEqual(j["tensors_checked"], j["tensors"])
+        self.assertEqual(j["max_abs_difference"], 0)
+        self.assertEqual(j["refused"], [])
+        return out, j
+
+    def test_there_and_back_again(self):
+        gptq = self.quantized("gptq", "rtn:bits=4,group=32,sym=true", "gptq")
+        hashes = {t["name"]: t["sha256"] for t in self.result("inspect", gptq, "--hash")["tensors"]}
+        for form in ("native", "awq", "gptq_v2", "gguf", "compressed-tensors"):
+            with self.subTest(form):
+                other, j = self.lossless(gptq, form)
+                self.assertGreater(j["codes_checked"], 0)
+                back, _ = self.lossless(other, "gptq")
+                again = {t["name"]: t["sha256"] for t in self.result("inspect", back, "--hash")["tensors"]}
+                packed = [n for n in hashes if "layers" in n and n.endswith("_proj.weight")]
+                self.assertTrue(packed)
+                self.assertEqual({n: again[n] for n in packed}, {n: hashes[n] for n in packed})
+
+    def test_types_of_gguf(self):
+        for method, kind in (("rtn:bits=4,group=32,sym=true", "Q4_0"), ("rtn:bits=4,group=64,sym=false", "Q5_0"),
+                             ("rtn:bits=8,group=128,sym=true", "Q8_0")):
+            with self.subTest(method):
+                source = self.quantized(kind, method, "native")
+                out, _ = self.lossless(source, "gguf")
+                encodings = [t["encoding"] for t in self.result("inspect", out)["tensors"] if "_proj" in t["name"]]
+                self.assertTrue(encodings and all(kind in e for e in encodings), encodings)
+
+    def test_codebooks_become_values(self):
+        nf4 = self.quantized("nf4", "nf4", "bitsandbytes")
+        self.lossless(nf4, "huggingface")
+        self.lossless(nf4, "native")
+
+    def test_refusals_name_the_tensor_and_say_what_would_do(self):
+        nf4 = self.quantized("nf4", "nf4", "native")
+        out = self.dir / "out"
+        json_file = self.dir / "report.json"
+        status, _, err = nibble("convert", nf4, "-o", out, "--format", "gptq", "--json", json_file)
+        self.assertEqual(status, 1)
+        self.assertFalse(out.exists())
+        j = json.loads(json_file.read_text())
+        self.assertIs(j["lossless"], False)
+        self.assertIs(j["written"], False)
+        self.assertEqual(len(j["refused"]), 28)
+        for sentence in j["refused"]:
+            self.assertRegex(sentence, r"^tensor model\.layers\.\d\.\w+\.\w+\.weight: gptq cannot hold a codebook")
+            self.assertIn("native, bitsandbytes, huggingface", sentence)
+        self.assertIn("model.layers.0", err)
+
+    def test_allow_lossy_reports_the_error(self):
+        nf4 = self.quantized("nf4", "nf4", "native")
+        out = self.dir / "out"
+        j = self.result("convert", nf4, "-o", out, "--format", "gptq", "--allow-lossy", "--verify")
+        self.assertIs(j["lossless"], False)
+        self.assertEqual(len(j["requantized"]), 28)
+        self.assertEqual(j["differences"], [])
+        most = max(r["max_abs_difference"] for r in j["requantized"])
+        self.assertAlmostEqual(j["max_abs_difference"], most)
+        self.assertGreater(most, 0)
+        for r in j["requantized"]:
+            self.assertLess(r["relative_error"], 0.02, r)
+        self.assertEqual(self.result("inspect", out)["format"], "gptq")
+
+    def test_a_dense_model_is_no_quantized_one(self):
+        j = self.result("convert", "builtin", "-o", self.dir / "x", "--format", "gptq", status=1)
+        self.assertIn("no weight of this model is quantized", j["refused"][0])
+        self.assertFalse((self.dir / "x").exists())
+
+    def test_wrong_usage(self):
+        self.refuse(2, ["convert", "builtin", "-o", self.dir / "x", "--format", "nonsense"], "nonsense")
+        self.refuse(2, ["convert", "builtin", "-o", self.dir / "x", "--format", "llama2c"], "llama2c")
+        self.refuse(3, ["convert", self.dir / "missing", "-o", self.dir / "x"], "missing")
+        self.refuse(3, ["convert", "builtin", "-o", self.dir / "no" / "x"], "no")
+
+    def test_the_converted_model_computes_the_same(self):
+        original = self.result("perplexity", "builtin", "--text", "builtin", "--windows", "2", "--compute", "exact")
+        for form in ("gguf", "native", "huggingface"):
+            out, _ = self.lossless("builtin", form)
+            same = self.result("perplexity", out, "--text", "builtin", "--windows", "2", "--compute", "exact")
+            self.assertEqual(same["perplexity"], original["perplexity"], form)
 
 
 class Models(Case):

@@ -22,6 +22,8 @@ NBL_LOG_INFO = 2
 NBL_LOG_DEBUG = 3
 NBL_INSPECT_TENSORS = 1
 NBL_INSPECT_HASH = 2
+NBL_CONVERT_ALLOW_LOSSY = 1
+NBL_CONVERT_VERIFY = 2
 NBL_COMPUTE_DEFAULT = 0
 NBL_COMPUTE_EXACT = 1
 NBL_COMPUTE_FAST = 2
@@ -171,6 +173,7 @@ FUNCTIONS = {
     "nbl_checkpoint_destroy": (None, [ctypes.POINTER(nbl_checkpoint)]),
     "nbl_checkpoint_inspect": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_uint32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_verify": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_checkpoint_convert": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_quantizer_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_quantizer))]),
     "nbl_quantizer_destroy": (None, [ctypes.POINTER(nbl_quantizer)]),
     "nbl_quantizer_set": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), ctypes.c_char_p, ctypes.c_char_p]),

@@ -126,6 +126,20 @@ class Checkpoint(Handle):
         callbacks.check(status)
         return result
 
+    def convert(self, output, format="native", allow_lossy=False, verify=False, progress=None):
+        """Writes the checkpoint in another format and returns the report as a dict. When the format cannot hold some
+        tensors, nothing is written and "refused" names them; allow_lossy quantizes those anew. verify: reopens the
+        output and compares every tensor; "differences" says what was found."""
+        flags = (_abi.NBL_CONVERT_ALLOW_LOSSY if allow_lossy else 0) | (_abi.NBL_CONVERT_VERIFY if verify else 0)
+        callbacks = Callbacks(progress)
+        ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
+        with callbacks:
+            status = lib.nbl_checkpoint_convert(self.handle, encode(output), encode(format), flags, callbacks.progress, None,
+                                                ctypes.byref(ok), ctypes.byref(out))
+        result = take_json(out) if out else None
+        callbacks.check(status)
+        return result
+
     @property
     def tokenizer(self):
         out = ctypes.POINTER(_abi.nbl_tokenizer)()
