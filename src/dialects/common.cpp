@@ -16,7 +16,7 @@ bool is_float(DType type) noexcept {
 
 bool is_plain_dense(const QTensor& t) noexcept {
   return t.segments.size() == 1 && t.segments[0].encoding == Encoding::dense && t.column_order.empty() &&
-         t.input_scale.empty() && !t.outliers;
+         t.input_scale.empty() && !t.outliers && !t.segments[0].scaled && !t.input_rounding;
 }
 
 std::string shown(std::string_view name) {
