@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "capi/handles.h"
+#include "model/lora.h"
 #include "pipeline/doctor.h"
 #include "model/arch.h"
 #include "pipeline/convert.h"
@@ -100,6 +101,20 @@ nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_check
     NBL_ASSIGN(auto checkpoint, nbl::pipeline::open_checkpoint(path));
     for (const std::string& warning : checkpoint->warnings()) runtime->state->warn(warning);
     *out_checkpoint = new nbl_checkpoint{runtime->state, std::move(checkpoint)};
+    return {};
+  });
+}
+
+nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
+                                      nbl_checkpoint** out_checkpoint) {
+  if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(path, "path"));
+    NBL_TRY(require(out_checkpoint, "out_checkpoint"));
+    NBL_ASSIGN(auto adapter, nbl::model::load_lora(path, scale));
+    NBL_ASSIGN(auto merged, nbl::model::merge_lora(checkpoint->checkpoint, std::move(adapter)));
+    *out_checkpoint = new nbl_checkpoint{checkpoint->runtime, std::move(merged)};
     return {};
   });
 }

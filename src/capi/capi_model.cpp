@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "capi/handles.h"
+#include "model/lora.h"
 #include "text/assets.h"
 
 namespace nbl::capi {
@@ -67,6 +68,22 @@ nbl_status nbl_model_open(nbl_runtime* runtime, const char* path, const nbl_mode
     NBL_ASSIGN(const std::shared_ptr<const nbl::Checkpoint> checkpoint, nbl::pipeline::open_checkpoint(path));
     for (const std::string& warning : checkpoint->warnings()) runtime->state->warn(warning);
     return load(runtime->state, checkpoint, options, out_model);
+  });
+}
+
+nbl_status nbl_model_add_adapter(nbl_model* model, const char* path, float scale, nbl_model** out_model) {
+  if (out_model != nullptr) *out_model = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(model, "model"));
+    NBL_TRY(require(path, "path"));
+    NBL_TRY(require(out_model, "out_model"));
+    NBL_ASSIGN(auto adapter, nbl::model::load_lora(path, scale));
+    auto adapted = std::make_unique<nbl_model>();
+    adapted->runtime = model->runtime;
+    adapted->load_seconds = model->load_seconds;
+    NBL_ASSIGN(adapted->model, nbl::model::Model::with_adapter(model->model, std::move(adapter)));
+    *out_model = adapted.release();
+    return {};
   });
 }
 

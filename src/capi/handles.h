@@ -16,6 +16,7 @@
 #include "capi/guard.h"
 #include "eval/eval.h"
 #include "eval/task.h"
+#include "model/generation_settings.h"
 #include "model/model.h"
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
@@ -93,6 +94,16 @@ struct nbl_session {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
   std::unique_ptr<nbl::model::Session> session;
+  nbl::model::GenerationSettings settings;
+  nbl::model::GrammarCache grammar;
+  std::unique_ptr<nbl::model::Session> draft;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_batch {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  std::unique_ptr<nbl::model::Batch> batch;
   std::atomic<bool> busy{false};
 };
 

@@ -47,8 +47,10 @@ struct Global {
   Runtime make_runtime() const;
   /// Of a model, or of a place that has a vocabulary and no weights.
   Tokenizer open_tokenizer(const Runtime& runtime, const std::string& model) const;
-  Checkpoint open_checkpoint(const Runtime& runtime, const std::string& model) const;
-  Model open_model(const Runtime& runtime, const std::string& model) const;
+  // lora: adapters, "DIR" or "DIR:SCALE" each, merged into the checkpoint's weights or beside the model's.
+  Checkpoint open_checkpoint(const Runtime& runtime, const std::string& model,
+                             const std::vector<std::string>& lora = {}) const;
+  Model open_model(const Runtime& runtime, const std::string& model, const std::vector<std::string>& lora = {}) const;
 };
 
 /// Each adds one command: its options, and what runs when it was chosen.
@@ -86,6 +88,8 @@ void write_file(const std::string& path, std::string_view bytes);
 std::string resolve_model(const std::string& model);
 /// A file, where "builtin" is `name` among the data that comes with the project.
 std::string resolve_data(const std::string& file, const std::string& name);
+/// "DIR" or "DIR:SCALE" of a LoRA adapter.
+std::pair<std::string, float> parse_adapter(const std::string& text);
 /// "512M", "4G", "1500000" as bytes.
 int64_t parse_size(const std::string& text);
 

@@ -149,16 +149,27 @@ auto opened(Open&& open) {
 
 }  // namespace
 
-Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model,
+                                   const std::vector<std::string>& lora) const {
+  Checkpoint checkpoint = opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    checkpoint = opened([&, &from = path, by = scale] { return checkpoint.with_adapter(from, by); });
+  }
+  return checkpoint;
 }
 
 Tokenizer Global::open_tokenizer(const Runtime& runtime, const std::string& model) const {
   return opened([&] { return Tokenizer(runtime, resolve_model(model)); });
 }
 
-Model Global::open_model(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+Model Global::open_model(const Runtime& runtime, const std::string& model, const std::vector<std::string>& lora) const {
+  Model out = opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    out = opened([&, &from = path, by = scale] { return out.with_adapter(from, by); });
+  }
+  return out;
 }
 
 void emit_json(const Global& global, const std::string& json) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,8 @@ struct Model::Impl {
   Weights weights;
   std::unique_ptr<text::Tokenizer> tokenizer;
   Status tokenizer_status;
+  mutable std::mutex trie_mutex;
+  mutable std::shared_ptr<const TokenTrie> trie;  ///< of the tokenizer, once somebody has asked for it
 };
 
 /// A vector parameter (norm weight, bias) as floats; an error names the tensor and both shapes.
