@@ -6,6 +6,7 @@
 #include <span>
 
 #include "text/bpe.h"
+#include "text/gguf_splits.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/scanner.h"
 
@@ -249,6 +250,11 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
 }
 
 }  // namespace
+
+Result<GgufSplits> gguf_splits(std::string_view name) {
+  NBL_ASSIGN(const PreTokenizerName* found, find_pre_tokenizer(name));
+  return GgufSplits{found->patterns, found->ignore_merges, found->add_bos};
+}
 
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const Json& metadata, std::string_view origin) {
   auto made = load(metadata, origin);

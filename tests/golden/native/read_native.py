@@ -1,10 +1,13 @@
-"""Reads version 1 of the native format with NumPy, written from docs/formats.md alone, and stores the values that it finds.
+"""Reads version 1 of the native format with NumPy, written from docs/formats.md alone, and stores hashes of the values that it finds.
 
-    read_native.py v1.safetensors expected.bin    float32, the packed weights in the order of their names
+    read_native.py v1.safetensors v1.expected.txt    a packed weight a line: name, SHA-256 of its values as float32
 
-v1.safetensors was written by this library (unit test Native.GoldenFile with NIBBLE_UPDATE_GOLDEN set): every kind of encoding on small
+Needs numpy and ml_dtypes.
+
+v1.safetensors was written by this library (unit test NativeGolden.VersionOne with NIBBLE_UPDATE_GOLDEN set): every kind of encoding on small
 random weights. The test compares the library's values with those found here, so the page and the code say the same.
 """
+import hashlib
 import json
 import sys
 
@@ -42,25 +45,51 @@ def unpack_codes(data, bits, row_tiles, columns):
     return codes.transpose(0, 2, 1, 3).reshape(row_tiles * 16, tiles * 64)
 
 
+def coded(part, form, rows, groups):
+    """Scales (or zeros) that are kept as small codes and super-scales."""
+    count = rows * groups
+    bits, down = form["bits"], form["rows"]
+    if down:
+        block = np.arange(rows)[:, None] // down * ceil(groups, form["groups"]) + np.arange(groups)[None, :] // form["groups"]
+    else:
+        block = np.arange(count).reshape(rows, groups) // form["groups"]
+    blocks = int(block.max()) + 1
+    size = TYPES[form["super"]].itemsize
+    supers = numbers(part("supers")[:blocks * size], form["super"])[block]
+    if bits:
+        stream = np.unpackbits(part("codes"), bitorder="little")[:count * bits].reshape(rows, groups, bits)
+        code = (stream.astype(np.int32) << np.arange(bits)).sum(-1)
+        code = part("table").view("<f4")[code] if form["table"] else (code - form["offset"]).astype(np.float32)
+        values = supers * code
+    else:
+        values = supers
+    if form["addends"]:
+        return values + numbers(part("addends")[:blocks * size], form["super"])[block]
+    return values + np.float32(form["shift"]) if form["shift"] else values
+
+
 def segment_values(part, segment, index, rows):
     row_tiles, columns = ceil(rows, 16), segment["columns"]
     codes = part(f".{index}.codes")
-    if segment["encoding"] == "dense":
-        kind = TYPES[segment["type"]]
-        per = 4 // kind.itemsize
-        values = codes.view(kind).reshape(row_tiles, -1, 16, per).transpose(0, 2, 1, 3).reshape(row_tiles * 16, -1)
-        return values[:rows, :columns].astype(np.float32)
-    q = unpack_codes(codes[:row_tiles * ceil(columns, 64) * 128 * segment["bits"]], segment["bits"], row_tiles, columns)
-    q = q[:rows, :columns]
-    group = segment["group"] or columns
+    group = segment.get("group") or columns
     groups = ceil(columns, group)
     of = np.arange(columns) // group
 
     def per_row(suffix, kind):
+        if suffix[:-1] + "_codes" in segment:
+            return coded(lambda s: part(f".{index}.{suffix[:-1]}_{s}"), segment[suffix[:-1] + "_codes"], rows, groups)[:, of]
         size = 1 if kind == "e8m0" else TYPES[kind].itemsize
         data = part(f".{index}.{suffix}")[:row_tiles * groups * 16 * size]
         return numbers(data, kind).reshape(row_tiles, groups, 16).transpose(0, 2, 1).reshape(-1, groups)[:rows][:, of]
 
+    if segment["encoding"] == "dense":
+        kind = TYPES[segment["type"]]
+        per = 4 // kind.itemsize
+        values = codes.view(kind).reshape(row_tiles, -1, 16, per).transpose(0, 2, 1, 3).reshape(row_tiles * 16, -1)
+        values = values[:rows, :columns].astype(np.float32)
+        return per_row("scales", segment["scale"]) * values if segment.get("scaled") else values
+    q = unpack_codes(codes[:row_tiles * ceil(columns, 64) * 128 * segment["bits"]], segment["bits"], row_tiles, columns)
+    q = q[:rows, :columns]
     scale = per_row("scales", segment["scale"])
     if segment["encoding"] == "codebook":
         return scale * np.array(segment["table"], np.float32)[q]
@@ -88,7 +117,7 @@ def main(file, output):
         begin, end = header[name]["data_offsets"]
         return np.frombuffer(data, np.uint8, end - begin, 8 + length + begin)
 
-    with open(output, "wb") as out:
+    with open(output, "w") as out:
         for name in sorted(k.removeprefix("tensor:") for k in metadata if k.startswith("tensor:")):
             descriptor = json.loads(metadata["tensor:" + name])
             rows, columns = descriptor["shape"]
@@ -107,7 +136,7 @@ def main(file, output):
                 for row in range(rows):
                     for i in range(starts[row], starts[row + 1]):
                         values[row, where[i]] += what[i]
-            out.write(values.astype("<f4").tobytes())
+            out.write(f"{name} {hashlib.sha256(values.astype('<f4').tobytes()).hexdigest()}\n")
 
 
 if __name__ == "__main__":
