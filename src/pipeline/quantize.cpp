@@ -17,6 +17,7 @@
 #include "pipeline/folding.h"
 #include "pipeline/journal.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/outer_weights.h"
 #include "pipeline/overrides.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/quantize_report.h"
@@ -84,6 +85,7 @@ class Job {
   Status quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan, const quant::InputStats* stats,
                         std::span<const float> input_scale);
   Status write_kept(const LayerWeights& weights, const LayerPlan& plan, int64_t layer);
+  Status write_outer(const std::string& name, const quant::Recipe& recipe);
   Status copy_rest();
   Status tick(std::string_view stage, std::string_view detail) {
     return report_progress(progress_, {std::string(stage), std::string(detail), done_, total_});
@@ -96,6 +98,7 @@ class Job {
   const Architecture* arch_ = nullptr;
   Config config_;
   std::optional<Overrides> overrides_;
+  OuterRecipes outer_;  ///< embeddings, output projection
   std::vector<LayerPlan> layers_;
   int64_t last_stats_layer_ = -1;  ///< the last layer whose inputs must be known
   uint32_t needs_ = 0;
@@ -144,6 +147,8 @@ Status Job::plan() {
     layer.sequential = !at_once;
     layers_.push_back(std::move(layer));
   }
+  NBL_ASSIGN(outer_, outer_recipes(input_, *arch_, config_, *overrides_, options_));
+  total_ += static_cast<int64_t>(outer_.size());
   const std::vector<std::string> unused = overrides_->unused();
   if (!unused.empty()) {
     return Status(Code::invalid_argument,
@@ -526,12 +531,26 @@ Status Job::write_kept(const LayerWeights& weights, const LayerPlan& plan, int64
   return {};
 }
 
+Status Job::write_outer(const std::string& name, const quant::Recipe& recipe) {
+  const auto start = Clock::now();
+  NBL_ASSIGN(quant::LinearResult result, quantize_outer(input_, name, recipe, options_.seed, team_));
+  NBL_TRY(writer_->add_matrix(name, result.tensor));
+  report_.layers.push_back({name, result.tensor.description(), result.tensor.bits_per_weight(), result.error,
+                            seconds_since(start), std::move(result.notes)});
+  stored_bytes_ += static_cast<double>(result.tensor.stored_bytes());
+  weights_ += static_cast<double>(result.tensor.n) * static_cast<double>(result.tensor.k);
+  ++done_;
+  return {};
+}
+
 Status Job::copy_rest() {
   for (const TensorInfo& info : input_.tensors()) {
     if (written_.contains(info.name)) continue;
     NBL_TRY(tick("write", info.name));
     const bool matrix = info.shape.size() == 2 && info.name.ends_with(".weight");
-    if (matrix) {
+    if (const auto outer = outer_.find(info.name); outer != outer_.end()) {
+      NBL_TRY(write_outer(outer->first, *outer->second));
+    } else if (matrix) {
       NBL_ASSIGN(const QTensor tensor, input_.matrix(info.name));
       NBL_TRY(writer_->add_matrix(info.name, tensor));
     } else {
