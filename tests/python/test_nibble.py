@@ -382,6 +382,23 @@ class Jobs(unittest.TestCase):
             nibble.Model(MODEL, compute="slow")
 
 
+class Conversions(unittest.TestCase):
+    def test_to_gguf_and_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            nibble.quantize(MODEL, folder / "gptq", "rtn:bits=4,group=32,sym=true", format="gptq")
+            report = nibble.convert(folder / "gptq", folder / "m.gguf", "gguf", verify=True)
+            self.assertTrue(report["lossless"])
+            self.assertEqual(report["tensors_checked"], report["tensors"])
+            self.assertTrue(nibble.Checkpoint(folder / "m.gguf").convert(folder / "again", "gptq", verify=True)["lossless"])
+            refused = nibble.convert(folder / "gptq", folder / "bnb", "bitsandbytes")
+            self.assertFalse(refused["written"])
+            self.assertIn("model.layers.0", refused["refused"][0])
+            self.assertFalse((folder / "bnb").exists())
+            with self.assertRaises(nibble.InvalidArgumentError):
+                nibble.convert(folder / "gptq", folder / "x", "nonsense")
+
+
 class Handles(unittest.TestCase):
     def test_use_after_close(self):
         with nibble.Runtime(threads=1) as runtime:

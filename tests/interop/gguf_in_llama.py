@@ -1,6 +1,6 @@
 """llama.cpp on the GGUF files that nibble writes, and nibble on llama.cpp's: the same tokens, the same perplexity.
 
-    llama_cpp.py NIBBLE MODEL    NIBBLE: the command; MODEL: a small Llama directory (examples/models/prose-3.7m)
+    gguf_in_llama.py NIBBLE MODEL    NIBBLE: the command; MODEL: a small Llama directory (examples/models/prose-3.7m)
 
 Needs llama-cpp-python (exit status 77 without it).
 """
