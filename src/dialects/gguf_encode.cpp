@@ -90,7 +90,8 @@ std::optional<GgufRows> encode_blocks(const QTensor& tensor, const GgufBlock& bl
 }
 
 Result<GgufRows> encode_dense(const QTensor& tensor) {
-  const DType own = tensor.segments.front().value_type;
+  // Values with scales are products in float32.
+  const DType own = tensor.segments.front().scaled ? DType::f32 : tensor.segments.front().value_type;
   // GGUF has no e4m3; every one of its values is a bf16.
   const DType stored = own == DType::e4m3 ? DType::bf16 : own;
   GgufRows rows;

@@ -159,6 +159,8 @@ class HfWriter final : public CheckpointWriter {
     }
     NBL_TRY(write_shards());
     if (packer_ != nullptr) {
+      // A tied output projection has no weight of its own, but loaders that make modules first must know it as dense.
+      if (!names_.contains("lm_head.weight")) dense_.push_back("lm_head");
       std::sort(dense_.begin(), dense_.end(), io::natural_less);
       config_.set("quantization_config", packer_->quantization_config(dense_));
       for (const auto& [name, text] : packer_->files()) NBL_TRY(write_file(name, text));

@@ -16,6 +16,7 @@
 #include "model/block.h"
 #include "pipeline/journal.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/outer_weights.h"
 #include "pipeline/overrides.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/streams.h"
@@ -73,6 +74,7 @@ class Job {
   Status finish_linear(const Plan& plan, const QTensor& tensor, LayerReport report);
   Status learn(int64_t layer, const LayerPlan& plan, const model::LayerWeights& original, model::LayerWeights& weights);
   Status write_kept(const model::LayerWeights& weights, const LayerPlan& plan, int64_t layer);
+  Status write_outer(const std::string& name, const quant::Recipe& recipe);
   Status copy_rest();
   Status tick(std::string_view stage, std::string_view detail) {
     return report_progress(progress_, {std::string(stage), std::string(detail), done_, total_});
@@ -85,6 +87,7 @@ class Job {
   const model::Architecture* arch_ = nullptr;
   model::Config config_;
   std::optional<Overrides> overrides_;
+  OuterRecipes outer_;  ///< embeddings, output projection
   std::vector<LayerPlan> layers_;
   int64_t last_stats_layer_ = -1;  ///< the last layer whose inputs must be known
   uint32_t needs_ = 0;

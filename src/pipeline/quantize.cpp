@@ -59,6 +59,8 @@ Status Job::plan() {
     layer.sequential = !at_once;
     layers_.push_back(std::move(layer));
   }
+  NBL_ASSIGN(outer_, outer_recipes(input_, *arch_, config_, *overrides_, options_));
+  total_ += static_cast<int64_t>(outer_.size());
   const std::vector<std::string> unused = overrides_->unused();
   if (!unused.empty()) {
     return Status(Code::invalid_argument,
@@ -220,12 +222,26 @@ Status Job::process_layer(int64_t l) {
   return {};
 }
 
+Status Job::write_outer(const std::string& name, const quant::Recipe& recipe) {
+  const auto start = JobClock::now();
+  NBL_ASSIGN(quant::LinearResult result, quantize_outer(input_, name, recipe, options_.seed, team_));
+  NBL_TRY(writer_->add_matrix(name, result.tensor));
+  report_.layers.push_back({name, result.tensor.description(), result.tensor.bits_per_weight(), result.error,
+                            seconds_since(start), std::move(result.notes)});
+  stored_bytes_ += static_cast<double>(result.tensor.stored_bytes());
+  weights_ += static_cast<double>(result.tensor.n) * static_cast<double>(result.tensor.k);
+  ++done_;
+  return {};
+}
+
 Status Job::copy_rest() {
   for (const TensorInfo& info : input_.tensors()) {
     if (written_.contains(info.name)) continue;
     NBL_TRY(tick("write", info.name));
     const bool matrix = info.shape.size() == 2 && info.name.ends_with(".weight");
-    if (matrix) {
+    if (const auto outer = outer_.find(info.name); outer != outer_.end()) {
+      NBL_TRY(write_outer(outer->first, *outer->second));
+    } else if (matrix) {
       NBL_ASSIGN(const QTensor tensor, input_.matrix(info.name));
       NBL_TRY(writer_->add_matrix(info.name, tensor));
     } else {
