@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/cpu.h"
-#include "model/forward.h"
+#include "model/layer_runner.h"
 #include "model/weights.h"
 
 namespace nbl::model {
@@ -14,26 +13,6 @@ namespace {
 
 /// Rows that go through the layer together: whole windows, as many as fit.
 constexpr int64_t kRows = 1024;
-
-Result<Layer> make_layer(const LayerWeights& weights, const ComputeOptions& compute) {
-  Layer layer;
-  for (const auto& [role, m] : weights.matrices) {
-    NBL_ASSIGN(Segment segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
-    NBL_ASSIGN(Linear linear, Linear::create(make_qtensor(m.n, m.k, std::move(segment)), m.bias, compute));
-    layer.linears[role_index(role)] = std::move(linear);
-  }
-  for (const auto& [role, n] : weights.norms) layer.norms[role_index(role)] = {n.w, n.bias};
-  return layer;
-}
-
-/// Which InputGroup starts with one of these roles.
-std::size_t group_of(const Architecture& arch, std::initializer_list<Role> roles) {
-  for (std::size_t g = 0; g < arch.groups.size(); ++g)
-    for (Role role : roles)
-      if (std::find(arch.groups[g].linears.begin(), arch.groups[g].linears.end(), role) != arch.groups[g].linears.end())
-        return g;
-  return arch.groups.size();
-}
 
 }  // namespace
 
@@ -74,58 +53,20 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
     return Status(Code::limit,
                   fmt::format("windows of {} tokens are longer than the {} positions that this model has learned",
                               length, config.max_positions));
-  const ComputeOptions compute{Compute::exact, best_isa()};
-  NBL_ASSIGN(const Layer layer, make_layer(weights, compute));
   const int64_t together = std::clamp<int64_t>(kRows / length, 1, windows);
-  std::vector<KvCache> caches;
-  for (int64_t i = 0; i < together; ++i) {
-    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, kernels::CacheType::f32));
-    caches.push_back(std::move(cache));
-  }
-  Workspace::Sizes sizes;
-  sizes.max_rows = together * length;
-  sizes.workers = team.size();
-  sizes.prepared_bytes = Workspace::prepared_bytes({&layer, 1}, nullptr, sizes.max_rows);
-  NBL_ASSIGN(Workspace work, Workspace::create(config, sizes));
-
-  const std::size_t attn_in = group_of(arch, {Role::q, Role::qkv}), attn_out = group_of(arch, {Role::attn_out}),
-                    mlp_in = group_of(arch, {Role::up, Role::gate_up}), mlp_down = group_of(arch, {Role::down});
-  std::vector<Span> spans;
+  NBL_ASSIGN(LayerRunner runner, LayerRunner::create(arch, config, team, together, length, Compute::exact));
+  NBL_TRY(runner.load(weights, index));
   for (int64_t w = 0; w < windows; w += together) {
-    const int64_t count = std::min(together, windows - w), rows = count * length;
-    spans.clear();
-    for (int64_t i = 0; i < count; ++i) spans.push_back({&caches[static_cast<std::size_t>(i)], i * length, length, 0});
-    Step step;
-    step.config = &config;
-    step.isa = compute.isa;
-    step.work = &work;
-    step.spans = spans;
-    step.rows = rows;
-    step.shared_rows = true;
+    const int64_t count = std::min(together, windows - w);
     float* part = hidden + w * length * config.hidden;
-    const std::size_t part_bytes = static_cast<std::size_t>(rows * config.hidden) * sizeof(float);
-    std::memcpy(Pass::residual(work), part, part_bytes);
-    const auto see = [&](std::size_t group, const float* x, int64_t ldx, int64_t k) -> Status {
-      return observer && group < arch.groups.size() ? observer(group, x, ldx, rows, k) : Status();
-    };
-    team.run([&](Worker& worker) {
-      Pass pass(step, worker);
-      pass.positions();
-      pass.attention_input(layer);
-    });
-    NBL_TRY(see(attn_in, Pass::normed(work), config.hidden, config.hidden));
-    team.run([&](Worker& worker) { Pass(step, worker).attention(layer, index, 0); });
-    NBL_TRY(see(attn_out, Pass::heads(work), config.heads * config.head_dim, config.heads * config.head_dim));
-    team.run([&](Worker& worker) {
-      Pass pass(step, worker);
-      pass.attention_output(layer);
-      pass.mlp_input(layer);
-    });
-    NBL_TRY(see(mlp_in, Pass::normed(work), config.hidden, config.hidden));
-    team.run([&](Worker& worker) { Pass(step, worker).mlp_hidden(layer); });
-    NBL_TRY(see(mlp_down, Pass::hidden_activations(work), Pass::hidden_stride(work, config), config.ffn));
-    team.run([&](Worker& worker) { Pass(step, worker).mlp_output(layer); });
-    std::memcpy(part, Pass::residual(work), part_bytes);
+    NBL_TRY(runner.begin(runner.restart_point(0), part, count));
+    for (std::size_t g = 0; observer && g < arch.groups.size(); ++g) {
+      NBL_TRY(runner.advance(g));
+      const GroupInput in = runner.input();
+      NBL_TRY(observer(g, in.x, in.ldx, in.m, in.k));
+    }
+    NBL_TRY(runner.advance(runner.groups()));
+    std::memcpy(part, runner.residual(), static_cast<std::size_t>(count * length * config.hidden) * sizeof(float));
   }
   return {};
 }

@@ -419,10 +419,10 @@ Result<Value> Evaluator::attribute(const Value& object, const std::string& name)
     Value found = object.object().attribute(name);
     if (!found.is_undefined() || name == "previtem" || name == "nextitem") return found;
     Value method = find_method(object, name);
-    if (!method.is_undefined()) return method;
+    if (!method.is_undefined() || method.is_refused()) return method;
   } else {
     Value method = find_method(object, name);
-    if (!method.is_undefined()) return method;
+    if (!method.is_undefined() || method.is_refused()) return method;
     if (name.starts_with("__")) {
       return Value::undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, type_name(object)));
     }

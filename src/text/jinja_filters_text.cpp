@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
 #include "text/jinja_case.h"
 #include "text/jinja_filters.h"
@@ -134,7 +135,10 @@ std::optional<double> read_real(std::string_view text) {
   double value = 0;
   const auto found = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || found.ec == std::errc::invalid_argument || found.ptr != text.data() + text.size()) return {};
-  return found.ec == std::errc() ? value : std::strtod(std::string(text).c_str(), nullptr);
+  if (found.ec == std::errc()) return value;
+  // Out of range: too small to tell from zero, or infinite.
+  const bool tiny = text.find("e-") != std::string_view::npos || text.find("E-") != std::string_view::npos;
+  return std::copysign(tiny ? 0.0 : std::numeric_limits<double>::infinity(), text.starts_with('-') ? -1.0 : 1.0);
 }
 
 Result<Value> to_int(Evaluator&, const Value& v, const Bound& bound, Args) {
@@ -182,7 +186,9 @@ Result<Value> round_to(Evaluator&, const Value& v, const Bound& bound, Args) {
   double out = 0;
   if (precision >= 0) {
     // Correctly rounded, half to even, as printing does it.
-    out = std::strtod(fmt::format("{:.{}f}", v.real(), precision).c_str(), nullptr);
+    const std::string digits = fmt::format("{:.{}f}", v.real(), precision);
+    out = v.real();  // when it is no finite number
+    std::from_chars(digits.data(), digits.data() + digits.size(), out);
   } else {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
     out = std::nearbyint(v.real() / scale) * scale;

@@ -19,7 +19,7 @@ class Nesting {
   Status status() const {
     const int most = parser_.options_.limits.max_depth;
     if (parser_.depth_ <= most) return {};
-    return template_error(Code::limit, parser_.peek().line, fmt::format("expressions are nested deeper than {}", most));
+    return template_error(Code::limit, parser_.peek().line, fmt::format("blocks and expressions are nested deeper than {}", most));
   }
 
  private:

@@ -68,6 +68,8 @@ class Value {
     const auto& text = std::get<Undefined>(data_).why;
     return text == nullptr ? std::string_view("a value is undefined") : std::string_view(*text);
   }
+  /// Undefined for a reason of its own, rather than absent.
+  bool is_refused() const noexcept { return is_undefined() && std::get<Undefined>(data_).why != nullptr; }
   /// The same object in memory, or the same constant (Python's `is`).
   bool same_as(const Value& other) const noexcept;
 
