@@ -473,6 +473,10 @@ class Evaluation {
   void add_task(const std::string& name, std::string_view jsonl) {
     check(nbl_evaluation_add_task(get(), name.c_str(), jsonl.data(), jsonl.size()));
   }
+  /// YAML or JSON; `source`: its path or name.
+  void add_task_definition(std::string_view definition, const std::string& source) {
+    check(nbl_evaluation_add_task_definition(get(), definition.data(), definition.size(), source.c_str()));
+  }
   void set_progress(ProgressFn fn) {
     progress_->fn = std::move(fn);
     check(nbl_evaluation_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
