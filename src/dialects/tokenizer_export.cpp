@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "dialects/gguf_vocab_json.h"
-#include "text/gguf_splits.h"
+#include "text/gguf_pre_tokenizers.h"
 
 namespace nbl::dialects {
 namespace {
@@ -144,9 +144,10 @@ class Exporter {
 
   Status byte_bpe() {
     const Json* pre = metadata_.find_value("tokenizer.ggml.pre");
-    NBL_ASSIGN(const text::GgufSplits splits, text::gguf_splits(pre == nullptr ? std::string_view("default") : pre->as_string()));
+    NBL_ASSIGN(const text::GgufPreTokenizer* splits,
+               text::find_gguf_pre_tokenizer(pre == nullptr ? std::string_view("default") : pre->as_string()));
     Json steps = Json::array();
-    for (const std::string_view pattern : splits.patterns) {
+    for (const std::string_view pattern : splits->patterns) {
       Json step = typed("Split");
       step.set("pattern", Json::object({{"Regex", Json(pattern)}}));
       step.set("behavior", "Isolated");
@@ -160,9 +161,9 @@ class Exporter {
     if (merges == nullptr) return Status(Code::corrupt, "there are no merges (tokenizer.ggml.merges)");
     out_.set("normalizer", Json());
     out_.set("pre_tokenizer", std::move(sequence));
-    out_.set("post_processor", post_processor(splits.add_bos));
+    out_.set("post_processor", post_processor(splits->add_bos));
     out_.set("decoder", byte_level(true));
-    out_.set("model", bpe(*merges, false, splits.ignore_merges));
+    out_.set("model", bpe(*merges, false, splits->ignore_merges));
     return {};
   }
 
