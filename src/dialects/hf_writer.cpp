@@ -88,7 +88,7 @@ class StagedDirectory {
 
 bool quantized(const QTensor& tensor) {
   return std::any_of(tensor.segments.begin(), tensor.segments.end(),
-                     [](const Segment& s) { return s.encoding != Encoding::dense; });
+                     [](const Segment& s) { return s.encoding != Encoding::dense || s.scaled; });
 }
 
 class HfWriter final : public CheckpointWriter {
