@@ -91,8 +91,8 @@ std::optional<GgufRows> encode_blocks(const QTensor& tensor, const GgufBlock& bl
 
 Result<GgufRows> encode_dense(const QTensor& tensor) {
   const DType own = tensor.segments.front().value_type;
-  // GGUF has no e4m3; every one of its values is a bf16.
-  const DType stored = own == DType::e4m3 ? DType::bf16 : own;
+  // GGUF has no e4m3; every one of its values is a bf16, and a float32 when a scale multiplies it.
+  const DType stored = tensor.segments.front().scaled ? DType::f32 : own == DType::e4m3 ? DType::bf16 : own;
   GgufRows rows;
   rows.type = stored == DType::f32 ? "F32" : stored == DType::f16 ? "F16" : "BF16";
   rows.row_bytes = tensor.k * dtype_bytes(stored);
