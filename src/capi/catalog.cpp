@@ -235,6 +235,8 @@ std::span<const Spec> evaluation_settings() {
         {"speed.gen", Spec::Type::integer, "32", 1, 1e6, {}, "tokens generated when measuring decode"},
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
+        {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();
   return schema;

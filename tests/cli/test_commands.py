@@ -361,6 +361,20 @@ class Models(Case):
         self.assertLessEqual({"prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"}, j.keys())
         for key in ("prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"):
             self.assertGreater(j[key], 0, key)
+        self.assertNotIn("profile", j)
+
+    def test_bench_of_a_batch_with_its_profile(self):
+        j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "1", "--batch", "3", "--profile")
+        self.assertEqual(j["batch"], 3)
+        self.assertGreater(j["batch_decode_tok_s"], 0)
+        for step in ("prefill", "decode"):
+            rows = {r["operation"]: r for r in j["profile"][step]}
+            self.assertLessEqual({"qkv", "attention", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
+            self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)
+            for name in ("qkv", "attention", "mlp in", "mlp out", "logits"):
+                self.assertGreater(rows[name]["microseconds"], 0, (step, name))
+                self.assertGreater(rows[name]["gb_s"], 0, (step, name))
+                self.assertGreater(rows[name]["gop_s"], 0, (step, name))
 
     def test_sweep(self):
         folder = self.dir / "sweep"
