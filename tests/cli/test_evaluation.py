@@ -140,7 +140,7 @@ class Tasks(Case):
         self.assertEqual(*answers)
 
     def test_programs_run_only_when_allowed(self):
-        self.refuse(3, ["eval", "builtin", "--tasks", "humaneval", "--data", self.data], "humaneval", "--confirm-run-unsafe-code")
+        self.refuse(2, ["eval", "builtin", "--tasks", "humaneval", "--data", self.data], "humaneval", "--confirm-run-unsafe-code")
         j = self.evaluate("humaneval", "--limit", "2", "--confirm-run-unsafe-code")
         self.assertIn("pass@1,create_test", j["results"]["humaneval"])
 
