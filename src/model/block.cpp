@@ -17,22 +17,21 @@ constexpr int64_t kRows = 1024;
 
 Result<Layer> make_layer(const LayerWeights& weights, const ComputeOptions& compute) {
   Layer layer;
-  for (const auto& [role, m] : weights.matrices) {
+  for (const auto& [part, m] : weights.matrices) {
     NBL_ASSIGN(Segment segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
     NBL_ASSIGN(Linear linear, Linear::create(make_qtensor(m.n, m.k, std::move(segment)), m.bias, compute));
-    layer.linears[role_index(role)] = std::move(linear);
+    layer.linears[role_index(part.role)] = std::move(linear);
   }
   for (const auto& [role, n] : weights.norms) layer.norms[role_index(role)] = {n.w, n.bias};
   return layer;
 }
 
-/// Which InputGroup starts with one of these roles.
-std::size_t group_of(const Architecture& arch, std::initializer_list<Role> roles) {
-  for (std::size_t g = 0; g < arch.groups.size(); ++g)
+/// Which InputGroup holds one of these roles.
+std::size_t group_of(const std::vector<InputGroup>& groups, std::initializer_list<Role> roles) {
+  for (std::size_t g = 0; g < groups.size(); ++g)
     for (Role role : roles)
-      if (std::find(arch.groups[g].linears.begin(), arch.groups[g].linears.end(), role) != arch.groups[g].linears.end())
-        return g;
-  return arch.groups.size();
+      if (std::find(groups[g].linears.begin(), groups[g].linears.end(), Part(role)) != groups[g].linears.end()) return g;
+  return groups.size();
 }
 
 }  // namespace
@@ -40,17 +39,9 @@ std::size_t group_of(const Architecture& arch, std::initializer_list<Role> roles
 Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
                                 int64_t layer) {
   LayerWeights out;
-  for (const TensorSpec& spec : arch.tensors) {
-    if (!is_layer_role(spec.role)) continue;
-    if (spec.cols.empty()) {
-      NBL_ASSIGN(const int64_t size, dimension(spec.rows, config));
-      LayerWeights::NormWeights& norm = out.norms[spec.role];
-      NBL_ASSIGN(norm.w, load_vector(checkpoint, tensor_name(spec, layer, "weight"), size));
-      NBL_ASSIGN(norm.bias, load_bias(checkpoint, spec, config, layer));
-      continue;
-    }
-    NBL_ASSIGN(const QTensor tensor, load_matrix(checkpoint, spec, config, layer));
-    LayerWeights::Matrix& m = out.matrices[spec.role];
+  const auto load = [&](const TensorSpec& spec, int32_t expert) -> Status {
+    NBL_ASSIGN(const QTensor tensor, load_matrix(checkpoint, spec, config, layer, expert));
+    LayerWeights::Matrix& m = out.matrices[Part(spec.role, expert)];
     m.n = tensor.n;
     m.k = tensor.k;
     m.w.resize(static_cast<std::size_t>(m.n) * static_cast<std::size_t>(m.k));
@@ -62,7 +53,19 @@ Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture
         for (int64_t c = 0; c < m.k; ++c)
           m.w[static_cast<std::size_t>(r * m.k + c)] *= scale[static_cast<std::size_t>(c)];
     }
-    NBL_ASSIGN(m.bias, load_bias(checkpoint, spec, config, layer));
+    NBL_ASSIGN(m.bias, load_bias(checkpoint, spec, config, layer, expert));
+    return {};
+  };
+  for (const TensorSpec& spec : arch.tensors) {
+    if (!is_layer_role(spec.role) || !has_tensor(spec, config, layer)) continue;
+    if (spec.cols.empty()) {
+      NBL_ASSIGN(NormWeights norm, load_norm(checkpoint, spec, config, layer));
+      out.norms[spec.role] = {std::move(norm.w), std::move(norm.b)};
+    } else if (is_expert_role(spec.role)) {
+      for (int32_t e = 0; e < config.experts.count; ++e) NBL_TRY(load(spec, e));
+    } else {
+      NBL_TRY(load(spec, -1));
+    }
   }
   return out;
 }
@@ -88,8 +91,9 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
   sizes.prepared_bytes = Workspace::prepared_bytes({&layer, 1}, nullptr, sizes.max_rows);
   NBL_ASSIGN(Workspace work, Workspace::create(config, sizes));
 
-  const std::size_t attn_in = group_of(arch, {Role::q, Role::qkv}), attn_out = group_of(arch, {Role::attn_out}),
-                    mlp_in = group_of(arch, {Role::up, Role::gate_up}), mlp_down = group_of(arch, {Role::down});
+  const std::vector<InputGroup> groups = layer_groups(arch, config, index);
+  const std::size_t attn_in = group_of(groups, {Role::q, Role::qkv}), attn_out = group_of(groups, {Role::attn_out}),
+                    mlp_in = group_of(groups, {Role::up, Role::gate_up}), mlp_down = group_of(groups, {Role::down});
   std::vector<Span> spans;
   for (int64_t w = 0; w < windows; w += together) {
     const int64_t count = std::min(together, windows - w), rows = count * length;
@@ -106,7 +110,7 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
     const std::size_t part_bytes = static_cast<std::size_t>(rows * config.hidden) * sizeof(float);
     std::memcpy(Pass::residual(work), part, part_bytes);
     const auto see = [&](std::size_t group, const float* x, int64_t ldx, int64_t k) -> Status {
-      return observer && group < arch.groups.size() ? observer(group, x, ldx, rows, k) : Status();
+      return observer && group < groups.size() ? observer(group, x, ldx, rows, k) : Status();
     };
     team.run([&](Worker& worker) {
       Pass pass(step, worker);
@@ -115,16 +119,21 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
     });
     NBL_TRY(see(attn_in, Pass::normed(work), config.hidden, config.hidden));
     team.run([&](Worker& worker) { Pass(step, worker).attention(layer, index, 0); });
-    NBL_TRY(see(attn_out, Pass::heads(work), config.heads * config.head_dim, config.heads * config.head_dim));
+    const int64_t heads_width = config.heads * config.v_dim();
+    NBL_TRY(see(attn_out, Pass::heads(work), heads_width, heads_width));
     team.run([&](Worker& worker) {
       Pass pass(step, worker);
-      pass.attention_output(layer);
+      if (!config.parallel_residual) pass.attention_output(layer);
       pass.mlp_input(layer);
     });
-    NBL_TRY(see(mlp_in, Pass::normed(work), config.hidden, config.hidden));
+    if (mlp_in != attn_in) NBL_TRY(see(mlp_in, Pass::normed(work), config.hidden, config.hidden));
     team.run([&](Worker& worker) { Pass(step, worker).mlp_hidden(layer); });
-    NBL_TRY(see(mlp_down, Pass::hidden_activations(work), Pass::hidden_stride(work, config), config.ffn));
-    team.run([&](Worker& worker) { Pass(step, worker).mlp_output(layer); });
+    NBL_TRY(see(mlp_down, Pass::hidden_activations(work), Pass::hidden_stride(work), config.ffn));
+    team.run([&](Worker& worker) {
+      Pass pass(step, worker);
+      if (config.parallel_residual) pass.attention_output(layer);
+      pass.mlp_output(layer);
+    });
     std::memcpy(part, Pass::residual(work), part_bytes);
   }
   return {};
@@ -138,17 +147,31 @@ Status embed(const Checkpoint& checkpoint, const Architecture& arch, const Confi
     return Status(Code::limit,
                   fmt::format("windows of {} tokens are longer than the {} positions that this model has learned",
                               length, config.max_positions));
-  NBL_ASSIGN(const QTensor table, load_matrix(checkpoint, *spec, config, 0));
-  NBL_ASSIGN(const std::vector<float> positions, load_positions(checkpoint, arch, config));
-  for (std::size_t i = 0; i < ids.size(); ++i) {
+  const ComputeOptions compute{Compute::exact, best_isa()};
+  for (std::size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || ids[i] >= config.vocab)
       return Status(Code::invalid_argument, fmt::format("token {} at index {} is outside the vocabulary of {} tokens",
                                                         ids[i], i, config.vocab));
-    float* x = hidden + static_cast<int64_t>(i) * config.hidden;
-    table.dequantize_row(ids[i], x);
-    if (positions.empty()) continue;
-    const float* p = positions.data() + (static_cast<int64_t>(i) % length) * config.hidden;
-    for (int64_t c = 0; c < config.hidden; ++c) x[c] += p[c];
+  NBL_ASSIGN(const Weights front, load_front(checkpoint, arch, config, compute));
+  Workspace::Sizes sizes;
+  sizes.max_rows = std::min<int64_t>(length, static_cast<int64_t>(ids.size()));
+  if (front.project_in) sizes.prepared_bytes = front.project_in->prepared_bytes(sizes.max_rows);
+  if (sizes.max_rows == 0) return {};
+  NBL_ASSIGN(Workspace work, Workspace::create(config, sizes));
+  Team alone(1);
+  for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(length)) {
+    const std::size_t rows = std::min(static_cast<std::size_t>(length), ids.size() - first);
+    const Span span{nullptr, 0, static_cast<int64_t>(rows), 0};
+    Step step;
+    step.config = &config;
+    step.isa = compute.isa;
+    step.work = &work;
+    step.spans = {&span, 1};
+    step.rows = static_cast<int64_t>(rows);
+    step.shared_rows = true;
+    alone.run([&](Worker& worker) { Pass(step, worker).embed(front, ids.subspan(first, rows)); });
+    std::memcpy(hidden + static_cast<int64_t>(first) * config.hidden, Pass::residual(work),
+                rows * static_cast<std::size_t>(config.hidden) * sizeof(float));
   }
   return {};
 }

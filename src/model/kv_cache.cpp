@@ -15,7 +15,7 @@ Result<KvCache> KvCache::create(const Config& config, int64_t layers, int64_t ca
   cache.layers_ = layers;
   cache.heads_ = config.kv_heads;
   cache.head_dim_ = config.head_dim;
-  cache.value_stride_ = round_up(config.head_dim, 16);
+  cache.value_stride_ = round_up(config.v_dim(), 16);
   cache.element_ = kernels::kCacheTypeBytes[static_cast<int>(type)];
   int64_t rows = 0, heads = 0, total = 0;
   const bool fits = checked_add(capacity, 15, &rows) && checked_mul(rows / 16 * 16, cache.element_, &rows) &&

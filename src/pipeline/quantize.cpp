@@ -24,7 +24,7 @@ using model::Architecture;
 using model::Config;
 using model::InputGroup;
 using model::LayerWeights;
-using model::Role;
+using model::Part;
 using model::TensorSpec;
 using Clock = std::chrono::steady_clock;
 
@@ -48,15 +48,9 @@ int64_t size_of(const std::filesystem::path& path) {
 /// Tokens that go through a layer at a time: bounds the activations of its inside, whatever the calibration's size.
 constexpr int64_t kChunkTokens = 4096;
 
-const TensorSpec* find_spec(const Architecture& arch, Role role) {
-  for (const TensorSpec& spec : arch.tensors)
-    if (spec.role == role) return &spec;
-  return nullptr;
-}
-
 /// One linear of one layer and what is to happen to it.
 struct Plan {
-  Role role;
+  Part role;
   std::string name;                       ///< of the tensor, with ".weight"
   const quant::Recipe* recipe = nullptr;  ///< null: kept
   uint32_t needs = 0;
@@ -64,6 +58,7 @@ struct Plan {
 
 /// The linears of one layer, by input group.
 struct LayerPlan {
+  std::vector<InputGroup> inputs;  ///< of this layer, in the order of `groups`
   std::vector<std::vector<Plan>> groups;
   uint32_t needs = 0;
 };
@@ -104,7 +99,7 @@ class Job {
   std::vector<float> hidden_;      ///< [windows * length, hidden]: inputs of the layer at hand
   std::unique_ptr<CheckpointWriter> writer_;
   std::set<std::string> written_;
-  std::set<Role> scaled_;  ///< producers of the layer at hand that took another input's scales
+  std::set<Part> scaled_;  ///< producers of the layer at hand that took another input's scales
   int64_t done_ = 0, total_ = 0;
   double stored_bytes_ = 0, weights_ = 0;
   QuantizeReport report_;
@@ -116,14 +111,15 @@ Status Job::plan() {
   NBL_ASSIGN(overrides_, Overrides::create(options_.overrides, options_.recipe));
   for (int64_t l = 0; l < config_.layers; ++l) {
     LayerPlan layer;
-    for (const InputGroup& group : arch_->groups) {
+    layer.inputs = model::layer_groups(*arch_, config_, l);
+    for (const InputGroup& group : layer.inputs) {
       std::vector<Plan> plans;
-      for (Role role : group.linears) {
-        const TensorSpec* spec = find_spec(*arch_, role);
+      for (const Part& part : group.linears) {
+        const TensorSpec* spec = arch_->find(part.role, config_);
         if (spec == nullptr) continue;
         Plan p;
-        p.role = role;
-        p.name = model::tensor_name(*spec, l, "weight");
+        p.role = part;
+        p.name = model::tensor_name(*spec, l, "weight", part.expert);
         if (!input_.has(p.name)) continue;  // a fused or an optional variant; load_layer names what is truly missing
         NBL_ASSIGN(p.recipe, overrides_->find(p.name));
         if (p.recipe != nullptr) {
@@ -358,7 +354,7 @@ Status Job::process_layer(int64_t l) {
     context.progress = progress_;
     NBL_ASSIGN(const std::vector<float> s, recipe->method->input_scales(tasks, recipe->options, context));
     if (s.empty()) continue;
-    NBL_ASSIGN(const FoldResult folded, fold_input_scales(weights, arch_->groups[g], s, stats[g]));
+    NBL_ASSIGN(const FoldResult folded, fold_input_scales(weights, config_, plan.inputs[g], s, stats[g]));
     if (folded.where == Folded::input_scale) {
       input_scales[g].resize(s.size());
       for (std::size_t c = 0; c < s.size(); ++c) input_scales[g][c] = 1.0f / s[c];
@@ -380,25 +376,27 @@ Status Job::process_layer(int64_t l) {
 /// of what the scales gained), biases, and linears that an override keeps.
 Status Job::write_kept(const LayerWeights& weights, const LayerPlan& plan, int64_t l) {
   const auto put = [&](const TensorSpec& spec, std::string_view suffix, const std::vector<float>& values,
-                       Shape shape) -> Status {
-    const std::string name = model::tensor_name(spec, l, suffix);
+                       Shape shape, int32_t expert = -1) -> Status {
+    const std::string name = model::tensor_name(spec, l, suffix, expert);
     if (values.empty() || written_.contains(name)) return {};
     NBL_ASSIGN(const Array array, Array::from_f32(values, std::move(shape)));
     written_.insert(name);
     return writer_->add_array(name, array);
   };
   for (const auto& [role, norm] : weights.norms) {
-    const TensorSpec* spec = find_spec(*arch_, role);
+    const TensorSpec* spec = arch_->find(role, config_);
     if (spec == nullptr || !scaled_.contains(role)) continue;
-    NBL_TRY(put(*spec, "weight", norm.w, {static_cast<int64_t>(norm.w.size())}));
+    std::vector<float> stored = norm.w;
+    for (float& w : stored) w -= config_.norm_offset;
+    NBL_TRY(put(*spec, "weight", stored, {static_cast<int64_t>(stored.size())}));
     NBL_TRY(put(*spec, "bias", norm.bias, {static_cast<int64_t>(norm.bias.size())}));
   }
   for (const auto& group : plan.groups) {
     for (const Plan& p : group) {
       const LayerWeights::Matrix& m = weights.matrices.at(p.role);
-      const TensorSpec* spec = find_spec(*arch_, p.role);
+      const TensorSpec* spec = arch_->find(p.role.role, config_);
       if (!scaled_.contains(p.role)) continue;
-      NBL_TRY(put(*spec, "bias", m.bias, {m.n}));
+      NBL_TRY(put(*spec, "bias", m.bias, {m.n}, p.role.expert));
       if (p.recipe != nullptr) continue;
       NBL_ASSIGN(Segment segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
       NBL_TRY(writer_->add_matrix(p.name, make_qtensor(m.n, m.k, std::move(segment))));
@@ -425,9 +423,6 @@ Status Job::copy_rest() {
 }
 
 Status Job::copy_assets() {
-  Json config = input_.config();
-  config.erase("quantization_config");  // described the input's encoding; the manifest describes the output's
-  NBL_TRY(writer_->set_config(config));
   for (const std::string& name : input_.asset_names()) {
     if (name == "manifest.json" || name == "config.json" || name == "quantize_config.json") continue;
     NBL_ASSIGN(const std::string bytes, input_.asset(name));
@@ -446,6 +441,10 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   NBL_TRY(plan());
   // The writer comes before the work: an output that cannot be written is said so now, not in an hour.
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));
+  // First of all, because the config may decide how a weight is stored.
+  Json config = input_.config();
+  config.erase("quantization_config");  // described the input's encoding; the manifest describes the output's
+  NBL_TRY(writer_->set_config(config));
   NBL_TRY(prepare_calibration());
   for (int64_t l = 0; l < config_.layers; ++l) NBL_TRY(process_layer(l));
   hidden_ = {};
