@@ -1,7 +1,7 @@
 # Compiler options: what every file of ours is compiled with.
 add_library(nibble_options INTERFACE)
 target_compile_options(nibble_options INTERFACE -Wall -Wextra $<$<BOOL:${NIBBLE_WERROR}>:-Werror>)
-target_include_directories(nibble_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR})
+target_include_directories(nibble_options INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
 # Results must not depend on what the compiler chooses to fuse: every fused multiply-add is written as one.
 target_compile_options(nibble_options INTERFACE -ffp-contract=off)
 # GCC 12 warns of overlapping copies inside std::string's own operator+ and replace (its bug 105651).
@@ -14,6 +14,9 @@ if(NIBBLE_SANITIZE)
   target_compile_options(nibble_options INTERFACE -fsanitize=${NIBBLE_SANITIZE} -fno-omit-frame-pointer
                                                   -fno-sanitize-recover=all)
   target_link_options(nibble_options INTERFACE -fsanitize=${NIBBLE_SANITIZE})
+endif()
+if(NIBBLE_FUZZ)
+  target_compile_options(nibble_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 if(NIBBLE_COVERAGE)
   target_compile_options(nibble_options INTERFACE --coverage -fprofile-update=atomic)

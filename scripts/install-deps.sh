@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what nibble is built from, where something is missing (Debian 12; as root or with sudo).
-#   scripts/install-deps.sh [--build | --test | --aarch64] [--dry-run]
-# --build: to compile the library and the command; --test (the default): also what the tests and benchmarks need;
+#   scripts/install-deps.sh [--build | --test | --fuzz | --aarch64] [--dry-run]
+# --fuzz: also what links the fuzz targets; --build: to compile the library and the command; --test (the default): also what the tests and benchmarks need;
 # --aarch64: also the cross compiler and qemu, and Debian's arm64 libraries, unpacked under build/aarch64-root: some of their
 # development packages cannot be installed beside this machine's own. --dry-run only prints what is missing.
 set -eu
@@ -9,7 +9,8 @@ set -eu
 # docs/dependencies.md says what each is for.
 build="g++ cmake ninja-build pkg-config libeigen3-dev libxsimd-dev libfmt-dev libsimdjson-dev libzstd-dev libpcre2-dev
        libutf8proc-dev libcli11-dev"
-test="libgtest-dev libbenchmark-dev python3 binutils"
+test="libgtest-dev libbenchmark-dev python3 binutils make meson locales"
+fuzz="clang libclang-rt-14-dev"
 cross="g++-aarch64-linux-gnu qemu-user"
 arm64="libfmt-dev libfmt9 libsimdjson-dev libsimdjson14 libzstd-dev libzstd1 libpcre2-dev libpcre2-8-0 libutf8proc-dev
        libutf8proc2 libgtest-dev libxsimd-dev libeigen3-dev libcli11-dev"
@@ -22,6 +23,7 @@ for argument in "$@"; do
   case "$argument" in
     --build) wanted="$build" ;;
     --test) ;;
+    --fuzz) wanted="$wanted $fuzz" ;;
     --aarch64)
       foreign=yes
       wanted="$wanted $cross"

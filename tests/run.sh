@@ -1,15 +1,18 @@
 #!/bin/sh
 # Installs what is missing, builds, and runs every test; ends with ctest's own summary. Debian 12, as root or with sudo.
-#   tests/run.sh [--label REGEX] [--no-install] [--no-sanitizers] [--jobs N] [-- CTEST-ARGUMENTS]
+#   tests/run.sh [--label REGEX] [--no-install] [--no-sanitizers] [--jobs N] [--fuzz MINUTES] [-- CTEST-ARGUMENTS]
 # --label REGEX      only tests of these labels (fast, full, interop, long); the default is fast and full
 # --no-install       take the machine as it is
 # --no-sanitizers    leave out the address and undefined-behaviour sanitizers' build of the unit tests
+# --fuzz MINUTES     instead of the tests: build the libFuzzer targets with clang and run each for so long; what crashes one is
+#                    left in build/fuzz/crashes/TARGET
 set -eu
 cd "$(dirname "$0")/.."
 
 labels='^(fast|full)$'
 install=yes
 sanitizers=yes
+fuzz=0
 jobs=$(nproc)
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -17,14 +20,18 @@ while [ $# -gt 0 ]; do
     --no-install) install=no ;;
     --no-sanitizers) sanitizers=no ;;
     --jobs) jobs=$2; shift ;;
+    --fuzz) fuzz=$2; shift ;;
     --) shift; break ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/run.sh: unknown argument '$1'; try --help" >&2; exit 2 ;;
   esac
   shift
 done
 
-if [ "$install" = yes ]; then scripts/install-deps.sh --test; fi
+if [ "$install" = yes ]; then
+  if [ "$fuzz" != 0 ]; then scripts/install-deps.sh --fuzz; else scripts/install-deps.sh --test; fi
+fi
+if [ "$fuzz" != 0 ]; then exec tests/fuzz/run.sh "$fuzz" "$jobs"; fi
 # A real model, for the tests that run one; without it they skip, saying so.
 if [ -z "${NIBBLE_SMOLLM2:-}" ]; then
   if gguf=$(scripts/fetch-smollm2.sh); then export NIBBLE_SMOLLM2="$gguf"; fi

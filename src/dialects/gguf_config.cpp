@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <string>
 #include <vector>
 
 namespace nbl::dialects {
@@ -13,7 +14,10 @@ namespace {
 double decimal_of(double value) {
   const auto narrow = static_cast<float>(value);
   if (static_cast<double>(narrow) != value) return value;
-  return std::strtod(fmt::format("{}", narrow).c_str(), nullptr);
+  const std::string digits = fmt::format("{}", narrow);
+  double shortest = value;
+  std::from_chars(digits.data(), digits.data() + digits.size(), shortest);  // whatever the locale's decimal point
+  return shortest;
 }
 
 class ConfigBuilder {

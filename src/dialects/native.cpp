@@ -1,6 +1,7 @@
 // The native dialect: one safetensors file that holds the whole model as it runs.
 #include <fmt/format.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <map>
@@ -97,8 +98,10 @@ Status NativeWriter::add_text(std::string_view name, std::string_view bytes) {
     compressed.resize(ZSTD_compressBound(bytes.size()));
     const std::size_t size =
         ZSTD_compress(compressed.data(), compressed.size(), bytes.data(), bytes.size(), kCompressionLevel);
-    if (ZSTD_isError(size))
-      return Status(Code::internal, fmt::format("compressing {}: {}", name, ZSTD_getErrorName(size)));
+    if (ZSTD_isError(size)) {
+      const Code code = ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation ? Code::out_of_memory : Code::internal;
+      return Status(code, fmt::format("compressing {}: {}", name, ZSTD_getErrorName(size)));
+    }
     if (size < bytes.size()) {
       compressed.resize(size);
       stored = compressed;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <map>
@@ -167,6 +168,8 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
                   fmt::format("{}: no memory for {} bytes of {}", container_->origin(), entry.bytes, shown(name)));
   }
   const std::size_t size = ZSTD_decompress(out.data(), out.size(), entry.raw->bytes.data(), entry.raw->bytes.size());
+  if (ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation)
+    return Status(Code::out_of_memory, fmt::format("{}: no memory to decompress {}", container_->origin(), shown(name)));
   if (ZSTD_isError(size) || size != out.size())
     return corrupt(fmt::format("{}: the compressed text is damaged", shown(name)));
   return out;

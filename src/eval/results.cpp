@@ -1,6 +1,7 @@
 // What a run's results look like: lm-evaluation-harness's layout, and the paired comparison of several models.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <optional>
@@ -87,9 +88,9 @@ std::string with_stderr(const std::string& metric) {
 }
 
 Json version_json(const std::string& version) {
-  char* end = nullptr;
-  const double value = std::strtod(version.c_str(), &end);
-  return end != version.c_str() && *end == '\0' ? Json(value) : Json(version);
+  double value = 0;
+  const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), value);
+  return error == std::errc() && end == version.data() + version.size() ? Json(value) : Json(version);
 }
 
 /// The harness's group row, or none when no member was run.

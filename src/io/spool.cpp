@@ -26,7 +26,10 @@ Status system_error(int error, std::string_view verb, const fs::path& directory)
 }
 
 int open_unnamed(const fs::path& directory) {
-  const int fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  int fd = -1;
+  do {
+    fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  } while (fd < 0 && errno == EINTR);
   if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
   std::string name = (directory / ".nibble-XXXXXX").string();
   const int named = ::mkostemp(name.data(), O_CLOEXEC);

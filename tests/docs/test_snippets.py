@@ -64,6 +64,22 @@ class Readme(unittest.TestCase):
                     self.assertTrue((document.parent / target).exists(), f"{document.name}: {target}")
 
 
+class GettingStarted(Readme):
+    """Its blocks follow one another in one directory."""
+
+    test_c = test_cpp = test_every_link_leads_somewhere = None
+
+    def test_python(self):
+        for code in blocks("docs/getting-started.md", "python"):
+            self.assertGreater(len(self.run_here(sys.executable, "-B", "-c", code).split()), 5)
+
+    def test_shell(self):
+        found = blocks("docs/getting-started.md", "sh")
+        self.assertGreater(len(found), 3)
+        for code in found:
+            self.run_here("sh", "-eux", "-c", code)
+
+
 class Guides(unittest.TestCase):
     """The files that the guides show compile against the layers as they are."""
 

@@ -27,6 +27,8 @@ FORBIDDEN = {
     "getenv": "reads the environment", "secure_getenv": "reads the environment", "setenv": "writes the environment",
     "putenv": "writes the environment", "system": "runs a command",
     "signal": "takes a signal", "sigaction": "takes a signal", "rand": "has hidden state", "srand": "has hidden state",
+    "strtod": "reads numbers as the locale writes them", "strtof": "reads numbers as the locale writes them",
+    "atof": "reads numbers as the locale writes them", "localeconv": "depends on the locale",
     "setlocale": "changes the process", "omp_set_num_threads": "changes the process", "chdir": "changes the process",
 }
 

@@ -1,0 +1,219 @@
+#include "faults/faults.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstddef>
+#include <cstdio>
+
+// glibc's own names of what is replaced below.
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+void __libc_free(void*);
+}
+
+namespace nbl::faults {
+namespace {
+
+struct Plan {
+  bool armed = false;
+  Kind kind = Kind::allocate;
+  int64_t at = -1;
+  int64_t calls = 0;
+  int error = 0;
+  bool short_io = false;
+  bool struck = false;
+};
+thread_local Plan plan;
+std::atomic<int64_t> live{0};
+
+bool strikes(Kind kind) {
+  if (!plan.armed || plan.kind != kind) return false;
+  if (plan.calls++ != plan.at) return false;
+  plan.struck = true;
+  return true;
+}
+
+template <class F>
+F next(const char* symbol) {
+  const bool armed = plan.armed;
+  plan.armed = false;
+  void* found = dlsym(RTLD_NEXT, symbol);
+  plan.armed = armed;
+  return reinterpret_cast<F>(found);
+}
+
+/// 1: fail; 2: move less; 0: nothing.
+int io_fault(Kind kind) {
+  if (!strikes(kind)) return 0;
+  if (plan.short_io) return 2;
+  errno = plan.error;
+  return 1;
+}
+
+}  // namespace
+
+const char* name(Kind kind) {
+  static const char* const kNames[] = {"allocation", "open", "read", "write", "sync", "rename", "mapping"};
+  return kNames[static_cast<int>(kind)];
+}
+
+void arm(Kind kind, int64_t n, int error, bool short_io) {
+  plan = {true, kind, n, 0, error, short_io, false};
+}
+
+int64_t disarm() {
+  plan.armed = false;
+  return plan.calls;
+}
+
+bool struck() { return plan.struck; }
+int64_t live_blocks() { return live.load(std::memory_order_relaxed); }
+
+}  // namespace nbl::faults
+
+using nbl::faults::Kind;
+
+extern "C" {
+
+void* malloc(size_t size) {
+  if (nbl::faults::strikes(Kind::allocate)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  void* p = __libc_malloc(size);
+  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  return p;
+}
+
+void* calloc(size_t n, size_t size) {
+  if (nbl::faults::strikes(Kind::allocate)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  void* p = __libc_calloc(n, size);
+  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  return p;
+}
+
+void* realloc(void* old, size_t size) {
+  if (size != 0 && nbl::faults::strikes(Kind::allocate)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  void* p = __libc_realloc(old, size);
+  if (old == nullptr && p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  if (old != nullptr && size == 0) nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
+  return p;
+}
+
+static void* aligned(size_t alignment, size_t size) {
+  if (nbl::faults::strikes(Kind::allocate)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  void* p = __libc_memalign(alignment, size);
+  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  return p;
+}
+void* memalign(size_t alignment, size_t size) { return aligned(alignment, size); }
+void* aligned_alloc(size_t alignment, size_t size) { return aligned(alignment, size); }
+int posix_memalign(void** out, size_t alignment, size_t size) {
+  void* p = aligned(alignment, size);
+  if (p == nullptr) return ENOMEM;
+  *out = p;
+  return 0;
+}
+
+void free(void* p) {
+  if (p != nullptr) nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
+  __libc_free(p);
+}
+
+int open(const char* path, int flags, ...) {
+  mode_t mode = 0;
+  if ((flags & O_CREAT) != 0) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode = va_arg(arguments, mode_t);
+    va_end(arguments);
+  }
+  if (nbl::faults::io_fault(Kind::open) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(const char*, int, ...)>("open");
+  return real(path, flags, mode);
+}
+
+FILE* fopen(const char* path, const char* mode) {
+  if (nbl::faults::io_fault(Kind::open) == 1) return nullptr;
+  static const auto real = nbl::faults::next<FILE* (*)(const char*, const char*)>("fopen");
+  return real(path, mode);
+}
+
+int mkostemp(char* name, int flags) {
+  if (nbl::faults::io_fault(Kind::open) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(char*, int)>("mkostemp");
+  return real(name, flags);
+}
+
+ssize_t read(int fd, void* buffer, size_t size) {
+  const int fault = nbl::faults::io_fault(Kind::read);
+  if (fault == 1) return -1;
+  static const auto real = nbl::faults::next<ssize_t (*)(int, void*, size_t)>("read");
+  return real(fd, buffer, fault == 2 && size > 1 ? size - 1 : size);
+}
+
+ssize_t pread(int fd, void* buffer, size_t size, off_t at) {
+  const int fault = nbl::faults::io_fault(Kind::read);
+  if (fault == 1) return -1;
+  static const auto real = nbl::faults::next<ssize_t (*)(int, void*, size_t, off_t)>("pread");
+  return real(fd, buffer, fault == 2 && size > 1 ? size - 1 : size, at);
+}
+
+ssize_t write(int fd, const void* buffer, size_t size) {
+  const int fault = nbl::faults::io_fault(Kind::write);
+  if (fault == 1) return -1;
+  static const auto real = nbl::faults::next<ssize_t (*)(int, const void*, size_t)>("write");
+  return real(fd, buffer, fault == 2 && size > 1 ? size - 1 : size);
+}
+
+ssize_t pwrite(int fd, const void* buffer, size_t size, off_t at) {
+  const int fault = nbl::faults::io_fault(Kind::write);
+  if (fault == 1) return -1;
+  static const auto real = nbl::faults::next<ssize_t (*)(int, const void*, size_t, off_t)>("pwrite");
+  return real(fd, buffer, fault == 2 && size > 1 ? size - 1 : size, at);
+}
+
+int fsync(int fd) {
+  if (nbl::faults::io_fault(Kind::sync) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(int)>("fsync");
+  return real(fd);
+}
+
+int fdatasync(int fd) {
+  if (nbl::faults::io_fault(Kind::sync) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(int)>("fdatasync");
+  return real(fd);
+}
+
+int rename(const char* from, const char* to) {
+  if (nbl::faults::io_fault(Kind::rename) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(const char*, const char*)>("rename");
+  return real(from, to);
+}
+
+void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+  if (nbl::faults::io_fault(Kind::map) == 1) return MAP_FAILED;
+  static const auto real = nbl::faults::next<void* (*)(void*, size_t, int, int, int, off_t)>("mmap");
+  return real(at, size, protection, flags, fd, offset);
+}
+
+}  // extern "C"

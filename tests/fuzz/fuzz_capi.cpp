@@ -1,0 +1,257 @@
+// The C interface itself: the input is a program, a sequence of calls with arguments that are often wrong, on a handful of
+// handles. Nothing may crash, leak, or fail without a sentence; a failed call leaves its output NULL or 0.
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "fuzz/fuzz.h"
+#include "nibble/nibble.h"
+
+namespace {
+
+const char* const kModels[] = {"llama", "gpt-bigcode-multi-query", "qwen2", "mistral-window", "no-such-model"};
+const char* const kRecipes[] = {"rtn:bits=4,group=16", "int8", "nf4:block=64", "gptq:bits=3,group=32", "awq",
+                                "rtn:bits=99",         "",     "fp16",         "nonsense:x=y"};
+const char* const kNames[] = {"calibration.windows", "protocol", "windows", "limit", "rtn.bits", "", "\xff", "seed"};
+const char* const kValues[] = {"1", "-1", "windows-512", "true", "", "1e99", "rolling", "\xc3"};
+
+/// The input, read as small numbers; zeros when it is used up.
+class Program {
+ public:
+  Program(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  bool done() const { return at_ >= size_; }
+  unsigned byte() { return done() ? 0 : data_[at_++]; }
+  template <size_t N>
+  const char* one_of(const char* const (&list)[N]) {
+    return list[byte() % N];
+  }
+  int64_t number() {  // small as a rule, absurd now and then
+    const unsigned b = byte();
+    if (b < 200) return static_cast<int64_t>(b % 40) - 2;
+    static constexpr int64_t kOdd[] = {INT64_MIN, INT64_MAX, INT32_MAX, -1, 1 << 20, 0};
+    return kOdd[b % std::size(kOdd)];
+  }
+  std::string text() {
+    std::string out;
+    for (unsigned n = byte() % 24; n > 0; --n) out.push_back(static_cast<char>(byte()));
+    return out;
+  }
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+  size_t at_ = 0;
+};
+
+template <class T, void (*Destroy)(T*)>
+class Slots {
+ public:
+  ~Slots() {
+    for (T* one : slots_) Destroy(one);
+  }
+  T* get(unsigned i) const { return slots_[i % slots_.size()]; }
+  void put(unsigned i, T* handle) {
+    Destroy(slots_[i % slots_.size()]);
+    slots_[i % slots_.size()] = handle;
+  }
+
+ private:
+  std::array<T*, 3> slots_{};  // NULL until something is put there: calls with NULL are part of the game
+};
+
+void check(nbl_status status, const void* out) {
+  if (status == NBL_OK) return;
+  if (out != nullptr || *nbl_last_error() == '\0' || std::strcmp(nbl_status_name(status), "unknown") == 0) std::abort();
+  if (status == NBL_E_INTERNAL) std::abort();
+}
+
+struct World {
+  Slots<nbl_runtime, nbl_runtime_destroy> runtimes;
+  Slots<nbl_checkpoint, nbl_checkpoint_destroy> checkpoints;
+  Slots<nbl_model, nbl_model_destroy> models;
+  Slots<nbl_tokenizer, nbl_tokenizer_destroy> tokenizers;
+  Slots<nbl_session, nbl_session_destroy> sessions;
+  Slots<nbl_quantizer, nbl_quantizer_destroy> quantizers;
+  Slots<nbl_evaluation, nbl_evaluation_destroy> evaluations;
+  Slots<nbl_qtensor, nbl_qtensor_destroy> qtensors;
+};
+
+void take(nbl_status status, nbl_buffer* buffer) {
+  check(status, buffer);
+  if (buffer != nullptr) (void)std::strlen(nbl_buffer_text(buffer));
+  nbl_buffer_destroy(buffer);
+}
+
+void open_something(World& world, Program& program, unsigned op, unsigned slot) {
+  switch (op) {
+    case 0: {
+      nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;
+      options.threads = static_cast<int32_t>(program.byte() % 4) - 1;
+      if (program.byte() % 8 == 0) options.struct_size = program.byte();
+      if (program.byte() % 8 == 0) options.isa = "scalar";
+      nbl_runtime* out = nullptr;
+      check(nbl_runtime_create(&options, &out), out);
+      world.runtimes.put(slot, out);
+      break;
+    }
+    case 1: {
+      const std::string path = std::string(NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/") + program.one_of(kModels);
+      nbl_checkpoint* out = nullptr;
+      check(nbl_checkpoint_open(world.runtimes.get(slot), path.c_str(), &out), out);
+      world.checkpoints.put(slot, out);
+      break;
+    }
+    case 2: {
+      nbl_model_options options = NBL_MODEL_OPTIONS_INIT;
+      options.compute = static_cast<int32_t>(program.byte() % 4);
+      nbl_model* out = nullptr;
+      check(nbl_model_load(world.checkpoints.get(slot), &options, &out), out);
+      world.models.put(slot, out);
+      break;
+    }
+    case 3: {
+      nbl_tokenizer* out = nullptr;
+      check(nbl_tokenizer_from_model(world.models.get(slot), &out), out);
+      world.tokenizers.put(slot, out);
+      break;
+    }
+    case 4: {
+      nbl_session_options options = NBL_SESSION_OPTIONS_INIT;
+      options.max_tokens = std::min<int64_t>(program.number(), 64);
+      nbl_session* out = nullptr;
+      check(nbl_session_create(world.models.get(slot), &options, &out), out);
+      world.sessions.put(slot, out);
+      break;
+    }
+    case 5: {
+      nbl_quantizer* out = nullptr;
+      check(nbl_quantizer_create(world.runtimes.get(slot), program.one_of(kRecipes), &out), out);
+      world.quantizers.put(slot, out);
+      break;
+    }
+    case 6: {
+      nbl_evaluation* out = nullptr;
+      check(nbl_evaluation_create(world.runtimes.get(slot), &out), out);
+      world.evaluations.put(slot, out);
+      break;
+    }
+    default: {
+      const std::vector<float> weight(16 * 64, 0.25f);
+      const int64_t k = program.byte() % 2 == 0 ? 64 : 33;
+      nbl_qtensor* out = nullptr;
+      check(nbl_qtensor_quantize(world.runtimes.get(slot), weight.data(), program.byte() % 16, k, k, program.one_of(kRecipes),
+                                 nullptr, &out),
+            out);
+      world.qtensors.put(slot, out);
+    }
+  }
+}
+
+void call_something(World& world, Program& program, unsigned op, unsigned slot) {
+  nbl_buffer* buffer = nullptr;
+  switch (op) {
+    case 0:
+      take(nbl_checkpoint_inspect(world.checkpoints.get(slot), program.byte(), &buffer), buffer);
+      break;
+    case 1:
+      take(nbl_model_info(world.models.get(slot), &buffer), buffer);
+      break;
+    case 2: {
+      std::vector<int32_t> ids(program.byte() % 12);
+      for (int32_t& id : ids) id = static_cast<int32_t>(program.byte()) - 4;
+      const float* logits = nullptr;
+      int64_t rows = 0;
+      const nbl_status status = nbl_session_append(world.sessions.get(slot), ids.data(), static_cast<int64_t>(ids.size()),
+                                                   static_cast<int32_t>(program.byte() % 4), &logits, &rows);
+      check(status, status == NBL_OK ? nullptr : logits);
+      if (status != NBL_OK && rows != 0) std::abort();
+      break;
+    }
+    case 3:
+      check(nbl_session_truncate(world.sessions.get(slot), program.number()), nullptr);
+      break;
+    case 4: {
+      nbl_generate_options options = NBL_GENERATE_OPTIONS_INIT;
+      options.max_new_tokens = std::min<int64_t>(program.number(), 8);
+      options.temperature = static_cast<float>(program.number());
+      options.top_k = static_cast<int32_t>(program.number());
+      options.top_p = static_cast<float>(program.byte()) / 128.0f;
+      const int32_t prompt[] = {1, 2, static_cast<int32_t>(program.byte())};
+      take(nbl_session_generate(world.sessions.get(slot), prompt, program.byte() % 4, &options, &buffer), buffer);
+      break;
+    }
+    case 5: {
+      const std::string text = program.text();
+      take(nbl_tokenizer_encode(world.tokenizers.get(slot), text.data(), text.size(), program.byte(), &buffer), buffer);
+      break;
+    }
+    case 6:
+      check(nbl_quantizer_set(world.quantizers.get(slot), program.one_of(kNames), program.one_of(kValues)), nullptr);
+      break;
+    case 7:
+      check(nbl_quantizer_add_override(world.quantizers.get(slot), program.text().c_str(), program.one_of(kRecipes)), nullptr);
+      break;
+    case 8:
+      check(nbl_evaluation_set(world.evaluations.get(slot), program.one_of(kNames), program.one_of(kValues)), nullptr);
+      break;
+    case 9:
+      check(nbl_evaluation_add_model(world.evaluations.get(slot), world.models.get(program.byte()), nullptr), nullptr);
+      break;
+    case 10: {
+      const std::string requests = R"({"context_ids":[1,2],"continuation_ids":[)" + std::to_string(program.byte()) + "]}\n";
+      take(nbl_evaluation_score(world.evaluations.get(slot), requests.data(), requests.size(), &buffer), buffer);
+      break;
+    }
+    case 11: {
+      const std::string text = program.text();
+      check(nbl_evaluation_add_task(world.evaluations.get(slot), "t", text.data(), text.size()), nullptr);
+      break;
+    }
+    case 12: {
+      std::vector<float> out(16 * 64);
+      nbl_qtensor* qtensor = world.qtensors.get(slot);
+      const int64_t k = std::max<int64_t>(nbl_qtensor_columns(qtensor), 1);
+      check(nbl_qtensor_dequantize(qtensor, program.number(), program.byte() % 8, out.data(), k), nullptr);
+      break;
+    }
+    case 13: {
+      const std::vector<float> x(3 * 64, 0.5f);
+      std::vector<float> y(3 * 16);
+      check(nbl_qtensor_matmul(world.qtensors.get(slot), static_cast<int32_t>(program.byte() % 3), x.data(), 64,
+                               program.byte() % 4, y.data(), 16),
+            nullptr);
+      break;
+    }
+    case 14:
+      take(nbl_qtensor_info(world.qtensors.get(slot), &buffer), buffer);
+      break;
+    default:
+      take(nbl_quantizer_run(world.quantizers.get(slot), world.checkpoints.get(program.byte()),
+                             (nbl::fuzz::folder().path() / "out.safetensors").c_str(), &buffer),
+           buffer);
+  }
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  World world;
+  Program program(data, std::min<size_t>(size, 256));
+  // A world that has something in it; the program then adds, replaces and uses.
+  static constexpr uint8_t kStart[] = {2, 1, 1};
+  for (unsigned op = 0; op < 8; ++op) {
+    Program fixed(kStart, sizeof kStart);
+    open_something(world, op == 1 || op == 5 ? program : fixed, op, 0);
+  }
+  while (!program.done()) {
+    const unsigned op = program.byte() % 24, slot = program.byte() % 3;
+    if (op < 8)
+      open_something(world, program, op, slot);
+    else
+      call_something(world, program, op - 8, slot);
+  }
+  return 0;
+}
