@@ -14,3 +14,5 @@ pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 find_package(simdjson REQUIRED)
 find_package(CLI11 REQUIRED)
+# Line editing in `nibble chat`; without it lines are plain.
+pkg_check_modules(libedit IMPORTED_TARGET libedit)

@@ -8,7 +8,7 @@ set -eu
 
 # docs/dependencies.md says what each is for.
 build="g++ cmake ninja-build pkg-config libeigen3-dev libxsimd-dev libfmt-dev libsimdjson-dev libzstd-dev libpcre2-dev
-       libutf8proc-dev libcli11-dev"
+       libutf8proc-dev libcli11-dev libedit-dev"
 test="libgtest-dev libbenchmark-dev python3 binutils make meson locales"
 fuzz="clang libclang-rt-14-dev"
 cross="g++-aarch64-linux-gnu qemu-user"

@@ -31,6 +31,37 @@ struct GramVariant {
   GramFn fn;
 };
 
+/// The same of inputs rounded to bfloat16, two tokens at a time: their products are exact, sums are float32 in an order
+/// that is the processor's own. Tolerance: pairs * 2^-22 * sum |a||b| of the rounded inputs.
+struct GramBf16Args {
+  const uint16_t* a = nullptr;  ///< [pairs][kGramPanel][2]
+  const uint16_t* b = nullptr;  ///< [pairs][kGramPanel][2]; may equal a
+  float* c = nullptr;           ///< [kGramPanel][kGramPanel], added to
+  int64_t pairs = 0;
+};
+
+/// Packs `columns` <= kGramPanel columns of x - minus (minus may be null) for it. Rows are ldx and ld_minus floats apart;
+/// an odd token is paired with zeros, and so are the columns missing to a whole panel.
+struct GramPackArgs {
+  const float* x = nullptr;
+  const float* minus = nullptr;
+  int64_t ldx = 0, ld_minus = 0;
+  int64_t tokens = 0, columns = 0;
+  uint16_t* out = nullptr;  ///< [(tokens + 1) / 2][kGramPanel][2], 64-byte aligned
+};
+
+struct GramBf16Variant {
+  const char* name;
+  int isa;
+  void (*fn)(const GramBf16Args* args);
+  void (*pack)(const GramPackArgs* args);
+};
+
+/// All that were compiled in, best first; there may be none.
+const GramBf16Variant* gram_bf16_variants(int* count);
+/// The first whose needs `usable(isa)` grants, or null: then float32 is as good.
+const GramBf16Variant* gram_bf16_select(bool (*usable)(int isa));
+
 /// All that were compiled in, best first; the scalar one is last and runs everywhere.
 const GramVariant* gram_variants(int* count);
 /// The first whose needs `usable(isa)` grants.

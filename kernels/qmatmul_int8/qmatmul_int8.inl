@@ -137,26 +137,35 @@ NBL_INLINE void dot_tile(const Codes& codes, const uint8_t* const (&tile)[NT], c
   dot_quad<T, Codes, NT, MR, ACC, 3, 3>(codes, tile, x, acc);
 }
 
+// Independent sums that hide the latency of a dot product.
+template <class T, int NT, int MR, bool SHORT>
+constexpr int kSums = SHORT || (T::kRegisters == 32 && NT * MR <= 2) ? 4 : NT * MR <= (T::kRegisters == 32 ? 4 : 2) ? 2 : 1;
+
 template <class T, class Codes, bool CODEBOOK, int NT, int MR, bool SHORT>
 NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   using F = typename T::F;
   using I = typename T::I;
-  constexpr int ACC = SHORT ? 4 : (NT * MR <= 2 ? 2 : 1);
+  constexpr int ACC = kSums<T, NT, MR, SHORT>;
+  constexpr int64_t kTileBytes = 128 * Codes::kBits;
+  constexpr int64_t kAhead = 4096;  // bytes of codes
   const SegmentView& w = a.w;
   const Codes codes(w);
-  const int64_t tile_bytes = w.tile_code_bytes();
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 
-  const uint8_t* p[NT];
+  const uint8_t *p[NT], *ahead[NT];
   int rows[NT];
   F y[NT][MR];
   int64_t row_i[MR];  // activation rows beyond the last repeat it and are not stored
   NBL_EACH (i, MR) row_i[i] = i0 + i < a.m ? i0 + i : a.m - 1;
   NBL_EACH (t, NT) {
-    p[t] = w.codes + (tile + t) * w.column_tiles * tile_bytes;
+    p[t] = w.codes + (tile + t) * w.column_tiles * kTileBytes;
+    ahead[t] = p[t] + kAhead;
     rows[t] = rows_of_tile(a, tile + t);
     NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
   }
+  // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
+  // row tile after the next.
+  const int64_t turn = NT == 2 ? w.column_tiles - kAhead / kTileBytes : -1;
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
     NBL_EACH (t, NT)
@@ -168,7 +177,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     const int64_t at = k / a.step * a.m;
     const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
     NBL_EACH (t, NT) {
-      const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + group);
+      const int64_t tile_group = (tile + t) * w.groups + group;
+      __builtin_prefetch(w.scales + (tile_group + 16) * 16 * number_bytes(w.scale_type));
+      const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, tile_group);
       NBL_EACH (i, MR) {
         const int64_t j = at + row_i[i];
         y[t][i] = fold<T>(g, shifted, sum(t, i), a.d[j], a.sums[j], a.dsums[j], y[t][i]);
@@ -180,22 +191,34 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   for (int64_t kt = 0; kt < w.column_tiles; ++kt) {
     const int8_t* x[MR];
     NBL_EACH (i, MR) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
-    NBL_EACH (t, NT)
-      for (int64_t b = 0; b < 128 * Codes::kBits; b += 64) __builtin_prefetch(p[t] + 4096 + b);
+    if (kt == turn) ahead[0] += 2 * w.column_tiles * kTileBytes;
+    NBL_EACH (t, NT) {
+      for (int64_t b = 0; b < kTileBytes; b += 64) __builtin_prefetch(ahead[t] + b);
+      ahead[t] += kTileBytes;
+    }
     dot_tile<T, Codes, NT, MR, ACC>(codes, p, x, acc);
-    NBL_EACH (t, NT) p[t] += 128 * Codes::kBits;
+    NBL_EACH (t, NT) p[t] += kTileBytes;
     const int64_t k = kt * kCols;
     if constexpr (SHORT) {
-      for (int c = 0; c < 4 && k + 16 * c < w.k_count; c += static_cast<int>(a.step / 16)) {
-        if (a.step == 16)
-          fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return acc[t][i][c]; });
-        else
-          fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(acc[t][i][c], acc[t][i][c + 1]); });
+      if (a.step == 16) {
+        NBL_EACH (c, 4)
+          if (k + 16 * c < w.k_count)
+            fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return acc[t][i][c]; });
+      } else {
+        NBL_EACH (c, 2)
+          if (k + 32 * c < w.k_count)
+            fold_step(k + 32 * c,
+                      [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(acc[t][i][2 * c], acc[t][i][2 * c + 1]); });
       }
       clear();
     } else if (k + kCols - step_begin == a.step || kt + 1 == w.column_tiles) {
       fold_step(step_begin, [&](int t, int i) NBL_INLINE_LAMBDA {
-        return ACC == 2 ? T::add(acc[t][i][0], acc[t][i][ACC - 1]) : acc[t][i][0];
+        I sum = acc[t][i][0];
+        if constexpr (ACC == 4)
+          sum = T::add(T::add(sum, acc[t][i][1]), T::add(acc[t][i][ACC - 2], acc[t][i][ACC - 1]));
+        else if constexpr (ACC == 2)
+          sum = T::add(sum, acc[t][i][ACC - 1]);
+        return sum;
       });
       clear();
       step_begin = k + kCols;
@@ -212,7 +235,7 @@ constexpr int64_t kManyRows = 9;        // from here on panels pay
 constexpr int64_t kManyTileRows = 5;    // and matrix tiles
 constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
 constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
-constexpr int64_t kBlockBytes = 512 * 1024;
+constexpr int64_t kFetchAhead = 16;     // lines of the next panel's codes that a block of activation rows asks for
 
 template <class T, class Codes, int Q0>
 NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
@@ -238,47 +261,52 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
 // One step of columns of a panel against MR activation rows.
 template <class T, int NT>
 struct PanelStep {
-  const uint8_t* panel[NT];  // first line of the step
-  int64_t tiles;             // column tiles that the step touches
-  int64_t lines;             // lines of each: 16, or fewer when the step is shorter than a tile
-  const int8_t* x;           // [column tile][m][64], at the first row and column
-  int64_t x_stride;          // bytes from one column tile's to the next's
+  const uint8_t* panel;  // first line of the step in the first row tile; others kPanelColumns * kRows on
+  int64_t tiles;         // column tiles that the step touches
+  int64_t lines;         // lines of each: 16, or fewer when the step is shorter than a tile
+  const int8_t* x;       // [column tile][m][64], at the first row and column
+  int64_t x_stride;      // bytes from one column tile's to the next's
   const GroupLanes<T>* groups;
   const float* d;
   const float* sums;
   const float* dsums;
-  bool shifted;
 };
 
-// y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves.
-template <class T, bool WIDE, int NT, int MR>
-NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* y) {
+// y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
+// step points to overlaps y.
+template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
+NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   using I = typename T::I;
   I acc[NT][MR];
   NBL_EACH (t, NT)
     NBL_EACH (i, MR) acc[t][i] = T::zero();
-  const uint8_t* panel[NT];
-  NBL_EACH (t, NT) panel[t] = s.panel[t];
+  const uint8_t* panel = s.panel;
   const int8_t* x_tile = s.x;
-  for (int64_t tile = 0; tile < s.tiles; ++tile, x_tile += s.x_stride) {
+  const int64_t lines = s.lines, x_stride = s.x_stride;
+  for (int64_t tile = 0; tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
-    for (int64_t line = 0; line < s.lines; ++line, x += 4) {
+    x_tile += x_stride;
+    // The next column tile's activations come from the second-level cache or from further away. (Beyond the last they
+    // are not there; a prefetch does not mind.)
+    NBL_EACH (i, MR) __builtin_prefetch(x_tile + i * kCols);
+    for (int64_t line = 0; line < lines; ++line, x += 4, panel += 64) {
       I w[NT];
-      NBL_EACH (t, NT) {
-        w[t] = T::load(panel[t]);
-        panel[t] += 64;
-      }
+      NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
       NBL_EACH (i, MR) {
         const I xb = T::quad(x + i * kCols);
         NBL_EACH (t, NT) acc[t][i] = WIDE ? T::dot_wide(acc[t][i], w[t], xb) : T::dot_narrow(acc[t][i], w[t], xb);
       }
     }
   }
+  const float* __restrict d = s.d;
+  const float* __restrict sums = s.sums;
+  const float* __restrict dsums = s.dsums;
+  const GroupLanes<T>* __restrict groups = s.groups;
   NBL_EACH (t, NT) {
-    const GroupLanes<T> g = s.groups[t];
+    const GroupLanes<T> g = groups[t];
     NBL_EACH (i, MR) {
       float* out = y + (i * NT + t) * kRows;
-      T::store_f(out, fold<T>(g, s.shifted, acc[t][i], s.d[i], s.sums[i], s.dsums[i], T::load_f(out)));
+      T::store_f(out, fold<T>(g, SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f, T::load_f(out)));
     }
   }
 }
@@ -290,29 +318,29 @@ struct PanelPlace {
   const uint8_t* panel;  // [NT][kPanelColumns * 16]
   const GroupLanes<T>* groups;
   int64_t kt0, count;  // column tiles of the panel
-  bool shifted;
 };
 
 // MR activation rows from row i on through one panel. y [MR][NT][16].
-template <class T, bool WIDE, int NT, int MR>
+template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
 NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
   const QmatmulInt8Args& a = *p.args;
+  const int64_t step = a.step, m = a.m;
   PanelStep<T, NT> s;
-  s.x_stride = a.m * kCols;
-  s.shifted = p.shifted;
+  s.x_stride = m * kCols;
   s.groups = p.groups;
-  s.lines = a.step < kCols ? a.step / 4 : 16;
-  const int64_t end = (p.kt0 + p.count) * kCols < a.w.k_count ? (p.kt0 + p.count) * kCols : a.w.k_count;
-  for (int64_t k = p.kt0 * kCols; k < end; k += a.step, s.groups += NT) {
+  s.lines = step < kCols ? step / 4 : 16;
+  const int64_t begin = p.kt0 * kCols;
+  const int64_t end = begin + p.count * kCols < a.w.k_count ? begin + p.count * kCols : a.w.k_count;
+  int64_t at = begin / step * m + i;
+  for (int64_t k = begin; k < end; k += step, s.groups += NT, at += m) {
     const int64_t left = p.kt0 + p.count - k / kCols;
-    s.tiles = a.step <= kCols ? 1 : (a.step / kCols < left ? a.step / kCols : left);
-    for (int t = 0; t < NT; ++t) s.panel[t] = p.panel + (t * kPanelColumns + k - p.kt0 * kCols) * kRows;
-    s.x = a.x + (k / kCols * a.m + i) * kCols + k % kCols;
-    const int64_t at = k / a.step * a.m + i;
+    s.tiles = step <= kCols ? 1 : (step / kCols < left ? step / kCols : left);
+    s.panel = p.panel + (k - begin) * kRows;
+    s.x = a.x + (k / kCols * m + i) * kCols + k % kCols;
     s.d = a.d + at;
     s.sums = a.sums + at;
     s.dsums = a.dsums + at;
-    panel_step<T, WIDE, NT, MR>(s, y);
+    panel_step<T, WIDE, SHIFTED, NT, MR>(s, y);
   }
 }
 
@@ -346,8 +374,8 @@ NBL_NOINLINE void load_groups(const SegmentView& w, int64_t tile, int64_t kt, in
 }
 
 // Activation rows [i0, i1), all columns of NT row tiles: panel after panel, the sums in between in a block that stays
-// near.
-template <class T, class Codes, bool CODEBOOK, int NT>
+// near. The codes of the next panel are fetched a few lines at a time behind the products of this one.
+template <class T, class Codes, bool CODEBOOK, bool SHIFTED, int NT>
 NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1) {
   constexpr int MR = T::kRegisters == 32 ? 24 / NT : 4;
   constexpr int64_t kTiles = kPanelColumns / kCols;
@@ -356,39 +384,43 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
+  const int64_t tile_bytes = w.tile_code_bytes();
   load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
     for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
     load_groups<T, Codes, CODEBOOK, NT>(w, tile, kt, count, a.step, groups);
-    if (kt + count == w.column_tiles) expect_sums<NT>(a, tile, i0, i1);
-    const PanelPlace<T, NT> p{&a, panel, groups, kt, count, shifted};
+    const bool last = kt + count == w.column_tiles;
+    if (last) expect_sums<NT>(a, tile, i0, i1);
+    // The next panel's codes: of the same row tiles, or where the next row tiles begin.
+    const uint8_t* next = w.codes + (last ? (tile + NT) * w.column_tiles : tile * w.column_tiles + kt + count) * tile_bytes;
+    int64_t fetched = last && tile + NT >= a.tile_end ? kTiles * tile_bytes : 0;
+    const auto fetch = [&]() NBL_INLINE_LAMBDA {
+      for (int64_t l = 0; l < kFetchAhead && fetched < kTiles * tile_bytes; ++l, fetched += 64)
+        for (int t = 0; t < NT; ++t) __builtin_prefetch(next + t * w.column_tiles * tile_bytes + fetched);
+    };
+    const PanelPlace<T, NT> p{&a, panel, groups, kt, count};
     int64_t i = i0;
-    for (; i + MR <= i1; i += MR) panel_block<T, Codes::kWide, NT, MR>(p, i, y + (i - i0) * kRow);
+    for (; i + MR <= i1; i += MR) {
+      fetch();
+      panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
+    }
     if (MR > 4)
-      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, NT, 4>(p, i, y + (i - i0) * kRow);
-    for (; i < i1; ++i) panel_block<T, Codes::kWide, NT, 1>(p, i, y + (i - i0) * kRow);
+      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+    for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
 }
 
-// Blocks of activation rows stay in the second-level cache while all row tiles pass by.
-NBL_INLINE int64_t block_count(const QmatmulInt8Args& a) {
-  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols) / 32 * 32;
-  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
-  return (a.m + most - 1) / most;
-}
-
-template <class T, class Codes, bool CODEBOOK>
+template <class T, class Codes, bool CODEBOOK, bool SHIFTED>
 NBL_INLINE void many_rows(const QmatmulInt8Args& a) {
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
-  const int64_t blocks = block_count(a);
+  const int64_t blocks = (a.m + kBlockRows - 1) / kBlockRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t i0 = a.m * b / blocks, i1 = a.m * (b + 1) / blocks;
     int64_t tile = a.tile_begin;
-    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, NT>(a, tile, i0, i1);
-    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, 1>(a, tile, i0, i1);
+    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, SHIFTED, NT>(a, tile, i0, i1);
+    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, SHIFTED, 1>(a, tile, i0, i1);
   }
 }
 
@@ -396,6 +428,12 @@ template <class T, class Codes, bool CODEBOOK, int NT, bool SHORT>
 NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
   if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT>(a, tile, 0);
   if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT>(a, tile, 0);
+  if constexpr (!SHORT && T::kRegisters == 32) {
+    if (a.m > 4) {
+      for (int64_t i = 0; i < a.m; i += 8) few_rows<T, Codes, CODEBOOK, NT, 8, SHORT>(a, tile, i);
+      return;
+    }
+  }
   for (int64_t i = 0; i < a.m; i += 4) few_rows<T, Codes, CODEBOOK, NT, 4, SHORT>(a, tile, i);
 }
 
@@ -408,14 +446,19 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
   if constexpr (T::kMatrix) {
     if (a.m >= kManyTileRows) return amx_many_rows<T, Codes, CODEBOOK>(a);
   } else {
-    if (a.m >= kManyRows) return many_rows<T, Codes, CODEBOOK>(a);
+    if (a.m >= kManyRows) {
+      const bool shifted = !CODEBOOK && (a.w.zero == ZeroPoint::minimum || a.w.zero == ZeroPoint::real);
+      return shifted ? many_rows<T, Codes, CODEBOOK, !CODEBOOK>(a) : many_rows<T, Codes, CODEBOOK, false>(a);
+    }
   }
   int64_t tile = a.tile_begin;
+  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
   if (a.step < kCols) {
+    if (a.m == 1)
+      for (; tile + NT <= a.tile_end; tile += NT) few_rows<T, Codes, CODEBOOK, NT, 1, true>(a, tile, 0);
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;
   }
-  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
   for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
   for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, false>(a, tile);
 }

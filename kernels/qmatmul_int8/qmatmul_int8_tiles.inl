@@ -344,6 +344,14 @@ NBL_NOINLINE void amx_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0, i
   store_sums<T, NT>(a, tile, i0, i1, y);
 }
 
+// Blocks of activation rows stay in the second-level cache while all row tiles pass by.
+NBL_INLINE int64_t block_count(const QmatmulInt8Args& a) {
+  constexpr int64_t kBlockBytes = 512 * 1024;
+  const int64_t fit = kBlockBytes / (a.w.column_tiles * kCols) / 32 * 32;
+  const int64_t most = fit > kBlockRows ? kBlockRows : fit < 96 ? 96 : fit;
+  return (a.m + most - 1) / most;
+}
+
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE void amx_many_rows(const QmatmulInt8Args& a) {
   const int64_t blocks = block_count(a);

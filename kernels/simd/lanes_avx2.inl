@@ -139,8 +139,9 @@ struct Lanes256 {
   }
 
   template <int BITS>
-  static NBL_INLINE I bit_stream(const uint8_t* bytes) {
-    const __m256i all = _mm256_broadcastsi128_si256(part(bytes, 0));
+  static NBL_INLINE I bit_stream(uint64_t low, uint64_t high) {
+    const __m128i bytes = _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low));
+    const __m256i all = _mm256_broadcastsi128_si256(bytes);
     const I shuffle = load(kBitStream<BITS>.shuffle);
     const I shift = load(kBitStream<BITS>.shift);
     const I mask = set1((1 << BITS) - 1);

@@ -100,10 +100,11 @@ struct Lanes512 {
   }
   static NBL_INLINE I lookup_b(const TableB& t, I codes) { return _mm512_shuffle_epi8(t.t, codes); }
 
-  // Lane r: the field of BITS bits at bit r * BITS of the 16 bytes at `bytes`.
+  // Lane r: the field of BITS bits at bit r * BITS of 16 bytes, `low` before `high`.
   template <int BITS>
-  static NBL_INLINE I bit_stream(const uint8_t* bytes) {
-    const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  static NBL_INLINE I bit_stream(uint64_t low, uint64_t high) {
+    const __m128i bytes = _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low));
+    const __m512i all = _mm512_broadcast_i32x4(bytes);
     const __m512i pairs = _mm512_shuffle_epi8(all, _mm512_loadu_si512(kBitStream<BITS>.shuffle));
     return _mm512_and_si512(_mm512_srlv_epi32(pairs, _mm512_loadu_si512(kBitStream<BITS>.shift)),
                             _mm512_set1_epi32((1 << BITS) - 1));

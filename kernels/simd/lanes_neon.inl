@@ -180,8 +180,8 @@ struct LanesNeon {
   }
 
   template <int BITS>
-  static NBL_INLINE I bit_stream(const uint8_t* bytes) {
-    const uint8x16_t all = vld1q_u8(bytes);
+  static NBL_INLINE I bit_stream(uint64_t low, uint64_t high) {
+    const uint8x16_t all = vcombine_u8(vcreate_u8(low), vcreate_u8(high));
     return each_i([&](int i) NBL_INLINE_LAMBDA {
       const uint8x16_t pairs = vqtbl1q_u8(all, vld1q_u8(kBitStream<BITS>.shuffle + 16 * i));
       const int32x4_t shift = vnegq_s32(vld1q_s32(kBitStream<BITS>.shift + 4 * i));

@@ -66,12 +66,26 @@ NBL_INLINE typename T::F from_e4m3(typename T::I v) {
   return T::where_ne(magnitude, T::set1(0x7f), value, T::as_f(T::set1(0x7fc00000)));
 }
 
-// The 16 zero codes of a group.
+// 0, 2, 4, 6 or 8 bytes as one little-endian number.
+template <int BYTES>
+NBL_INLINE uint64_t load_bytes(const uint8_t* p) {
+  uint64_t eight = 0;
+  uint32_t four = 0;
+  uint16_t two = 0;
+  if constexpr (BYTES == 8) {
+    __builtin_memcpy(&eight, p, 8);
+    return eight;
+  }
+  if constexpr ((BYTES & 4) != 0) __builtin_memcpy(&four, p, 4);
+  if constexpr ((BYTES & 2) != 0) __builtin_memcpy(&two, p + (BYTES & 4), 2);
+  return four | static_cast<uint64_t>(two) << (8 * (BYTES & 4));
+}
+
+// The 16 zero codes of a group. Loaded as numbers: assembled in memory, the vector load would wait for the stores.
 template <class T, int BITS>
 NBL_INLINE typename T::I load_zero_codes(const uint8_t* p) {
-  alignas(16) uint8_t bytes[16] = {};
-  __builtin_memcpy(bytes, p, 2 * BITS);
-  return T::template bit_stream<BITS>(bytes);
+  constexpr int kLow = BITS < 4 ? 2 * BITS : 8;
+  return T::template bit_stream<BITS>(load_bytes<kLow>(p), load_bytes<2 * BITS - kLow>(p + kLow));
 }
 
 // A codebook's 4-bit codes as bytes that integer dot products take: table_i8, or table_i8 + 128 where they are

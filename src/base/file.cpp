@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string_view>
 #include <system_error>
 
@@ -161,7 +163,22 @@ fs::path temporary_name(const fs::path& path) {
   return directory_of(path) / fmt::format(".{}.{}.{}.tmp", name, ::getpid(), counter.fetch_add(1));
 }
 
+// The mappings alive, so that their pages can be given back.
+struct Mappings {
+  std::mutex mutex;
+  std::map<std::byte*, std::size_t> all;
+};
+Mappings& mappings() {
+  static Mappings* const instance = new Mappings;  // never destroyed: files may outlive static objects
+  return *instance;
+}
+
 }  // namespace
+
+void MappedFile::release_pages() noexcept {
+  const std::lock_guard<std::mutex> lock(mappings().mutex);
+  for (const auto& [data, size] : mappings().all) (void)::madvise(data, size, MADV_DONTNEED);
+}
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path) {
   NBL_ASSIGN(OpenedFile file, open_regular(path));
@@ -173,11 +190,16 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   if (p == MAP_FAILED) return system_error(errno, "map", path);
   mapped->data_ = static_cast<const std::byte*>(p);
   mapped->size_ = size;
+  const std::lock_guard<std::mutex> lock(mappings().mutex);
+  mappings().all.emplace(static_cast<std::byte*>(p), size);
   return std::shared_ptr<const MappedFile>(std::move(mapped));
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  const std::lock_guard<std::mutex> lock(mappings().mutex);
+  mappings().all.erase(const_cast<std::byte*>(data_));
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {

@@ -22,6 +22,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// Gives back the memory in which the pages of all mapped files of this process lie; they are read again when needed.
+  static void release_pages() noexcept;
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
@@ -56,6 +58,50 @@ class AtomicFile {
   explicit AtomicFile(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+/// A file of checked records, each durable when append() returned. What a crash left of an unfinished one is recognised
+/// and cut off.
+class RecordFile {
+ public:
+  /// A new, empty file; one of that name is replaced.
+  static Result<RecordFile> create(const std::filesystem::path& path);
+  /// An existing one, at its first record. Code::not_found when there is none.
+  static Result<RecordFile> open(const std::filesystem::path& path);
+  ~RecordFile();
+  RecordFile(RecordFile&&) noexcept;
+  RecordFile& operator=(RecordFile&&) noexcept;
+
+  /// The next whole record; false at the end of them, from where append() goes on.
+  Result<bool> next(std::string* record);
+  Status append(std::string_view record);
+  /// Deletes the file.
+  Status remove();
+
+ private:
+  struct State;
+  explicit RecordFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// An unnamed file for what does not fit into memory; gone when the process is.
+class ScratchFile {
+ public:
+  static Result<ScratchFile> create(const std::filesystem::path& directory);
+  ~ScratchFile();
+  ScratchFile(ScratchFile&&) noexcept;
+  ScratchFile& operator=(ScratchFile&&) noexcept;
+
+  Status write(int64_t offset, std::span<const std::byte> bytes);
+  Status read(int64_t offset, std::span<std::byte> bytes) const;
+
+ private:
+  struct State;
+  explicit ScratchFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// Deletes the temporary files that processes no longer alive left beside `path` while they wrote it.
+void remove_stale_temporaries(const std::filesystem::path& path) noexcept;
 
 /// AtomicFile for text that is already whole.
 Status write_text_file(const std::filesystem::path& path, std::string_view text);

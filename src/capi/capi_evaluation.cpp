@@ -1,10 +1,9 @@
 // Evaluations: collect models, text and tasks, then measure.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "capi/catalog.h"
+#include "capi/evaluation_tasks.h"
+#include "eval/evaluate.h"
 #include "capi/handles.h"
 
 namespace nbl::capi {
@@ -12,22 +11,11 @@ namespace {
 
 using quant::Options;
 
-Result<Options> settings_of(const nbl_evaluation& e) {
-  return Options::create(evaluation_settings(), e.settings, "evaluation");
-}
-
 eval::Protocol protocol_of(const Options& settings) {
   eval::Protocol protocol;
   protocol.name = settings.text("protocol");
   protocol.max_windows = settings.integer("windows");
   return protocol;
-}
-
-Status need_models(const nbl_evaluation& e, std::size_t count, const char* what) {
-  if (e.models.size() >= count) return {};
-  return {Code::invalid_argument,
-          fmt::format("{} needs at least {} model{}; {} {} been added", what, count, count == 1 ? "" : "s",
-                      e.models.size(), e.models.size() == 1 ? "has" : "have")};
 }
 
 Status need_text(const nbl_evaluation& e, const char* what) {
@@ -63,15 +51,21 @@ Status compare(nbl_evaluation* e, Json* out) {
   Monitor monitor(e->runtime, e->progress, e->progress_user);
   const std::span models(e->models);
   const std::span names(e->names);
-  const auto rows = eval::compare(models[0], models.subspan(1), names.subspan(1), e->runtime->team, e->text,
+  auto rows = eval::compare(models[0], models.subspan(1), names.subspan(1), e->runtime->team, e->text,
                                   protocol_of(settings), monitor.fn());
   NBL_TRY(monitor.outcome(rows.status()));
+  for (std::size_t c = 0; settings.boolean("layers") && c < rows->size(); ++c) {
+    auto layers = eval::compare_layers(*e->checkpoints[0], *e->checkpoints[c + 1], e->models[0], e->runtime->team, e->text,
+                                       protocol_of(settings), monitor.fn());
+    NBL_TRY(monitor.outcome(layers.status()));
+    (*rows)[c].layers = std::move(layers).value();
+  }
   Json j = result_header(*e->runtime);
   j.set("reference", e->names[0]);
   j.set("text", e->text_source);
   j.set("protocol", settings.text("protocol"));
   Json list = Json::array();
-  for (const eval::Comparison& row : *rows) {
+  for (const eval::Comparison& row : rows.value()) {
     list.push_back(eval::to_json(row));
   }
   j.set("candidates", std::move(list));
@@ -181,93 +175,6 @@ Status speed(nbl_evaluation* e, Json* out) {
   return {};
 }
 
-/// A discordant pair decides McNemar's exact test: two-sided binomial probability of `a` or fewer of a + b at one half.
-double mcnemar(int64_t a, int64_t b) {
-  const int64_t n = a + b;
-  if (n == 0) return 1.0;
-  double sum = 0;
-  for (int64_t i = 0; i <= std::min(a, b); ++i) {
-    sum += std::exp(std::lgamma(static_cast<double>(n + 1)) - std::lgamma(static_cast<double>(i + 1)) -
-                    std::lgamma(static_cast<double>(n - i + 1)) - static_cast<double>(n) * std::log(2.0));
-  }
-  return std::min(1.0, 2 * sum);
-}
-
-/// Two models on the same questions: difference of accuracies with its paired 95 % interval.
-Json paired(const std::string& task, const std::string& a, const std::string& b, const std::vector<uint8_t>& right_a,
-            const std::vector<uint8_t>& right_b) {
-  int64_t lost = 0, won = 0;
-  for (std::size_t i = 0; i < right_a.size(); ++i) {
-    lost += right_a[i] != 0 && right_b[i] == 0;
-    won += right_a[i] == 0 && right_b[i] != 0;
-  }
-  const auto n = static_cast<double>(right_a.size());
-  const double delta = static_cast<double>(won - lost) / n;
-  const double variance = (static_cast<double>(won + lost) / n - delta * delta) / std::max(1.0, n - 1);
-  const double half = 1.96 * std::sqrt(std::max(0.0, variance));
-  Json ci = Json::array();
-  ci.push_back(delta - half);
-  ci.push_back(delta + half);
-  return Json::object({{"task", task},
-                       {"a", a},
-                       {"b", b},
-                       {"delta", delta},
-                       {"ci95", std::move(ci)},
-                       {"mcnemar_p", mcnemar(lost, won)},
-                       {"flips", won + lost}});
-}
-
-/// lm-evaluation-harness's names for the numbers of one task.
-Json task_json(const eval::ChoiceResult& r) {
-  return Json::object({{"acc,none", r.acc},
-                       {"acc_stderr,none", r.acc_stderr},
-                       {"acc_norm,none", r.acc_norm},
-                       {"acc_norm_stderr,none", r.acc_norm_stderr}});
-}
-
-Status tasks(nbl_evaluation* e, Json* out) {
-  NBL_TRY(need_models(*e, 1, "an evaluation of tasks"));
-  if (e->tasks.empty()) return {Code::invalid_argument, "no task has been added: nbl_evaluation_add_task"};
-  NBL_ASSIGN(const Options settings, settings_of(*e));
-  const auto limit = static_cast<std::size_t>(settings.integer("limit"));
-  Monitor monitor(e->runtime, e->progress, e->progress_user);
-  std::vector<Json> results(e->models.size(), Json::object());
-  Json samples = Json::object(), versions = Json::object(), shots = Json::object(), pairs = Json::array();
-  for (const auto& [task, jsonl] : e->tasks) {
-    NBL_ASSIGN(std::vector<eval::ChoiceDoc> documents, eval::parse_choice_jsonl(jsonl, task));
-    const auto original = static_cast<int64_t>(documents.size());
-    if (limit > 0 && documents.size() > limit) documents.resize(limit);
-    samples.set(task, Json::object({{"original", original}, {"effective", static_cast<int64_t>(documents.size())}}));
-    versions.set(task, 1);
-    shots.set(task, 0);
-    std::vector<eval::ChoiceResult> rows;
-    for (std::size_t m = 0; m < e->models.size(); ++m) {
-      auto row = eval::multiple_choice(e->models[m], e->runtime->team, documents, monitor.fn());
-      NBL_TRY(monitor.outcome(row.status()));
-      results[m].set(task, task_json(*row));
-      rows.push_back(std::move(row).value());
-    }
-    for (std::size_t m = 1; m < rows.size(); ++m) {
-      pairs.push_back(paired(task, e->names[0], e->names[m], rows[0].correct, rows[m].correct));
-    }
-  }
-  Json j = result_header(*e->runtime);
-  j.set("model", e->names[0]);
-  j.set("results", results[0]);
-  Json models = Json::array();
-  for (std::size_t m = 0; m < results.size(); ++m) {
-    models.push_back(Json::object({{"name", e->names[m]}, {"results", results[m]}}));
-  }
-  j.set("models", std::move(models));
-  j.set("groups", Json::object());
-  j.set("versions", std::move(versions));
-  j.set("n-shot", std::move(shots));
-  j.set("n-samples", std::move(samples));
-  j.set("paired", std::move(pairs));
-  *out = std::move(j);
-  return {};
-}
-
 /// What every measuring function does around its work.
 template <class Work>
 nbl_status measure(nbl_evaluation* evaluation, nbl_buffer** out_json, Work&& work) {
@@ -338,6 +245,7 @@ nbl_status nbl_evaluation_add_model(nbl_evaluation* evaluation, nbl_model* model
       return {Code::invalid_argument, "the model belongs to another runtime than the evaluation"};
     }
     evaluation->models.push_back(model->model);
+    evaluation->checkpoints.push_back(model->checkpoint);
     evaluation->names.push_back(name != nullptr ? name : fmt::format("model {}", evaluation->models.size()));
     return {};
   });
@@ -357,12 +265,12 @@ nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const char* name,
   return change(evaluation, [&]() -> Status {
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(jsonl, "jsonl"));
-    for (const auto& [other, text] : evaluation->tasks) {
-      if (other == name) return {Code::invalid_argument, fmt::format("a task named {} has been added already", name)};
+    for (const nbl::eval::Task& other : evaluation->tasks) {
+      if (other.id == name) return {Code::invalid_argument, fmt::format("a task named {} has been added already", name)};
     }
     NBL_ASSIGN(const auto documents, nbl::eval::parse_choice_jsonl({jsonl, size}, name));
     if (documents.empty()) return {Code::corrupt, fmt::format("task {} has no questions", name)};
-    evaluation->tasks.emplace_back(name, std::string(jsonl, size));
+    evaluation->tasks.push_back(nbl::eval::choice_task(name, documents));
     return {};
   });
 }
@@ -384,7 +292,7 @@ nbl_status nbl_evaluation_compare(nbl_evaluation* evaluation, nbl_buffer** out_j
 }
 
 nbl_status nbl_evaluation_tasks(nbl_evaluation* evaluation, nbl_buffer** out_json) {
-  return measure(evaluation, out_json, [&](Json* out) { return tasks(evaluation, out); });
+  return measure(evaluation, out_json, [&](Json* out) { return run_evaluation_tasks(evaluation, out); });
 }
 
 nbl_status nbl_evaluation_score(nbl_evaluation* evaluation, const char* requests, size_t size, nbl_buffer** out_json) {

@@ -44,6 +44,16 @@ Status set(nbl_quantizer* q, const std::string& name, const std::string& value) 
   return {};
 }
 
+Result<bool> needs_calibration(const pipeline::QuantizeOptions& options) {
+  if (options.recipe.method->needs(options.recipe.options) != quant::kNeedNone) return true;
+  for (const auto& [pattern, text] : options.overrides) {
+    if (text.empty()) continue;
+    NBL_ASSIGN(const quant::Recipe recipe, quant::parse_recipe(text));
+    if (recipe.method->needs(recipe.options) != quant::kNeedNone) return true;
+  }
+  return false;
+}
+
 Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* out) {
   NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
   pipeline::QuantizeOptions options;
@@ -53,6 +63,8 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
   options.seed = static_cast<uint64_t>(settings.integer("seed"));
   options.format = settings.text("format");
   options.version = nbl_version();
+  options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
+  Monitor monitor(q->runtime, q->progress, q->progress_user);
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
   } else if (q->has_text) {
@@ -60,8 +72,19 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
     NBL_ASSIGN(options.calibration, pipeline::make_calibration(*tokenizer, q->calibration_text, q->calibration_source,
                                                                settings.integer("calibration.windows"),
                                                                settings.integer("calibration.length")));
+  } else if (settings.boolean("calibration.self")) {
+    NBL_ASSIGN(const bool wanted, needs_calibration(options));
+    if (wanted) {
+      auto written = pipeline::write_calibration(input, settings.integer("calibration.windows"),
+                                                 settings.integer("calibration.length"), options.seed, options.compute,
+                                                 q->runtime->team, monitor.fn());
+      NBL_TRY(monitor.outcome(written.status()));
+      options.calibration = std::move(written).value();
+    }
   }
-  Monitor monitor(q->runtime, q->progress, q->progress_user);
+  options.resume = settings.boolean("resume");
+  options.max_memory_bytes = q->runtime->max_memory_bytes;
+  options.log = [&](const std::string& message) { q->runtime->note(message); };
   auto report = pipeline::quantize(input, output, options, q->runtime->team, monitor.fn());
   NBL_TRY(monitor.outcome(report.status()));
   Json j = result_header(*q->runtime);

@@ -14,6 +14,10 @@ void RuntimeState::warn(const std::string& message) const {
   if (log != nullptr) log(log_user, NBL_LOG_WARNING, message.c_str());
 }
 
+void RuntimeState::note(const std::string& message) const {
+  if (log != nullptr) log(log_user, NBL_LOG_INFO, message.c_str());
+}
+
 ComputeOptions RuntimeState::compute(int32_t mode) const {
   return {mode == NBL_COMPUTE_EXACT ? Compute::exact : Compute::fast, isa};
 }

@@ -5,7 +5,9 @@
 #include "base/cpu.h"
 #include "dialects/dialects.h"
 #include "eval/eval.h"
+#include "eval/task.h"
 #include "model/arch.h"
+#include "model/generation_settings.h"
 #include "nibble/nibble.h"
 
 namespace nbl::capi {
@@ -66,6 +68,7 @@ const char* text_of() noexcept {
 }
 
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
+Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
 
 }  // namespace
@@ -128,9 +131,30 @@ Json dialects_catalog() {
 
 Json tasks_catalog() {
   Json list = Json::array();
-  list.push_back(
-      Json::object({{"id", "multiple_choice"},
-                    {"summary", "JSON lines {\"context\", \"choices\", \"answer\"}: the likeliest choice is taken"}}));
+  for (const eval::Task* task : eval::tasks()) {
+    Json metrics = Json::array(), files = Json::array();
+    for (const eval::Metric& m : task->metrics) metrics.push_back(m.name);
+    for (const eval::DataFile& file : task->data) files.push_back(file.path);
+    list.push_back(Json::object({{"id", task->id},
+                                 {"summary", task->summary},
+                                 {"version", task->version},
+                                 {"output_type", eval::output_name(task->output)},
+                                 {"num_fewshot", task->num_fewshot},
+                                 {"metrics", std::move(metrics)},
+                                 {"files", std::move(files)}}));
+  }
+  for (const eval::TaskGroup* group : eval::task_groups()) {
+    Json members = Json::array();
+    for (const std::string& member : group->members) members.push_back(member);
+    list.push_back(Json::object({{"id", group->id},
+                                 {"summary", "group of " + std::to_string(group->members.size()) + " tasks or groups"},
+                                 {"version", group->version},
+                                 {"output_type", "group"},
+                                 {"members", std::move(members)}}));
+  }
+  list.push_back(Json::object({{"id", "multiple_choice"},
+                               {"summary", "a task of your own: JSON lines {\"context\", \"choices\", \"answer\"}"},
+                               {"output_type", "multiple_choice"}}));
   return list;
 }
 
@@ -145,6 +169,9 @@ std::span<const Spec> quantizer_settings() {
         {"lm_head", Spec::Type::boolean, "false", 0, 0, {}, "quantize the output projection as well"},
         {"calibration.windows", Spec::Type::integer, "128", 1, 65536, {}, "windows taken from the calibration text"},
         {"calibration.length", Spec::Type::integer, "512", 2, 65536, {}, "tokens in a window"},
+        {"compute", Spec::Type::choice, "fast", 0, 0, {"exact", "fast"}, "of calibration; fast: bfloat16 where the processor has it"},
+        {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
+        {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
     };
   }();
@@ -158,7 +185,21 @@ std::span<const Spec> evaluation_settings() {
     return std::vector<Spec>{
         {"protocol", Spec::Type::choice, "windows-512", 0, 0, protocols, "how a text is cut into scored windows"},
         {"windows", Spec::Type::integer, "0", 0, 1e9, {}, "take the first N windows; 0: all"},
+        {"layers", Spec::Type::boolean, "false", 0, 0, {}, "compare: what each layer costs when it alone is the candidate's"},
         {"limit", Spec::Type::integer, "0", 0, 1e9, {}, "take the first N questions of each task; 0: all"},
+        {"tasks", Spec::Type::text, "", 0, 0, {}, "benchmark tasks, groups or tags, commas between; * is a wild card"},
+        {"data", Spec::Type::text, "data", 0, 0, {}, "folder that the tasks' files lie in"},
+        {"num_fewshot", Spec::Type::integer, "-1", -1, 1000, {}, "examples shown before each question; -1: the task's own"},
+        {"fewshot_seed", Spec::Type::integer, "1234", 0, 4294967295.0, {}, "seed that examples are drawn with"},
+        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "texts generated side by side"},
+        {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
+        {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
+        {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
+        {"run_unsafe_code", Spec::Type::boolean, "false", 0, 0, {}, "tasks may run, in a sandbox, programs that the model wrote"},
+        {"skip_missing", Spec::Type::boolean, "false", 0, 0, {}, "leave out tasks whose files are not in the data folder"},
+        {"bootstrap", Spec::Type::integer, "100000", 0, 1e7, {}, "bootstrap samples of standard errors; 0: none"},
+        {"margin", Spec::Type::real, "0.01", 0, 1, {}, "how much worse still counts as not inferior"},
+        {"max_gen_toks", Spec::Type::integer, "0", 0, 1e6, {}, "tokens of a generated answer at most; 0: the task's own"},
         {"speed.prompt", Spec::Type::integer, "128", 1, 1e6, {}, "tokens of the prompt when measuring prefill"},
         {"speed.gen", Spec::Type::integer, "32", 1, 1e6, {}, "tokens generated when measuring decode"},
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
@@ -182,5 +223,6 @@ const char* nbl_protocols_json(void) { return text_of<protocols_catalog>(); }
 const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
+const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
 
 }  // extern "C"

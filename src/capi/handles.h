@@ -15,12 +15,15 @@
 #include "base/progress.h"
 #include "capi/guard.h"
 #include "eval/eval.h"
+#include "eval/task.h"
+#include "model/generation_settings.h"
 #include "model/model.h"
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
 #include "tensor/checkpoint.h"
 #include "tensor/linear.h"
 #include "tensor/qtensor.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace nbl::capi {
@@ -34,6 +37,7 @@ struct RuntimeState {
   void* log_user = nullptr;
 
   void warn(const std::string& message) const;
+  void note(const std::string& message) const;
   ComputeOptions compute(int32_t mode) const;
 };
 using RuntimePtr = std::shared_ptr<RuntimeState>;
@@ -76,17 +80,30 @@ struct nbl_checkpoint {
 struct nbl_model {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
+  std::shared_ptr<const nbl::Checkpoint> checkpoint;  ///< what it was made of
   double load_seconds = 0;
 };
 
 struct nbl_tokenizer {
   std::shared_ptr<const nbl::text::Tokenizer> tokenizer;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
 };
 
 struct nbl_session {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
   std::unique_ptr<nbl::model::Session> session;
+  nbl::model::GenerationSettings settings;
+  nbl::model::GrammarCache grammar;
+  std::unique_ptr<nbl::model::Session> draft;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_batch {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  std::unique_ptr<nbl::model::Batch> batch;
   std::atomic<bool> busy{false};
 };
 
@@ -108,10 +125,11 @@ struct nbl_evaluation {
   nbl::capi::RuntimePtr runtime;
   std::map<std::string, std::string> settings;
   std::vector<std::shared_ptr<const nbl::model::Model>> models;
+  std::vector<std::shared_ptr<const nbl::Checkpoint>> checkpoints;  ///< of the models
   std::vector<std::string> names;
   std::string text, text_source;
   bool has_text = false;
-  std::vector<std::pair<std::string, std::string>> tasks;  ///< name, JSON lines
+  std::vector<nbl::eval::Task> tasks;  ///< the caller's own
   nbl_progress_fn progress = nullptr;
   void* progress_user = nullptr;
   std::atomic<bool> busy{false};

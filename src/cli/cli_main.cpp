@@ -65,7 +65,9 @@ int run(int argc, char** argv) {
   add_info(commands);
   add_inspect(commands);
   add_quantize(commands);
+  add_convert(commands);
   add_run(commands);
+  add_chat(commands);
   add_tokenize(commands);
   add_score(commands);
   add_perplexity(commands);
@@ -74,6 +76,8 @@ int run(int argc, char** argv) {
   add_bench(commands);
   add_sweep(commands);
   add_verify(commands);
+  add_doctor(commands);
+  add_help(commands);
   app.footer(
       "Exit status: 0 done; 1 done, and the answer is no; 2 wrong usage; 3 bad input; 4 a limit (memory, disk,\n"
       "unsupported CPU); 130 cancelled. `nibble COMMAND --help` shows a command's options.");
@@ -123,7 +127,7 @@ Runtime Global::make_runtime() const {
   }
   if (!max_ram.empty()) options.max_memory_bytes = parse_size(max_ram);
   if (!quiet) {
-    options.log = [most = verbose ? NBL_LOG_DEBUG : NBL_LOG_WARNING](int32_t level, std::string_view message) {
+    options.log = [most = verbose ? NBL_LOG_DEBUG : max_ram.empty() ? NBL_LOG_WARNING : NBL_LOG_INFO](int32_t level, std::string_view message) {
       if (level <= most) fmt::print(stderr, "{}: {}\n", level == NBL_LOG_WARNING ? "warning" : "note", message);
     };
   }
@@ -145,12 +149,27 @@ auto opened(Open&& open) {
 
 }  // namespace
 
-Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model,
+                                   const std::vector<std::string>& lora) const {
+  Checkpoint checkpoint = opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    checkpoint = opened([&, &from = path, by = scale] { return checkpoint.with_adapter(from, by); });
+  }
+  return checkpoint;
 }
 
-Model Global::open_model(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+Tokenizer Global::open_tokenizer(const Runtime& runtime, const std::string& model) const {
+  return opened([&] { return Tokenizer(runtime, resolve_model(model)); });
+}
+
+Model Global::open_model(const Runtime& runtime, const std::string& model, const std::vector<std::string>& lora) const {
+  Model out = opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    out = opened([&, &from = path, by = scale] { return out.with_adapter(from, by); });
+  }
+  return out;
 }
 
 void emit_json(const Global& global, const std::string& json) {

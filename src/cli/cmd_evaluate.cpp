@@ -1,9 +1,8 @@
-// nibble perplexity, compare, score, eval, bench: one model or several, measured.
+// nibble perplexity, compare, score, bench: one model or several, measured.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <filesystem>
 
 #include "cli/cli.h"
 #include "cli/json_text.h"
@@ -14,9 +13,9 @@ namespace {
 
 struct Args {
   std::string model, text = "builtin", protocol = "windows-512", requests;
-  std::vector<std::string> models, tasks;
-  int64_t windows = 0, limit = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
-  bool bandwidth = false;
+  std::vector<std::string> models;
+  int64_t windows = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
+  bool bandwidth = false, layers = false;
 };
 
 void set_text(Evaluation& evaluation, const Args& args) {
@@ -65,6 +64,7 @@ int compare(const Global& global, const Args& args) {
   set_text(evaluation, args);
   evaluation.add_model(global.open_model(runtime, args.model), args.model);
   for (const std::string& each : args.models) evaluation.add_model(global.open_model(runtime, each), each);
+  evaluation.set("layers", args.layers ? "true" : "false");
   evaluation.set_progress(make_progress(global));
   const std::string json = evaluation.compare();
   if (global.tables()) {
@@ -78,6 +78,15 @@ int compare(const Global& global, const Args& args) {
                  fmt::format("{:.5f} ± {:.5f}", number(c, "ppl_ratio"), number(c, "ppl_ratio_stderr"))});
     }
     fmt::print("{}", table.text(global.markdown));
+    Table layers({"candidate", "layer", "mean KL", "top-1 %", "output error"});
+    for (const auto c : items(doc.root(), "candidates")) {
+      for (const auto l : items(c, "layers")) {
+        layers.add({text(c, "name"), text(l, "name"),
+                    fmt::format("{:.6f} ± {:.6f}", number(l, "mean_kl"), number(l, "kl_stderr")),
+                    fmt::format("{:.2f}", 100 * number(l, "top1_agreement")), fmt::format("{:.5f}", number(l, "output_error"))});
+      }
+    }
+    if (!layers.empty()) fmt::print("\n{}", layers.text(global.markdown));
   }
   emit_json(global, json);
   return kDone;
@@ -99,43 +108,6 @@ int score(const Global& global, const Args& args) {
                  flag(r, "is_greedy") ? "yes" : "no", fmt::format("{}", integer(r, "tokens"))});
     }
     fmt::print("{}", table.text(global.markdown));
-  }
-  emit_json(global, json);
-  return kDone;
-}
-
-int eval(const Global& global, const Args& args) {
-  const Runtime runtime = global.make_runtime();
-  Evaluation evaluation(runtime);
-  evaluation.set("limit", fmt::format("{}", args.limit));
-  for (const std::string& task : args.tasks) {
-    const std::string file = resolve_data(task, "choice.jsonl");
-    evaluation.add_task(std::filesystem::path(file).stem().string(), read_file(file));
-  }
-  for (const std::string& each : args.models) evaluation.add_model(global.open_model(runtime, each), each);
-  evaluation.set_progress(make_progress(global));
-  const std::string json = evaluation.tasks();
-  if (global.tables()) {
-    const Doc doc(json);
-    Table table({"model", "task", "acc", "acc_norm"});
-    for (const auto m : items(doc.root(), "models")) {
-      for (const auto [task, r] : members(m, "results")) {
-        table.add({text(m, "name"), std::string(task),
-                   fmt::format("{:.4f} ± {:.4f}", number(r, "acc,none"), number(r, "acc_stderr,none")),
-                   fmt::format("{:.4f} ± {:.4f}", number(r, "acc_norm,none"), number(r, "acc_norm_stderr,none"))});
-      }
-    }
-    fmt::print("{}", table.text(global.markdown));
-    if (items(doc.root(), "paired").size() > 0) {
-      Table pairs({"task", "a", "b", "delta", "95 %", "p", "flips"});
-      for (const auto p : items(doc.root(), "paired")) {
-        const auto ci = items(p, "ci95");
-        pairs.add({text(p, "task"), text(p, "a"), text(p, "b"), fmt::format("{:+.4f}", number(p, "delta")),
-                   fmt::format("{:+.4f} to {:+.4f}", ci.at(0).get_double().value(), ci.at(1).get_double().value()),
-                   fmt::format("{:.3f}", number(p, "mcnemar_p")), fmt::format("{}", integer(p, "flips"))});
-      }
-      fmt::print("\n{}", pairs.text(global.markdown));
-    }
   }
   emit_json(global, json);
   return kDone;
@@ -196,6 +168,7 @@ void add_compare(const Commands& c) {
   auto args = std::make_shared<Args>();
   command->add_option("REFERENCE", args->model, "the original")->required();
   command->add_option("CANDIDATE", args->models, "what was made of it")->required();
+  command->add_flag("--layers", args->layers, "also replace one layer at a time by the candidate's, and say what each costs");
   text_options(command, *args);
   command->callback([c, args] { c.chosen = [c, args] { return compare(c.global, *args); }; });
 }
@@ -211,21 +184,6 @@ void add_score(const Commands& c) {
       ->type_name("FILE.jsonl")
       ->required();
   command->callback([c, args] { c.chosen = [c, args] { return score(c.global, *args); }; });
-}
-
-void add_eval(const Commands& c) {
-  auto* command =
-      c.app.add_subcommand("eval", "multiple-choice tasks; several models are compared with the first, pair by pair");
-  auto args = std::make_shared<Args>();
-  command->add_option("MODEL", args->models, "the models")->required();
-  command->add_option("--tasks", args->tasks, "JSON-lines files {\"context\",\"choices\",\"answer\"}, or builtin")
-      ->delimiter(',')
-      ->type_name("FILE,...")
-      ->required();
-  command->add_option("--limit", args->limit, "take the first N questions; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->callback([c, args] { c.chosen = [c, args] { return eval(c.global, *args); }; });
 }
 
 void add_bench(const Commands& c) {

@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 
 #include "cli/cli.h"
 #include "cli/json_text.h"
@@ -32,34 +34,96 @@ bool method_needs_calibration(const std::string& method) {
 
 std::string method_of(const std::string& recipe) { return recipe.substr(0, recipe.find(':')); }
 
+namespace {
+
+/// One JSON object a line, each written out at once: what was logged survives a kill.
+class EventLog {
+ public:
+  explicit EventLog(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
+    if (file_ == nullptr) throw Failure(kBadInput, fmt::format("cannot write the log '{}'", path));
+  }
+  ~EventLog() { std::fclose(file_); }
+  EventLog(const EventLog&) = delete;
+  EventLog& operator=(const EventLog&) = delete;
+  ObjectText event(const char* name) const {
+    ObjectText text;
+    text.set("event", name);
+    text.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+    return text;
+  }
+  void write(const ObjectText& event) {
+    fmt::print(file_, "{}\n", event.text());
+    std::fflush(file_);
+  }
+
+ private:
+  std::FILE* file_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
 std::string run_quantize_job(const Global& global, const Runtime& runtime, const Checkpoint& input,
                              const QuantizeJob& job, const std::string& output) {
   Quantizer quantizer(runtime, job.recipe);
   quantizer.set("seed", fmt::format("{}", global.seed));
+  quantizer.set("compute", global.compute);
   for (const auto& [name, value] : job.settings) quantizer.set(name, value);
   for (const auto& [regex, recipe] : job.overrides) quantizer.add_override(regex, recipe);
   const auto needs = [&](const auto& each) { return method_needs_calibration(method_of(each.second)); };
   if (method_needs_calibration(method_of(job.recipe)) ||
       std::any_of(job.overrides.begin(), job.overrides.end(), needs)) {
-    const std::string file = resolve_data(job.calibration, "calibration.txt");
-    const std::string calibration = read_file(file);
-    if (calibration.empty()) throw Failure(kBadInput, fmt::format("the calibration text '{}' is empty", file));
-    quantizer.set_calibration_text(calibration, job.calibration == "builtin" ? "builtin" : file);
+    if (job.calibration != "self") {
+      const std::string file = resolve_data(job.calibration, "calibration.txt");
+      const std::string calibration = read_file(file);
+      if (calibration.empty()) throw Failure(kBadInput, fmt::format("the calibration text '{}' is empty", file));
+      quantizer.set_calibration_text(calibration, job.calibration == "builtin" ? "builtin" : file);
+    }
     quantizer.set("calibration.length", "512");
     quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / 512)));
   }
-  quantizer.set_progress(make_progress(global));
-  return quantizer.run(input, output);
+  if (job.log.empty()) {
+    quantizer.set_progress(make_progress(global));
+    return quantizer.run(input, output);
+  }
+  const auto log = std::make_shared<EventLog>(job.log);
+  log->write(log->event("begin").set("recipe", job.recipe).set("output", output));
+  quantizer.set_progress([log, show = make_progress(global)](const Progress& p) {
+    log->write(log->event("progress")
+                   .set("stage", p.stage)
+                   .set("detail", p.detail)
+                   .set("done", p.done)
+                   .set("total", p.total)
+                   .set("memory_bytes", p.memory_bytes));
+    return show(p);
+  });
+  try {
+    std::string report = quantizer.run(input, output);
+    const Doc doc(report);
+    for (const auto layer : items(doc.root(), "layers")) {
+      ObjectText event = log->event("layer");
+      for (const char* key : {"name", "encoding", "bits", "error", "notes"}) event.set_raw(key, raw(layer, key));
+      log->write(event);
+    }
+    ObjectText event = log->event("done");
+    for (const char* key : {"bits_per_weight", "file_bytes", "peak_rss_bytes", "memory_plan", "output_sha256"})
+      event.set_raw(key, raw(doc.root(), key));
+    log->write(event);
+    return report;
+  } catch (const std::exception& e) {
+    log->write(log->event("failed").set("message", e.what()));
+    throw;
+  }
 }
 
 namespace {
 
 struct Args {
-  std::string model, output, calib = "builtin", format;
+  std::string model, output, calib = "self", format, log;
   std::string method;
   int64_t bits = 0, group_size = 0, calib_tokens = 65536;
-  std::vector<std::string> sets, overrides;
-  bool lm_head = false;
+  std::vector<std::string> lora, sets, overrides;
+  bool lm_head = false, resume = false;
 };
 
 /// "name=value" in two.
@@ -76,6 +140,7 @@ int quantize(const Global& global, const Args& args) {
   job.recipe = args.method;
   job.calibration = args.calib;
   job.calibration_tokens = args.calib_tokens;
+  job.log = args.log;
   const std::string method = method_of(args.method);
   if (args.bits > 0) job.settings.emplace_back(method + ".bits", fmt::format("{}", args.bits));
   if (args.group_size != 0) {
@@ -84,6 +149,7 @@ int quantize(const Global& global, const Args& args) {
   }
   for (const std::string& each : args.sets) job.settings.push_back(split_pair(each, "--set"));
   if (!args.format.empty()) job.settings.emplace_back("format", args.format);
+  if (args.resume) job.settings.emplace_back("resume", "true");
   if (args.lm_head) job.settings.emplace_back("lm_head", "true");
   for (const std::string& each : args.overrides) {
     // The regular expression may hold "=" itself, a recipe's options do too: cut at the "=" before the method's name.
@@ -94,7 +160,7 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model);
+  const Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);
@@ -128,8 +194,8 @@ void add_quantize(const Commands& c) {
   command->add_option("--group-size", args->group_size, "weights that share a scale");
   command->add_option("--set", args->sets, "any option of a method: gptq.damp=0.01 (see `nibble info METHOD`)")
       ->type_name("METHOD.KEY=VALUE");
-  command->add_option("--calib", args->calib, "calibration text: a file, or builtin")
-      ->type_name("FILE|builtin")
+  command->add_option("--calib", args->calib, "calibration text: a file, builtin, or self: what the model itself writes")
+      ->type_name("FILE|builtin|self")
       ->capture_default_str();
   command->add_option("--calib-tokens", args->calib_tokens, "tokens of it to use, in windows of 512")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 31))
@@ -138,6 +204,10 @@ void add_quantize(const Commands& c) {
       ->add_option("--overrides", args->overrides, "another recipe for tensors whose whole name matches; empty: keep")
       ->type_name("REGEX=RECIPE");
   command->add_option("--format", args->format, "format of the output (default: native)");
+  command->add_option("--lora", args->lora, "DIR or DIR:SCALE of a LoRA adapter to merge first; may be repeated")
+      ->allow_extra_args(false);
+  command->add_flag("--resume", args->resume, "go on from the journal that a killed run of the same job left beside OUT");
+  command->add_option("--log", args->log, "write events to this file, one JSON object a line")->type_name("FILE");
   command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
   command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });
 }

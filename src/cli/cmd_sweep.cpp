@@ -8,6 +8,7 @@
 #include <set>
 
 #include "cli/cli.h"
+#include "cli/eval_tables.h"
 #include "cli/json_text.h"
 #include "cli/quantize_job.h"
 #include "cli/sweep.h"
@@ -19,6 +20,7 @@ namespace {
 struct Args {
   std::string model, recipes, text = "builtin", calib = "builtin", protocol = "windows-512", output, html, prompt;
   std::vector<std::string> tasks;
+  std::string data;
   int64_t windows = 0, limit = 0, calib_tokens = 65536, tokens = 40, reps = 3, bench_prompt = 128, bench_gen = 32;
 };
 
@@ -155,10 +157,7 @@ int sweep(const Global& global, const Args& args) {
   evaluation.set("protocol", args.protocol);
   evaluation.set("windows", fmt::format("{}", args.windows));
   evaluation.set("limit", fmt::format("{}", args.limit));
-  for (const std::string& task : args.tasks) {
-    const std::string file = resolve_data(task, "choice.jsonl");
-    evaluation.add_task(fs::path(file).stem().string(), read_file(file));
-  }
+  add_tasks(evaluation, args.tasks, args.data);
   for (SweepRow& row : result.rows) {
     const Model model = global.open_model(runtime, row.path);
     if (!args.prompt.empty()) row.continuation = greedy(model, args.prompt, args.tokens);
@@ -263,7 +262,10 @@ void add_sweep(const Commands& c) {
   command->add_option("--windows", args->windows, "take the first N windows; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--tasks", args->tasks, "JSON-lines files {\"context\",\"choices\",\"answer\"}, or builtin")
+  command->add_option("--data", args->data, "folder that the tasks' files lie in; without it $NIBBLE_DATA, else data")
+      ->type_name("DIR");
+  command
+      ->add_option("--tasks", args->tasks, "as of nibble eval: names, JSON-lines files, or builtin")
       ->delimiter(',')
       ->type_name("FILE,...");
   command->add_option("--limit", args->limit, "take the first N questions; 0: all")

@@ -13,8 +13,9 @@ namespace nibble::cli {
 struct QuantizeJob {
   std::string recipe;
   std::vector<std::pair<std::string, std::string>> settings, overrides;
-  std::string calibration = "builtin";  ///< a file, or "builtin"; read only when the method needs it
+  std::string calibration = "builtin";  ///< a file, "builtin" or "self"; read only when the method needs it
   int64_t calibration_tokens = 65536;
+  std::string log;  ///< a file for machine-readable events, one JSON object a line; empty: none
 };
 
 /// "gptq" of "gptq:bits=4".

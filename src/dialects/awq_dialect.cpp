@@ -109,6 +109,9 @@ class AwqDialect final : public Dialect {
     if (is_plain_dense(tensor)) return {};
     return view_of(tensor, 0).status().with_context(fmt::format("tensor {}", name));
   }
+  std::vector<std::string> closest_recipes(const QTensor& tensor) const override {
+    return nearest_affine_recipes(tensor, {4}, {128, 64, 32, 16, -1});
+  }
 };
 
 }  // namespace

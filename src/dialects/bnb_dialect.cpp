@@ -188,6 +188,14 @@ class BnbDialect final : public Dialect {
     if (is_plain_dense(tensor)) return {};
     return kind_of(tensor).status().with_context(fmt::format("tensor {}", name));
   }
+  std::vector<std::string> closest_recipes(const QTensor& tensor) const override {
+    const std::vector<std::string> four = {"nf4:block_size=64", "nf4:block_size=32"};
+    const bool wide = std::any_of(tensor.segments.begin(), tensor.segments.end(),
+                                  [](const Segment& s) { return s.encoding == Encoding::dense || s.bits > 4; });
+    std::vector<std::string> recipes = four;
+    recipes.insert(wide ? recipes.begin() : recipes.end(), "int8");
+    return recipes;
+  }
 };
 
 }  // namespace

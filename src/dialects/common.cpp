@@ -16,7 +16,7 @@ bool is_float(DType type) noexcept {
 
 bool is_plain_dense(const QTensor& t) noexcept {
   return t.segments.size() == 1 && t.segments[0].encoding == Encoding::dense && t.column_order.empty() &&
-         t.input_scale.empty() && !t.outliers;
+         t.input_scale.empty() && !t.outliers && !t.segments[0].scaled && !t.input_rounding;
 }
 
 std::string shown(std::string_view name) {
@@ -82,6 +82,11 @@ Result<Array> to_array(const QTensor& tensor) {
 
 double bits_per_element(int64_t bytes, int64_t elements) noexcept {
   return elements == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(elements);
+}
+
+bool is_buffer(std::string_view name) noexcept {
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attention.bias") || name.ends_with(".attn.bias") ||
+         name.ends_with(".masked_bias");
 }
 
 bool is_plain_file_name(std::string_view name) noexcept {

@@ -35,6 +35,9 @@ bool is_plain_file_name(std::string_view name) noexcept;
 /// Shortened for a message.
 std::string shown(std::string_view name);
 
+/// Buffers that some checkpoints save and every reader makes anew (causal masks, rotary frequencies).
+bool is_buffer(std::string_view name) noexcept;
+
 inline constexpr int64_t kMaxAssetBytes = int64_t{1} << 30;
 inline constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
 

@@ -153,6 +153,9 @@ class CtDialect final : public Dialect {
     if (is_plain_dense(tensor)) return {};
     return view_of(tensor, 0, 0).status().with_context(fmt::format("tensor {}", name));
   }
+  std::vector<std::string> closest_recipes(const QTensor& tensor) const override {
+    return nearest_affine_recipes(tensor, {2, 3, 4, 5, 6, 7, 8}, {128, 64, 32, -1});
+  }
 };
 
 }  // namespace

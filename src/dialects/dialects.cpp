@@ -16,6 +16,8 @@ Status Dialect::can_represent(std::string_view name, const QTensor&) const {
   return Status(Code::unsupported, fmt::format("tensor {}: format {} cannot be written", name, id()));
 }
 
+std::vector<std::string> Dialect::closest_recipes(const QTensor&) const { return {}; }
+
 std::span<const Dialect* const> dialects() {
 #define NBL_DIALECT(name) &name##_dialect(),
   static const Dialect* const kAll[] = {

@@ -32,6 +32,9 @@ class Dialect {
   /// Ok when add_matrix would store exactly these numbers; else Code::unsupported with the reason and the closest
   /// lossless choice.
   virtual Status can_represent(std::string_view name, const QTensor& tensor) const;
+  /// Recipes (quant::parse_recipe) whose results this dialect can hold and that stay closest to the tensor's own width
+  /// and groups, best first: for those who prefer a new quantization to a refusal.
+  virtual std::vector<std::string> closest_recipes(const QTensor& tensor) const;
 };
 
 /// All dialects, in the order in which recognise() is asked.

@@ -4,13 +4,16 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <optional>
 
 #include "dialects/common.h"
 #include "dialects/dialects.h"
 #include "dialects/gguf_arch.h"
 #include "dialects/gguf_blocks.h"
 #include "dialects/gguf_config.h"
+#include "dialects/gguf_encode.h"
+#include "dialects/gguf_names.h"
+#include "dialects/gguf_writer.h"
+#include "dialects/recode.h"
 #include "io/safetensors_types.h"
 #include "io/spool.h"
 
@@ -21,30 +24,6 @@ struct Entry {
   const io::RawTensor* raw = nullptr;
   GgufChange change = GgufChange::none;
 };
-
-// "blk.12.attn_q.weight" -> the Hugging Face name and what was changed.
-std::optional<std::pair<std::string, GgufChange>> translate(const GgufArch& arch, std::string_view name) {
-  const std::size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return std::nullopt;
-  const std::string_view suffix = name.substr(dot);
-  std::string stem(name.substr(0, dot));
-  std::string layer;
-  if (stem.starts_with("blk.")) {
-    const std::size_t end = stem.find('.', 4);
-    if (end == std::string::npos) return std::nullopt;
-    layer = stem.substr(4, end - 4);
-    if (layer.empty() || layer.size() > 6 || layer.find_first_not_of("0123456789") != std::string::npos)
-      return std::nullopt;
-    stem = "blk.{l}" + stem.substr(end);
-  }
-  for (const GgufName& known : arch.names) {
-    if (known.gguf != stem) continue;
-    std::string hf(known.hf);
-    if (const std::size_t at = hf.find("{l}"); at != std::string::npos) hf.replace(at, 3, layer);
-    return std::pair{hf + std::string(suffix), known.change};
-  }
-  return std::nullopt;
-}
 
 class GgufCheckpoint final : public Checkpoint {
  public:
@@ -106,8 +85,10 @@ Result<std::unique_ptr<Checkpoint>> GgufCheckpoint::open(const std::filesystem::
 Status GgufCheckpoint::index(const GgufArch& arch) {
   int unknown = 0;
   for (const io::RawTensor& raw : container_->tensors()) {
-    if (raw.name == "rope_freqs.weight") continue;  // in the config
-    auto translated = translate(arch, raw.name);
+    if (raw.name == "rope_freqs.weight" || raw.name == "rope_factors_long.weight" ||
+        raw.name == "rope_factors_short.weight")
+      continue;  // in the config
+    auto translated = gguf_to_hf(arch, raw.name);
     if (!translated) {
       if (++unknown <= 5)
         warnings_.push_back(
@@ -124,6 +105,32 @@ Status GgufCheckpoint::index(const GgufArch& arch) {
   return {};
 }
 
+// The part of tokenizer_config.json that goes with a tokenizer.json inside the file.
+std::string tokenizer_config(const Json& metadata) {
+  Json config = Json::object();
+  const Json* tokens = metadata.find("tokenizer.ggml.tokens");
+  for (const char* name : {"bos", "eos", "unknown", "padding"}) {
+    const Json* id = metadata.find(fmt::format("tokenizer.ggml.{}_token_id", name));
+    if (id == nullptr || tokens == nullptr || !id->is_int() || id->as_int() < 0 ||
+        id->as_int() >= static_cast<int64_t>(tokens->size())) {
+      continue;
+    }
+    const std::string_view key = std::string_view(name) == "unknown" ? "unk" : std::string_view(name) == "padding" ? "pad" : name;
+    config.set(fmt::format("{}_token", key), tokens->elements()[static_cast<std::size_t>(id->as_int())].as_string());
+  }
+  for (const char* name : {"add_bos_token", "add_eos_token"}) {
+    if (const Json* value = metadata.find(fmt::format("tokenizer.ggml.{}", name))) config.set(name, value->as_bool());
+  }
+  if (const Json* text = metadata.find("tokenizer.chat_template"); text != nullptr && text->is_string()) {
+    config.set("chat_template", text->as_string());
+  }
+  // Classes of the sentencepiece family put bos and eos as these settings say, others as tokenizer.json does.
+  const Json* model = metadata.find("tokenizer.ggml.model");
+  const bool pieces = model != nullptr && model->as_string() == "llama";
+  config.set("tokenizer_class", pieces ? "LlamaTokenizerFast" : "PreTrainedTokenizerFast");
+  return config.dump(2) + "\n";
+}
+
 void GgufCheckpoint::collect_assets() {
   const Json& metadata = container_->metadata();
   if (metadata.find("tokenizer.ggml.model") != nullptr) assets_["tokenizer.gguf"] = gguf_tokenizer(metadata).dump();
@@ -132,33 +139,16 @@ void GgufCheckpoint::collect_assets() {
     const Json* text = metadata.find(key);
     if (text != nullptr && text->is_string()) assets_[asset] = std::string(text->as_string());
   }
+  if (assets_.contains("tokenizer.json")) {
+    assets_["tokenizer_config.json"] = tokenizer_config(metadata);
+    assets_.erase("tokenizer.gguf");  // the same, in fewer words
+  }
 }
 
-// For row r of the Hugging Face tensor, the row of the file.
 Result<RowMap> GgufCheckpoint::row_map(const Entry& entry) const {
-  const int64_t rows = entry.raw->shape.empty() ? 0 : entry.raw->shape[0];
-  const bool q = entry.change == GgufChange::permute_q, k = entry.change == GgufChange::permute_k;
-  if (!q && !k && entry.change != GgufChange::neox_qkv) return RowMap();
-  const Json* heads = config_.find(k ? "num_key_value_heads" : "num_attention_heads");
-  const int64_t count = heads == nullptr ? 0 : heads->as_int();
-  const int64_t pieces = entry.change == GgufChange::neox_qkv ? 3 * count : 2 * count;
-  if (count <= 0 || rows % pieces != 0) {
-    return Status(Code::mismatch,
-                  fmt::format("{}: tensor {} has {} rows for {} heads", entry.raw->file, entry.raw->name, rows, count));
-  }
-  if (entry.change == GgufChange::neox_qkv) {
-    const int64_t d = rows / pieces;
-    return RowMap([=](int64_t row) {
-      const int64_t head = row / (3 * d), part = row / d % 3;
-      return (part * count + head) * d + row % d;
-    });
-  }
-  const int64_t d = rows / count;
-  return RowMap([=](int64_t row) {
-    const int64_t head = row / d, within = row % d;
-    const int64_t j = within / (d / 2), i = within % (d / 2);
-    return head * d + 2 * i + j;
-  });
+  auto map = gguf_row_map(entry.change, entry.raw->shape.empty() ? 0 : entry.raw->shape[0], config_);
+  if (!map.ok()) return map.status().with_context(fmt::format("{}: tensor {}", entry.raw->file, entry.raw->name));
+  return map;
 }
 
 std::vector<TensorInfo> GgufCheckpoint::tensors() const {
@@ -225,6 +215,25 @@ class GgufDialect final : public Dialect {
   }
   Result<std::unique_ptr<Checkpoint>> open(const std::filesystem::path& path) const override {
     return GgufCheckpoint::open(path);
+  }
+  bool can_write() const override { return true; }
+  Result<std::unique_ptr<CheckpointWriter>> make_writer(const std::filesystem::path& path) const override {
+    return make_gguf_writer(path);
+  }
+  Status can_represent(std::string_view name, const QTensor& tensor) const override {
+    return gguf_encode(tensor).status().with_context(fmt::format("tensor {}", name));
+  }
+  std::vector<std::string> closest_recipes(const QTensor& tensor) const override {
+    if (tensor.k % 32 != 0) return {"fp16", "fp32"};
+    std::vector<std::string> recipes;
+    for (const std::string& recipe : nearest_affine_recipes(tensor, {4, 5, 8}, {})) {
+      // Its blocks have their own group size.
+      const std::size_t bits = recipe.find(','), sym = recipe.rfind(',');
+      recipes.push_back(fmt::format("{},group_size=32{}", recipe.substr(0, bits), recipe.substr(sym)));
+    }
+    std::reverse(recipes.begin(), recipes.end());  // symmetric grids fit its smaller types
+    recipes.push_back("fp32");
+    return recipes;
   }
 };
 

@@ -234,6 +234,9 @@ class GptqDialect final : public Dialect {
     if (is_plain_dense(tensor)) return {};
     return view_of(tensor, version_).status().with_context(fmt::format("tensor {}", name));
   }
+  std::vector<std::string> closest_recipes(const QTensor& tensor) const override {
+    return nearest_affine_recipes(tensor, target_of(version_).bits, {128, 64, 32, -1});
+  }
 
  private:
   Version version_;

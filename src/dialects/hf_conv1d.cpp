@@ -5,9 +5,23 @@
 namespace nbl::dialects {
 
 bool stored_as_conv1d(const Json& config, std::string_view name) {
+  struct Line {
+    std::string_view type, suffix;
+  };
+  static constexpr Line kLines[] = {
+#define NBL_HF_PREFIX(type, from, to)
+#define NBL_HF_SUFFIX(from, to)
+#define NBL_HF_CONV1D(type, suffix) {type, suffix},
+#include "dialects/hf_names.inc"
+#undef NBL_HF_PREFIX
+#undef NBL_HF_SUFFIX
+#undef NBL_HF_CONV1D
+  };
   const Json* type = config.find_value("model_type");
-  if (type == nullptr || type->as_string() != "gpt2") return false;
-  return name.ends_with(".c_attn.weight") || name.ends_with(".c_proj.weight") || name.ends_with(".c_fc.weight");
+  if (type == nullptr) return false;
+  for (const Line& line : kLines)
+    if (line.type == type->as_string() && name.ends_with(line.suffix)) return true;
+  return false;
 }
 
 Result<QTensor> transpose_dense(const QTensor& t) {

@@ -119,13 +119,16 @@ class HfWriter final : public CheckpointWriter {
 
   Status add_matrix(std::string_view name, const QTensor& tensor) override {
     NBL_TRY(tensor.validate(std::string(name)));
-    NBL_TRY(claim(name));
+    NBL_TRY(unclaimed(name));
     constexpr std::string_view kSuffix = ".weight";
     const bool named = name.ends_with(kSuffix);
     const std::string module(name.substr(0, name.size() - (named ? kSuffix.size() : 0)));
     if (packer_ != nullptr && named && quantized(tensor)) {
       const Status status = packer_->pack(module, tensor, spool_);
-      return status.ok() ? status : status.with_context(fmt::format("tensor {}", name));
+      if (!status.ok()) return status.with_context(fmt::format("tensor {}", name));
+      names_.emplace(name);
+      packed_ = true;
+      return {};
     }
     if (!tensor.input_scale.empty()) {
       return Status(Code::unsupported,
@@ -143,17 +146,25 @@ class HfWriter final : public CheckpointWriter {
     if (!type.ok()) return type.status();
     if (named) dense_.push_back(module);
     dense_types_.insert(*type);
+    names_.emplace(name);
     return {};
   }
 
   Status add_array(std::string_view name, const Array& array) override {
-    NBL_TRY(claim(name));
+    NBL_TRY(unclaimed(name));
+    names_.emplace(name);
     return spool_.add(std::string(name), io::safetensors_type_name(array.dtype), array.shape, array.storage.bytes());
   }
 
   Result<std::string> finish() override {
     if (!config_.is_object()) {
       return Status(Code::invalid_argument, fmt::format("{}: no config was given", staged_.target().string()));
+    }
+    if (packer_ != nullptr && !packed_) {  // its readers expect one at least
+      return Status(Code::unsupported,
+                    fmt::format("{}: no weight of this model is quantized, and the format is for those that are; "
+                                "huggingface holds it as it is, and `quantize --format` makes one",
+                                staged_.target().string()));
     }
     NBL_TRY(write_shards());
     if (packer_ != nullptr) {
@@ -187,8 +198,8 @@ class HfWriter final : public CheckpointWriter {
   }
 
  private:
-  Status claim(std::string_view name) {
-    if (names_.emplace(name).second) return {};
+  Status unclaimed(std::string_view name) const {
+    if (!names_.contains(name)) return {};
     return Status(Code::invalid_argument,
                   fmt::format("{}: tensor {} was written twice", staged_.target().string(), shown(name)));
   }
@@ -244,6 +255,7 @@ class HfWriter final : public CheckpointWriter {
   StagedDirectory staged_;
   io::TensorSpool spool_;
   std::unique_ptr<HfPacker> packer_;
+  bool packed_ = false;
   Json config_, manifest_ = Json::object();
   std::string original_card_;
   std::set<std::string, std::less<>> names_;

@@ -36,6 +36,7 @@ class HuggingFaceDialect final : public Dialect {
     return Status(Code::unsupported,
                   fmt::format("tensor {}: a dense weight cannot hold an input scale; the native format can", name));
   }
+  std::vector<std::string> closest_recipes(const QTensor&) const override { return {"fp32"}; }
 };
 
 }  // namespace

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 namespace nbl::dialects {
-namespace {
 
-// The value of a key in the YAML block that a model card begins with.
-std::string front_matter_value(std::string_view text, std::string_view key) {
+std::string card_value(std::string_view text, std::string_view key) {
   if (!text.starts_with("---")) return {};
   text.remove_prefix(3);
   text = text.substr(0, text.find("\n---"));
@@ -22,6 +20,8 @@ std::string front_matter_value(std::string_view text, std::string_view key) {
   }
   return {};
 }
+
+namespace {
 
 std::string scalar(const Json& value) { return value.is_string() ? std::string(value.as_string()) : value.dump(); }
 
@@ -65,7 +65,7 @@ std::string model_card(std::string_view name, std::string_view format, const Jso
                        std::string_view original) {
   std::string card = "---\n";
   for (const std::string_view key : {"license", "license_name", "license_link", "language"}) {
-    if (const std::string value = front_matter_value(original, key); !value.empty())
+    if (const std::string value = card_value(original, key); !value.empty())
       card += fmt::format("{}: {}\n", key, value);
   }
   card +=

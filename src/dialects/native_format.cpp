@@ -14,6 +14,7 @@ constexpr int64_t kMaxElements = int64_t{1} << 48;
 constexpr std::size_t kMaxSegments = 4096;
 
 constexpr const char* kEncodings[] = {"affine", "codebook", "dense"};
+constexpr const char* kRoundings[] = {"int8", "e4m3"};
 constexpr const char* kZeroKinds[] = {"symmetric", "code", "minimum", "real"};
 constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e8m0};
 
@@ -44,14 +45,16 @@ Result<Segment> parse_segment(const Json& json) {
   s.encoding = static_cast<Encoding>(index);
   if (s.encoding == Encoding::dense) {
     NBL_ASSIGN(s.value_type, type_of(json, "type"));
-    return s;
+    NBL_ASSIGN(s.scaled, json.bool_or("scaled", false));
+    if (!s.scaled) return s;
   }
-  NBL_ASSIGN(const int64_t bits, json.get_int("bits"));
+  NBL_ASSIGN(const int64_t bits, s.scaled ? Result<int64_t>(1) : json.get_int("bits"));
   NBL_ASSIGN(s.group_size, json.get_int("group"));
   NBL_ASSIGN(s.scale_type, type_of(json, "scale"));
   if (bits < 1 || bits > 8 || s.group_size < 0 || s.group_size > kMaxDimension) {
     return bad(fmt::format("{} bits in groups of {}", bits, s.group_size));
   }
+  if (s.scaled) return s;
   s.bits = static_cast<int>(bits);
   if (s.encoding == Encoding::codebook) {
     const Json* table = json.find("table");
@@ -73,6 +76,62 @@ Result<Segment> parse_segment(const Json& json) {
   return s;
 }
 
+// Whether the optional parts exist is remembered in their sizes while a descriptor is read: an empty storage is no part.
+constexpr std::byte kExpected[1] = {};
+
+void add_scale_codes(const std::string& prefix, int64_t n, int64_t groups, ScaleCodes& codes, std::vector<Part>& parts) {
+  const int64_t supers = codes.super_bytes(n, groups);
+  if (codes.bits > 0) parts.push_back({prefix + "_codes", codes.code_bytes(n, groups), &codes.codes});
+  parts.push_back({prefix + "_supers", supers, &codes.supers});
+  if (!codes.addends.empty()) parts.push_back({prefix + "_addends", supers, &codes.addends});
+  if (!codes.table.empty()) parts.push_back({prefix + "_table", codes.table_bytes(), &codes.table});
+}
+
+Json describe_scale_codes(const ScaleCodes& codes) {
+  Json json = Json::object();
+  json.set("bits", codes.bits);
+  json.set("offset", codes.offset);
+  json.set("shift", static_cast<double>(codes.shift));
+  json.set("rows", codes.rows);
+  json.set("groups", codes.groups);
+  json.set("super", dtype_name(codes.super_type));
+  json.set("addends", !codes.addends.empty());
+  json.set("table", !codes.table.empty());
+  return json;
+}
+
+Result<ScaleCodes> parse_scale_codes(const Json& json) {
+  ScaleCodes codes;
+  NBL_ASSIGN(const int64_t bits, json.get_int("bits"));
+  NBL_ASSIGN(const int64_t offset, json.get_int("offset"));
+  NBL_ASSIGN(const double shift, json.get_double("shift"));
+  NBL_ASSIGN(codes.rows, json.get_int("rows"));
+  NBL_ASSIGN(codes.groups, json.get_int("groups"));
+  NBL_ASSIGN(codes.super_type, type_of(json, "super"));
+  NBL_ASSIGN(const bool addends, json.bool_or("addends", false));
+  NBL_ASSIGN(const bool table, json.bool_or("table", false));
+  if (bits < 0 || bits > 8 || offset < -256 || offset > 256 || codes.rows < 0 || codes.rows > kMaxDimension ||
+      codes.groups < 1 || codes.groups > kMaxDimension) {
+    return bad(fmt::format("quantized scales of {} bits, {} rows x {} groups", bits, codes.rows, codes.groups));
+  }
+  codes.bits = static_cast<int>(bits);
+  codes.offset = static_cast<int>(offset);
+  codes.shift = static_cast<float>(shift);
+  if (addends) codes.addends = Storage::borrow(kExpected, nullptr);
+  if (table) codes.table = Storage::borrow(kExpected, nullptr);
+  return codes;
+}
+
+Status parse_scale_parts(const Json& json, Segment& s) {
+  if (const Json* codes = json.find("scale_codes")) {
+    NBL_ASSIGN(s.scale_codes, parse_scale_codes(*codes));
+  }
+  if (const Json* codes = json.find("zero_codes")) {
+    NBL_ASSIGN(s.zero_codes, parse_scale_codes(*codes));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<Part> parts_of(QTensor& t, bool column_order, bool input_scale) {
@@ -80,9 +139,17 @@ std::vector<Part> parts_of(QTensor& t, bool column_order, bool input_scale) {
   for (std::size_t i = 0; i < t.segments.size(); ++i) {
     Segment& s = t.segments[i];
     parts.push_back({fmt::format(".{}.codes", i), s.code_bytes(t.n), &s.codes});
-    if (s.encoding == Encoding::dense) continue;
-    parts.push_back({fmt::format(".{}.scales", i), s.scale_bytes(t.n), &s.scales});
-    if (s.zero_bytes(t.n) != 0) parts.push_back({fmt::format(".{}.zeros", i), s.zero_bytes(t.n), &s.zeros});
+    if (s.encoding == Encoding::dense && !s.scaled) continue;
+    if (s.scale_codes) {
+      add_scale_codes(fmt::format(".{}.scale", i), t.n, s.groups(), *s.scale_codes, parts);
+    } else {
+      parts.push_back({fmt::format(".{}.scales", i), s.scale_bytes(t.n), &s.scales});
+    }
+    if (s.zero_codes) {
+      add_scale_codes(fmt::format(".{}.zero", i), t.n, s.groups(), *s.zero_codes, parts);
+    } else if (s.zero_bytes(t.n) != 0) {
+      parts.push_back({fmt::format(".{}.zeros", i), s.zero_bytes(t.n), &s.zeros});
+    }
   }
   if (column_order) parts.push_back({".column_order", 4 * t.k, &t.column_order});
   if (input_scale) parts.push_back({".input_scale", 4 * t.k, &t.input_scale});
@@ -103,6 +170,11 @@ Json describe(const QTensor& t) {
     json.set("encoding", kEncodings[static_cast<int>(s.encoding)]);
     if (s.encoding == Encoding::dense) {
       json.set("type", dtype_name(s.value_type));
+      if (s.scaled) {
+        json.set("scaled", true);
+        json.set("group", s.group_size);
+        json.set("scale", dtype_name(s.scale_type));
+      }
     } else {
       json.set("bits", s.bits);
       json.set("group", s.group_size);
@@ -117,6 +189,8 @@ Json describe(const QTensor& t) {
           json.set("zero_type", dtype_name(s.zero_type));
       }
     }
+    if (s.scale_codes) json.set("scale_codes", describe_scale_codes(*s.scale_codes));
+    if (s.zero_codes) json.set("zero_codes", describe_scale_codes(*s.zero_codes));
     segments.push_back(std::move(json));
   }
   Json shape = Json::array();
@@ -128,6 +202,14 @@ Json describe(const QTensor& t) {
   if (!t.column_order.empty()) json.set("column_order", true);
   if (!t.input_scale.empty()) json.set("input_scale", true);
   if (t.outliers) json.set("outliers", t.outliers->count);
+  if (t.input_rounding) {
+    const InputRounding& r = *t.input_rounding;
+    Json rounding = Json::object();
+    rounding.set("type", kRoundings[static_cast<int>(r.type)]);
+    rounding.set("scale", static_cast<double>(r.scale));
+    rounding.set("threshold", static_cast<double>(r.threshold));
+    json.set("input_rounding", std::move(rounding));
+  }
   return json;
 }
 
@@ -149,6 +231,7 @@ Result<QTensor> parse_descriptor(const Json& json) {
   int64_t column = 0;
   for (const Json& element : segments->elements()) {
     NBL_ASSIGN(Segment segment, parse_segment(element));
+    NBL_TRY(parse_scale_parts(element, segment));
     if (segment.k_count <= 0 || segment.k_count > t.k - column) {
       return bad(fmt::format("a segment of {} columns at column {} of {}", segment.k_count, column, t.k));
     }
@@ -159,6 +242,17 @@ Result<QTensor> parse_descriptor(const Json& json) {
   NBL_ASSIGN(const int64_t outliers, json.int_or("outliers", -1));
   if (outliers < -1 || outliers > t.n * t.k) return bad(fmt::format("{} outliers", outliers));
   if (outliers >= 0) t.outliers.emplace().count = outliers;
+  if (const Json* rounding = json.find("input_rounding")) {
+    NBL_ASSIGN(const std::string type, rounding->get_string("type"));
+    NBL_ASSIGN(const double scale, rounding->get_double("scale"));
+    NBL_ASSIGN(const double threshold, rounding->get_double("threshold"));
+    const int index = index_of(kRoundings, type);
+    if (index < 0) return bad(fmt::format("unknown rounding of inputs '{}'", type.substr(0, 40)));
+    InputRounding& r = t.input_rounding.emplace();
+    r.type = static_cast<InputRounding::Type>(index);
+    r.scale = static_cast<float>(scale);
+    r.threshold = static_cast<float>(threshold);
+  }
   return t;
 }
 

@@ -140,6 +140,10 @@ Status NativeCheckpoint::read_tensor_entry(const std::string& name, const Json& 
     }
     parts_.emplace(stored, true);
   }
+  for (Segment& s : tensor.segments) {
+    if (s.scale_codes) NBL_TRY(set_scale_codes(tensor.n, std::move(*s.scale_codes), &s));
+    if (s.zero_codes) NBL_TRY(set_zero_codes(tensor.n, std::move(*s.zero_codes), &s));
+  }
   packed_.emplace(name, std::move(tensor));
   return {};
 }

@@ -62,6 +62,7 @@ class Recoder {
 
   Status check_form() const {
     if (tensor_.outliers) return no("outliers; the native format can");
+    if (tensor_.input_rounding) return no("rounded inputs; the native format can");
     if (!tensor_.input_scale.empty()) return no("an input scale; the native format can");
     if (!tensor_.column_order.empty() && !target_.column_order) return no("reordered columns; gptq can");
     if (tensor_.segments.size() != 1) return no("columns of different encodings in one weight; the native format can");
@@ -200,9 +201,34 @@ class Recoder {
     return true;
   }
 
+  // w = s * (q - z) is s * (q' - middle) with q' = q - z + middle, as long as q' is a code.
+  bool try_recenter() {
+    if (view_.zero_kind != ZeroKind::code) return false;
+    const int half = 1 << (view_.bits - 1);
+    std::vector<int16_t> shifts(view_.zeros.size());
+    std::vector<uint8_t> codes(static_cast<std::size_t>(tensor_.k));
+    const int64_t size = width(view_.group_size);
+    for (int64_t row = 0; row < tensor_.n; ++row) {
+      tensor_.unpack_row_codes(row, codes.data());
+      for (int64_t g = 0; g < view_.groups; ++g) {
+        const auto i = static_cast<std::size_t>(row * view_.groups + g);
+        const int move = half - static_cast<int>(view_.zeros[i]);
+        const auto begin = codes.begin() + g * size, end = codes.begin() + std::min((g + 1) * size, tensor_.k);
+        const auto [low, high] = std::minmax_element(begin, end);
+        if (*low + move < 0 || *high + move >= 2 * half) return false;
+        shifts[i] = static_cast<int16_t>(move);
+      }
+    }
+    view_.group_shifts = std::move(shifts);
+    view_.zeros.clear();
+    view_.zero_kind = ZeroKind::symmetric;
+    return true;
+  }
+
   Status choose_zero() {
     for (const ZeroKind kind : target_.zeros) {
       if (try_zero(kind)) return {};
+      if (kind == ZeroKind::symmetric && target_.recenter && try_recenter()) return {};
     }
     const bool lone = segment_.zero_kind == ZeroKind::code && !target_.zero_code_zero;
     return no(lone ? std::string("a zero point of 0; its version 2 can")
@@ -236,6 +262,31 @@ class Recoder {
 
 }  // namespace
 
+std::vector<std::string> nearest_affine_recipes(const QTensor& tensor, const std::vector<int>& bits,
+                                                const std::vector<int64_t>& groups) {
+  int wanted = 0;
+  int64_t own = 0;
+  for (const Segment& s : tensor.segments) {
+    wanted = std::max(wanted, s.encoding == Encoding::dense ? 8 : s.bits);
+    if (s.encoding != Encoding::dense && s.group_size != 0) own = own == 0 ? s.group_size : std::min(own, s.group_size);
+  }
+  int width = bits.back();
+  for (auto it = bits.rbegin(); it != bits.rend(); ++it) {
+    if (*it >= wanted) width = *it;
+  }
+  std::vector<int64_t> sizes{own == 0 ? int64_t{-1} : own};
+  for (const int64_t g : groups) {
+    if (g != sizes.front()) sizes.push_back(g);
+  }
+  std::vector<std::string> recipes;
+  for (const int64_t g : sizes) {
+    for (const bool sym : {false, true}) {
+      recipes.push_back(fmt::format("rtn:bits={},group_size={},sym={}", width, g, sym));
+    }
+  }
+  return recipes;
+}
+
 float scale_at(const Segment& s, int64_t row, int64_t group) noexcept {
   const int64_t i = (row / kTileRows * s.groups() + group) * kTileRows + row % kTileRows;
   return load(s.scale_type, s.scales.data() + i * dtype_bytes(s.scale_type));
@@ -260,6 +311,12 @@ bool exact_in(DType type, const std::vector<float>& values) noexcept {
 
 void AffineView::codes(int64_t row, uint8_t* out) const {
   tensor->unpack_row_codes(row, out);
+  if (!group_shifts.empty()) {
+    const int64_t size = group_size == 0 ? tensor->k : group_size;
+    for (int64_t c = 0; c < tensor->k; ++c) {
+      out[c] = static_cast<uint8_t>(out[c] + group_shifts[static_cast<std::size_t>(row * groups + c / size)]);
+    }
+  }
   if (shift == 0) return;
   for (int64_t c = 0; c < tensor->k; ++c) out[c] = static_cast<uint8_t>(out[c] + shift);
 }

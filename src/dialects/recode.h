@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct AffineTarget {
   std::vector<DType> zero_types;   ///< of minimums and real zeros
   bool column_order = false;       ///< whether columns may be permuted
   bool zero_code_zero = true;      ///< whether a zero point of 0 can be stored
+  /// Whether codes may move, group by group, so that their zero point becomes the middle: symmetric targets then hold
+  /// weights with zero points, if the codes that are used leave room.
+  bool recenter = false;
 };
 
 /// A weight as the target wants it: parts by value, codes row by row.
@@ -33,6 +37,7 @@ struct AffineView {
   DType scale_type = DType::f16, zero_type = DType::f16;
   std::vector<float> scales, zeros;  ///< [n, groups]; zeros empty when symmetric
   int shift = 0;                     ///< added to each code
+  std::vector<int16_t> group_shifts;  ///< [n, groups], added besides; may be empty
 
   /// One row of codes, packed order.
   void codes(int64_t row, uint8_t* out) const;
@@ -40,6 +45,11 @@ struct AffineView {
 
 /// Code::unsupported with the reason when a value would change. `what` names the target for the message ("GPTQ").
 Result<AffineView> recode_affine(const QTensor& tensor, const AffineTarget& target, std::string_view what);
+
+/// "rtn:bits=B,group_size=G,sym=S" for the smallest of `bits` (ascending) not below the tensor's own width, the tensor's
+/// groups before those of `groups`, asymmetric before symmetric: recipes for Dialect::closest_recipes().
+std::vector<std::string> nearest_affine_recipes(const QTensor& tensor, const std::vector<int>& bits,
+                                                const std::vector<int64_t>& groups);
 
 /// The scale (minimum, real zero or zero code) of one row and group of a segment.
 float scale_at(const Segment& segment, int64_t row, int64_t group) noexcept;

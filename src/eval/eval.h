@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "tensor/checkpoint.h"
 
 namespace nbl::eval {
 
@@ -40,9 +41,29 @@ Result<Perplexity> perplexity(std::shared_ptr<const model::Model> model, Team& t
                               const Protocol& protocol, const ProgressFn& progress);
 Json to_json(const Perplexity& result);
 
+/// A part of the compared tokens: those at some places of a window, or of one kind.
+struct ComparisonPart {
+  std::string name;
+  int64_t tokens = 0;
+  double mean_kl = 0, top1_agreement = 0, mean_delta_p = 0;
+};
+/// What replacing one layer alone by the candidate's costs.
+struct LayerCost {
+  std::string name;
+  double mean_kl = 0, kl_stderr = 0, top1_agreement = 0;
+  double output_error = 0;  ///< root of the sum of squares of the logits' differences over that of the reference's logits
+};
+
 struct Comparison {
   std::string name;
   double mean_kl = 0, kl_stderr = 0, median_kl = 0, p99_kl = 0, max_kl = 0;  ///< KL(reference || candidate), nats
+  double mean_reverse_kl = 0, mean_js = 0;  ///< KL(candidate || reference); Jensen-Shannon, nats
+  double top5_agreement = 0;                ///< share of the five likeliest tokens that are the same
+  double mean_delta_p = 0, rms_delta_p = 0; ///< of the probability of the text's own token: candidate less reference
+  std::vector<std::pair<double, double>> delta_p;  ///< quantile, value
+  std::vector<ComparisonPart> by_position, by_class;
+  std::vector<LayerCost> layers;
+  double output_error = 0;
   double top1_agreement = 0, top1_stderr = 0;  ///< share of positions with the same likeliest token
   double ppl = 0, ppl_ratio = 0, ppl_ratio_stderr = 0;
   double reference_ppl = 0, ppl_stderr = 0, reference_ppl_stderr = 0;
@@ -55,6 +76,13 @@ Result<std::vector<Comparison>> compare(std::shared_ptr<const model::Model> refe
                                         std::span<const std::string> names, Team& team, std::string_view text,
                                         const Protocol& protocol, const ProgressFn& progress);
 Json to_json(const Comparison& comparison);
+
+/// `layers` of a comparison: the reference with one layer after the other replaced by the candidate's, each compared with the
+/// reference over the same windows. Checkpoints of the same architecture; what lies outside the layers is an entry of its
+/// own, "other".
+Result<std::vector<LayerCost>> compare_layers(const Checkpoint& reference, const Checkpoint& candidate,
+                                              const std::shared_ptr<const model::Model>& reference_model, Team& team,
+                                              std::string_view text, const Protocol& protocol, const ProgressFn& progress);
 
 /// log P(continuation | context), as lm-evaluation-harness encodes them.
 struct ScoreRequest {

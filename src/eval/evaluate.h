@@ -11,6 +11,7 @@
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "base/status.h"
+#include "eval/eval.h"
 #include "eval/prompt.h"
 #include "eval/task.h"
 #include "model/model.h"
@@ -24,6 +25,13 @@ struct EvaluateOptions {
   uint64_t fewshot_seed = 1234;
   int64_t bootstrap_iterations = 100000;
   bool samples = false;            ///< keep every request and answer
+  bool sample_tokens = false;      ///< and the token ids of each request
+  bool run_code = false;           ///< tasks may run, in a sandbox, programs that the model wrote
+  bool skip_missing = false;       ///< leave out tasks whose files are not there, and say so
+  int64_t batch = 8;               ///< sequences generated side by side
+  int64_t max_tokens = 0;          ///< of generated answers at most; 0: each task's own
+  uint64_t seed = 0;               ///< of sampled generation
+  double margin = 0.01;            ///< of non-inferiority: how much worse is still as good
   PromptOptions prompt;            ///< chat template, system instruction (num_fewshot is set by the run)
   std::vector<Task> own_tasks;     ///< besides the built-in ones
 };
@@ -50,6 +58,8 @@ struct TaskRun {
 struct ModelRun {
   std::string name;
   std::vector<TaskRun> tasks;
+  std::vector<const TaskGroup*> groups;               ///< asked for: their aggregates belong to the results
+  std::vector<std::pair<std::string, std::string>> skipped;  ///< task, why
 };
 
 /// Documents of a task, processed; `original` counts those in the files.
@@ -61,15 +71,24 @@ struct Documents {
 /// not_found names the files looked for and the command that fetches them.
 Result<Documents> load_documents(const Task& task, const std::filesystem::path& data, bool fewshot);
 
+/// Whether load_documents() would find its files: ok, or its not_found.
+Status find_files(const Task& task, const std::filesystem::path& data, bool fewshot);
+
+struct Selection {
+  std::vector<const Task*> tasks;
+  std::vector<const TaskGroup*> groups;  ///< named, and those inside them
+};
 /// Names of tasks, groups and tags, "*" as a wild card, commas between; expands to tasks in order, each once.
-Result<std::vector<const Task*>> select_tasks(std::string_view names, const EvaluateOptions& options);
+Result<Selection> select_tasks(std::string_view names, const EvaluateOptions& options);
 
 Result<ModelRun> run_tasks(std::shared_ptr<const model::Model> model, std::string_view name, Team& team,
-                           std::span<const Task* const> tasks, const EvaluateOptions& options, const ProgressFn& progress);
+                           const Selection& selection, const EvaluateOptions& options, const ProgressFn& progress);
 
 /// lm-evaluation-harness's results layout: results, groups, versions, n-shot, n-samples, higher_is_better, configs.
 Json results_json(const ModelRun& run);
-/// Every pair (first, other) on every shared metric: see paired.h.
-Json paired_json(std::span<const ModelRun> runs);
+/// Every pair (first, other) on every shared metric: see paired.h. `margin`: of non-inferiority.
+Json paired_json(std::span<const ModelRun> runs, double margin);
+/// A task of multiple choice made of documents at hand.
+Task choice_task(std::string_view name, std::span<const ChoiceDoc> documents);
 
 }  // namespace nbl::eval

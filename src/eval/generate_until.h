@@ -20,9 +20,16 @@ struct GeneratedText {
   bool truncated = false; ///< the context was cut on the left to leave room
 };
 
-/// One continuation a context, in their order.
+struct GenerateSettings {
+  Generation generation;
+  int64_t repeats = 1;  ///< continuations of each context
+  int64_t batch = 8;    ///< continuations written side by side
+  uint64_t seed = 0;    ///< of sampling; continuation i draws from a stream of its own
+};
+
+/// `repeats` continuations a context, in the order of the contexts.
 Result<std::vector<GeneratedText>> generate_until(std::shared_ptr<const model::Model> model, Team& team,
-                                                  std::span<const std::string> contexts, const Generation& generation,
-                                                  const ProgressFn& progress);
+                                                  std::span<const std::string> contexts,
+                                                  const GenerateSettings& settings, const ProgressFn& progress);
 
 }  // namespace nbl::eval

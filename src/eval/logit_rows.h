@@ -21,8 +21,13 @@ Status score_rows(std::span<const float> logits, int64_t vocab, std::span<const 
 
 struct RowDivergence {
   double kl = 0;  ///< KL(a || b), nats, never below 0; rounding leaves an absolute error below 1e-6
+  double reverse_kl = 0;  ///< KL(b || a)
+  double js = 0;          ///< Jensen-Shannon divergence, nats, at most log 2
   double logprob_a = 0, logprob_b = 0;
   bool same_top = false;
+  int32_t common_top5 = 0;          ///< tokens among the five likeliest of both
+  double squared_difference = 0;    ///< sum over the vocabulary of (a - b)^2, each less its mean
+  double squared_reference = 0;     ///< of a less its mean
 };
 /// a, b [targets.size(), vocab]. Equal rows give exactly 0.
 Status compare_rows(std::span<const float> a, std::span<const float> b, int64_t vocab,

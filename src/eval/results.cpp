@@ -1,4 +1,4 @@
-// What a run's results look like: lm-evaluation-harness's layout, and the paired comparison of several models.
+// What a run's results look like: lm-evaluation-harness's layout.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -7,11 +7,8 @@
 #include <optional>
 
 #include "eval/evaluate.h"
-#include "eval/paired.h"
-#include "eval/statistics.h"
 
 namespace nbl::eval {
-namespace {
 
 const char* output_name(Output output) {
   switch (output) {
@@ -26,6 +23,8 @@ const char* output_name(Output output) {
   }
   return "generate_until";
 }
+
+namespace {
 
 Json number_or_text(double value) { return std::isnan(value) ? Json("N/A") : Json(value); }
 
@@ -126,7 +125,9 @@ Json results_json(const ModelRun& run) {
   for (const TaskRun& t : run.tasks) {
     const Task& task = *t.task;
     Json row = Json::object();
+    row.set("name", task.id);
     row.set("alias", task.alias.empty() ? task.id : task.alias);
+    row.set("sample_len", t.effective);
     Json directions = Json::object();
     for (const MetricRun& m : t.metrics) {
       const std::string key = m.name + "," + m.filter;
@@ -147,7 +148,7 @@ Json results_json(const ModelRun& run) {
       records.set(task.id, std::move(list));
     }
   }
-  for (const TaskGroup* group : task_groups()) {
+  for (const TaskGroup* group : run.groups) {
     std::optional<Json> row = group_json(*group, run);
     if (!row) continue;
     Json members = Json::array();
@@ -168,67 +169,6 @@ Json results_json(const ModelRun& run) {
   j.set("n-samples", std::move(samples));
   if (records.size() > 0) j.set("samples", std::move(records));
   return j;
-}
-
-Json paired_json(std::span<const ModelRun> runs) {
-  constexpr int64_t kSamples = 10000;
-  constexpr double kConfidence = 0.95;
-  Json pairs = Json::array();
-  std::vector<double> p_values;
-  for (std::size_t b = 1; b < runs.size(); ++b) {
-    for (std::size_t t = 0; t < runs[0].tasks.size() && t < runs[b].tasks.size(); ++t) {
-      const TaskRun &one = runs[0].tasks[t], &two = runs[b].tasks[t];
-      for (std::size_t m = 0; m < one.metrics.size(); ++m) {
-        const MetricRun &x = one.metrics[m], &y = two.metrics[m];
-        if (x.aggregation != &kMean || x.values.size() != y.values.size() || x.values.empty()) continue;
-        std::vector<double> differences;
-        int64_t won = 0, lost = 0;
-        bool binary = true;
-        for (std::size_t d = 0; d < x.values.size(); ++d) {
-          const double u = x.values[d].numbers[0], v = y.values[d].numbers[0];
-          differences.push_back(v - u);
-          binary = binary && (u == 0 || u == 1) && (v == 0 || v == 1);
-          won += v > u;
-          lost += v < u;
-        }
-        const double delta = mean(differences), error = mean_stderr(differences);
-        const Interval ci = bca_interval(differences, kConfidence, kSamples, 1);
-        // Without ones and zeros there are no discordant pairs to count: the sign test is the same test on gains and
-        // losses.
-        const double p = mcnemar_exact(lost, won);
-        Json pair = Json::object();
-        pair.set("task", one.task->id);
-        pair.set("metric", x.name + "," + x.filter);
-        pair.set("a", runs[0].name);
-        pair.set("b", runs[b].name);
-        pair.set("n", static_cast<int64_t>(differences.size()));
-        pair.set("delta", delta);
-        pair.set("stderr", error);
-        Json interval = Json::array();
-        interval.push_back(ci.low);
-        interval.push_back(ci.high);
-        pair.set("ci95", std::move(interval));
-        pair.set("test", binary ? "McNemar, exact" : "sign test, exact");
-        pair.set("mcnemar_p", p);
-        pair.set("flips", won + lost);
-        pair.set("flips_to_right", won);
-        pair.set("flips_to_wrong", lost);
-        const double deviation = error * std::sqrt(static_cast<double>(differences.size()));
-        pair.set("requests_for_delta", delta == 0 ? Json() : Json(requests_needed(delta, deviation, 0.05, 0.8)));
-        p_values.push_back(p);
-        pairs.push_back(std::move(pair));
-      }
-    }
-  }
-  const std::vector<double> adjusted = holm(p_values);
-  Json result = Json::array();
-  std::size_t i = 0;
-  for (const Json& pair : pairs.elements()) {
-    Json row = pair;
-    row.set("holm_p", adjusted[i++]);
-    result.push_back(std::move(row));
-  }
-  return result;
 }
 
 }  // namespace nbl::eval

@@ -27,10 +27,15 @@ enum class Output : uint8_t {
   generate,          ///< text until a stop string
 };
 
+/// The harness's name: "multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until".
+const char* output_name(Output output);
+
 struct Generation {
   std::vector<std::string> until;  ///< stop strings; the end-of-sequence token always stops
   int64_t max_tokens = 256;
-  int64_t beams = 1;               ///< 1: greedy
+  int64_t beams = 1;               ///< 1: no beam search
+  float temperature = 0;           ///< 0: greedy
+  float top_p = 1;
 };
 
 /// What the model answered to one document.
@@ -38,7 +43,10 @@ struct Answer {
   std::vector<double> loglikelihoods;  ///< a choice or target each
   std::vector<bool> greedy;
   std::vector<int64_t> lengths;        ///< tokens of each continuation
-  std::string text;                    ///< generated, after the filter
+  std::string text;                    ///< generated, after the filter; the first of `texts`
+  std::vector<std::string> texts;      ///< one a repeat
+  /// Context and continuation of each request as tokens, when samples shall tell them.
+  std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> token_ids;
 };
 
 /// Turns an answer into metric values.
@@ -58,7 +66,8 @@ class MetricSink {
 /// A way to read the answer out of generated text; each gives its own result ("exact_match,strict-match").
 struct Filter {
   std::string name = "none";
-  std::function<std::string(const std::string&)> apply;  ///< empty: as it is
+  std::function<std::string(const std::string&)> apply = {};  ///< empty: as it is
+  std::function<std::string(Fields&, const std::string&)> with_document = {};  ///< the same, for those that look at the question
 };
 
 struct Metric {
@@ -82,6 +91,8 @@ struct Task {
 
   std::vector<DataFile> data;     ///< alternatives: the first that exists is read; or, with data_is_all, parts: all that do
   bool data_is_all = false;
+  bool data_is_aligned = false;   ///< line i of each file belongs to document i: {"0": line, "1": line, ...}
+  std::shared_ptr<const std::vector<Json>> given;  ///< the records themselves, instead of files
   std::vector<DataFile> fewshot;  ///< the same for examples; none: only zero-shot, unless from_test
   bool fewshot_from_test = false; ///< examples come from the test documents themselves, never the one being asked
   bool fewshot_first = false;     ///< the first n, else drawn at random
@@ -97,6 +108,8 @@ struct Task {
   std::string description, target_delimiter = " ", fewshot_delimiter = "\n\n";
   int64_t num_fewshot = 0;
   Generation generation;
+  bool runs_code = false;  ///< judging executes what the model wrote: only when the caller allows it
+  int64_t repeats = 1;  ///< answers generated to each question
   std::vector<Filter> filters = {{}};
   std::vector<Metric> metrics;
   /// Empty: the usual metrics of the output kind by name (acc, acc_norm, acc_bytes, exact_match, perplexity...).

@@ -132,6 +132,22 @@ Status TensorSpool::add(std::string name, std::string type, Shape shape, std::sp
   return {};
 }
 
+Status TensorSpool::drain(std::size_t index, const std::function<Status(std::span<const std::byte>)>& sink) {
+  State& s = *state_;
+  const Entry& entry = s.entries[index];
+  std::vector<std::byte> piece(static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes)));
+  for (int64_t done = 0; done < entry.planned.bytes;) {
+    const auto take = std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done);
+    const auto bytes = std::span(piece).first(static_cast<std::size_t>(take));
+    NBL_TRY(s.read(entry.offset + done, bytes));
+    NBL_TRY(sink(bytes));
+    done += take;
+  }
+  // Only to save space: where it is not possible, the file is larger for a while.
+  (void)::fallocate(s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, entry.offset, entry.planned.bytes);
+  return {};
+}
+
 Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<const std::size_t> order,
                                             const std::map<std::string, std::string>& metadata, bool aligned) {
   State& s = *state_;
@@ -143,19 +159,11 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
     hash.update(std::as_bytes(std::span(header.data(), header.size())));
   }
   NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
-  std::vector<std::byte> piece(kPiece);
   for (const std::size_t i : order) {
-    const Entry& entry = s.entries[i];
-    for (int64_t done = 0; done < entry.planned.bytes;) {
-      const auto take = std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done);
-      const auto bytes = std::span(piece).first(static_cast<std::size_t>(take));
-      NBL_TRY(s.read(entry.offset + done, bytes));
+    NBL_TRY(drain(i, [&](std::span<const std::byte> bytes) {
       hash.update(bytes);
-      NBL_TRY(writer.write(bytes));
-      done += take;
-    }
-    // Only to save space: where it is not possible, the file is larger for a while.
-    (void)::fallocate(s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, entry.offset, entry.planned.bytes);
+      return writer.write(bytes);
+    }));
   }
   NBL_TRY(writer.commit());
   return hash.finish_hex();

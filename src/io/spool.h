@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -36,6 +37,9 @@ class TensorSpool {
   Status add(std::string name, std::string type, Shape shape, std::span<const std::byte> bytes, int64_t pad = 1);
 
   const std::vector<Entry>& entries() const noexcept;
+
+  /// Hands the bytes of one entry to `sink`, in pieces, and gives their space back: an entry can be read once.
+  Status drain(std::size_t index, const std::function<Status(std::span<const std::byte>)>& sink);
 
   /// Writes the entries named by `order` (indices) to `file`, all or nothing, and returns the SHA-256 of the whole
   /// file. An entry can be written once: its space is given back.

@@ -119,6 +119,26 @@ std::vector<InputGroup> layer_groups(const Architecture& arch, const Config& con
       groups.push_back(std::move(one));
     }
   }
+  // In the order of their inputs on the way through the layer: an expert's two together.
+  const auto rank = [](const InputGroup& group) {
+    std::pair<int, int32_t> first{100, 0};
+    for (const Part& part : group.linears) {
+      const bool down = part.role == Role::expert_down;
+      const int at = part.role < Role::kv_up                      ? 0
+                     : part.role == Role::kv_up                   ? 2
+                     : part.role == Role::attn_out                ? 3
+                     : part.role == Role::down                    ? 5
+                     : is_expert_role(part.role)                  ? 6
+                     : part.role == Role::shared_down             ? 8
+                     : part.role > Role::expert_down              ? 7
+                                                                  : 4;
+      first = std::min(first, std::pair{at, 2 * part.expert + (down ? 1 : 0)});
+    }
+    if (first.first == 0 && group.producer_role.role == Role::q_latent_norm) first.first = 1;
+    return first;
+  };
+  std::stable_sort(groups.begin(), groups.end(),
+                   [&](const InputGroup& a, const InputGroup& b) { return rank(a) < rank(b); });
   return groups;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "model/forward.h"
+#include "model/layer_runner.h"
 #include "model/weights.h"
 
 namespace nbl::model {
@@ -14,25 +15,6 @@ namespace {
 
 /// Rows that go through the layer together: whole windows, as many as fit.
 constexpr int64_t kRows = 1024;
-
-Result<Layer> make_layer(const LayerWeights& weights, const ComputeOptions& compute) {
-  Layer layer;
-  for (const auto& [part, m] : weights.matrices) {
-    NBL_ASSIGN(Segment segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
-    NBL_ASSIGN(Linear linear, Linear::create(make_qtensor(m.n, m.k, std::move(segment)), m.bias, compute));
-    layer.linears[role_index(part.role)] = std::move(linear);
-  }
-  for (const auto& [role, n] : weights.norms) layer.norms[role_index(role)] = {n.w, n.bias};
-  return layer;
-}
-
-/// Which InputGroup holds one of these roles.
-std::size_t group_of(const std::vector<InputGroup>& groups, std::initializer_list<Role> roles) {
-  for (std::size_t g = 0; g < groups.size(); ++g)
-    for (Role role : roles)
-      if (std::find(groups[g].linears.begin(), groups[g].linears.end(), Part(role)) != groups[g].linears.end()) return g;
-  return groups.size();
-}
 
 }  // namespace
 
@@ -77,64 +59,20 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
     return Status(Code::limit,
                   fmt::format("windows of {} tokens are longer than the {} positions that this model has learned",
                               length, config.max_positions));
-  const ComputeOptions compute{Compute::exact, best_isa()};
-  NBL_ASSIGN(const Layer layer, make_layer(weights, compute));
   const int64_t together = std::clamp<int64_t>(kRows / length, 1, windows);
-  std::vector<KvCache> caches;
-  for (int64_t i = 0; i < together; ++i) {
-    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, kernels::CacheType::f32));
-    caches.push_back(std::move(cache));
-  }
-  Workspace::Sizes sizes;
-  sizes.max_rows = together * length;
-  sizes.workers = team.size();
-  sizes.prepared_bytes = Workspace::prepared_bytes({&layer, 1}, nullptr, sizes.max_rows);
-  NBL_ASSIGN(Workspace work, Workspace::create(config, sizes));
-
-  const std::vector<InputGroup> groups = layer_groups(arch, config, index);
-  const std::size_t attn_in = group_of(groups, {Role::q, Role::qkv}), attn_out = group_of(groups, {Role::attn_out}),
-                    mlp_in = group_of(groups, {Role::up, Role::gate_up}), mlp_down = group_of(groups, {Role::down});
-  std::vector<Span> spans;
+  NBL_ASSIGN(LayerRunner runner, LayerRunner::create(arch, config, team, together, length, Compute::exact));
+  NBL_TRY(runner.load(weights, index));
   for (int64_t w = 0; w < windows; w += together) {
-    const int64_t count = std::min(together, windows - w), rows = count * length;
-    spans.clear();
-    for (int64_t i = 0; i < count; ++i) spans.push_back({&caches[static_cast<std::size_t>(i)], i * length, length, 0});
-    Step step;
-    step.config = &config;
-    step.isa = compute.isa;
-    step.work = &work;
-    step.spans = spans;
-    step.rows = rows;
-    step.shared_rows = true;
+    const int64_t count = std::min(together, windows - w);
     float* part = hidden + w * length * config.hidden;
-    const std::size_t part_bytes = static_cast<std::size_t>(rows * config.hidden) * sizeof(float);
-    std::memcpy(Pass::residual(work), part, part_bytes);
-    const auto see = [&](std::size_t group, const float* x, int64_t ldx, int64_t k) -> Status {
-      return observer && group < groups.size() ? observer(group, x, ldx, rows, k) : Status();
-    };
-    team.run([&](Worker& worker) {
-      Pass pass(step, worker);
-      pass.positions();
-      pass.attention_input(layer);
-    });
-    NBL_TRY(see(attn_in, Pass::normed(work), config.hidden, config.hidden));
-    team.run([&](Worker& worker) { Pass(step, worker).attention(layer, index, 0); });
-    const int64_t heads_width = config.heads * config.v_dim();
-    NBL_TRY(see(attn_out, Pass::heads(work), heads_width, heads_width));
-    team.run([&](Worker& worker) {
-      Pass pass(step, worker);
-      if (!config.parallel_residual) pass.attention_output(layer);
-      pass.mlp_input(layer);
-    });
-    if (mlp_in != attn_in) NBL_TRY(see(mlp_in, Pass::normed(work), config.hidden, config.hidden));
-    team.run([&](Worker& worker) { Pass(step, worker).mlp_hidden(layer); });
-    NBL_TRY(see(mlp_down, Pass::hidden_activations(work), Pass::hidden_stride(work), config.ffn));
-    team.run([&](Worker& worker) {
-      Pass pass(step, worker);
-      if (config.parallel_residual) pass.attention_output(layer);
-      pass.mlp_output(layer);
-    });
-    std::memcpy(part, Pass::residual(work), part_bytes);
+    NBL_TRY(runner.begin(runner.restart_point(0), part, count));
+    for (std::size_t g = 0; observer && g < runner.groups(); ++g) {
+      NBL_TRY(runner.advance(g));
+      const GroupInput in = runner.input();
+      NBL_TRY(observer(g, in.x, in.ldx, in.m, in.k));
+    }
+    NBL_TRY(runner.advance(runner.groups()));
+    std::memcpy(part, runner.residual(), static_cast<std::size_t>(count * length * config.hidden) * sizeof(float));
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "model/adapters.h"
 
 namespace nbl::model {
 namespace {
@@ -250,7 +251,22 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
     }
     t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy);
   }
+  if (s_.adapters != nullptr) adapt(targets, x, ldx, rows);
   worker_.barrier();
+}
+
+void Pass::adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows) {
+  worker_.barrier();
+  for (const Target& t : targets) {
+    for (const LoraDelta* delta : s_.adapters->of(t.linear)) {
+      // Whole rows where there are enough of them, else columns.
+      const bool by_row = rows >= worker_.count();
+      const Range row = by_row ? worker_.share(rows) : Range{0, rows};
+      const Range column = by_row ? Range{0, delta->n} : worker_.share(delta->n, 16);
+      if (column.begin == column.end) continue;
+      for (int64_t r = row.begin; r < row.end; ++r) add_lora(*delta, x + r * ldx, t.y + r * t.ldy, column.begin, column.end);
+    }
+  }
 }
 
 void Pass::add_residual(const Layer& layer, Role post, Role own) {

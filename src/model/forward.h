@@ -85,6 +85,7 @@ struct Step {
   std::span<const Span> spans;
   int64_t rows = 0;
   Profile* profile = nullptr;
+  const Adapters* adapters = nullptr;
   bool shared_rows = false;  ///< never replicate few rows: somebody looks at them between phases
 };
 
@@ -109,8 +110,9 @@ class Pass {
 
   // In place of the last two where the MLP is a mixture: mixture(), or its steps one by one.
   void route(const Layer& layer);                         ///< chooses experts and sorts the rows among them
-  void expert_hidden(const Expert& expert, int64_t index);  ///< its rows, projections, activation
-  void expert_output(const Expert& expert, int64_t index);  ///< projection, weighed sum
+  /// Its rows, projections, activation; `all`: of all rows, because somebody looks at them.
+  void expert_hidden(const Expert& expert, int64_t index, bool all = false);
+  void expert_output(const Expert& expert, int64_t index, bool all = false);  ///< projection, weighed sum of its rows
   void shared_hidden(const Layer& layer);
   void shared_output(const Layer& layer);
   void mixture_output(const Layer& layer);  ///< residual
@@ -150,6 +152,8 @@ class Pass {
   void sort_rows();
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
   void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
+  /// Adds to the targets' results what adapters change. Begins with a barrier.
+  void adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
   /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
   void store_head(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
   void store_and_rotate(const Layer& layer, int64_t index, int64_t cache_layer);

@@ -5,6 +5,12 @@
 #include "model/forward.h"
 
 namespace nbl::model {
+namespace {
+
+/// Of the norms between a latent's two projections, which no config says.
+constexpr float kLatentNormEps = 1e-6f;
+
+}  // namespace
 
 void Pass::attention_input(const Layer& layer) {
   norm_input(layer.norm(Role::attn_norm));
@@ -22,9 +28,10 @@ void Pass::attention_latents(const Layer& layer) {
   project(std::span(targets).first(queries == nullptr ? 1 : 2), h_, c_.hidden, s_.rows);
   for (int64_t r = mine_.begin; r < mine_.end; ++r) {
     float* kv = w_.kv_latent_ + r * kv_width;
-    norm_row(layer.norm(Role::kv_latent_norm), 0, kv, kv, latent.kv_rank);
+    el_.rms_norm(kv, layer.norm(Role::kv_latent_norm).w.data(), latent.kv_rank, kLatentNormEps, kv);
     float* q = w_.q_latent_ + r * latent.q_rank;
-    if (queries != nullptr) norm_row(layer.norm(Role::q_latent_norm), 0, q, q, latent.q_rank);
+    if (queries != nullptr)
+      el_.rms_norm(q, layer.norm(Role::q_latent_norm).w.data(), latent.q_rank, kLatentNormEps, q);
   }
   worker_.barrier();
 }
@@ -77,8 +84,8 @@ void Pass::adjust_rows(const Layer& layer) {
 
 void Pass::store_head(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end) {
   const LayerConfig& lc = c_.layer[static_cast<std::size_t>(index)];
-  const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2, d = c_.head_dim;
-  const int64_t sets = static_cast<int64_t>(c_.ropes.size()), turned = c_.latent.nope_dim, vd = c_.v_dim();
+  const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2;
+  const int64_t sets = static_cast<int64_t>(c_.ropes.size()), turned = c_.latent.nope_dim;
   const auto turn = c_.rope == Rope::adjacent ? el_.rope_adjacent : el_.rope_half;
   for (const Span& span : s_.spans) {
     const int64_t last = std::min(end, span.first_row + span.rows);
@@ -99,9 +106,7 @@ void Pass::store_head(const Layer& layer, int64_t index, int64_t cache_layer, in
           turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)] + turned, cos, sin, pairs);
       }
       const int64_t position = span.position + row - span.first_row;
-      at_.store_key(span.cache->type(), key, d, span.cache->key_at(cache_layer, head, position));
-      at_.store_value(span.cache->type(), qkv + w_.v_offset_[static_cast<std::size_t>(head)], vd,
-                      span.cache->value_at(cache_layer, head, position));
+      span.cache->store(at_, cache_layer, head, position, key, qkv + w_.v_offset_[static_cast<std::size_t>(head)]);
     }
   }
 }
@@ -148,8 +153,6 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
         args.type = span.cache->type();
         args.head_dim = d;
         args.value_dim = vd;
-        args.keys = span.cache->keys(cache_layer, head);
-        args.values = span.cache->values(cache_layer, head);
         args.scale = c_.attention_scale * lc.score_factor;
         args.soft_cap = c_.score_cap;
         args.has_slope = !c_.slopes.empty();
@@ -164,6 +167,10 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
           args.end[i] = position + 1;
           args.begin[i] = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
         }
+        const auto cached = span.cache->view(cache_layer, head, *std::min_element(args.begin, args.begin + args.queries),
+                                             *std::max_element(args.end, args.end + args.queries), worker_.index());
+        args.keys = cached.keys;
+        args.values = cached.values;
         at_.attend(args);
       }
     }

@@ -106,35 +106,38 @@ void Pass::route(const Layer& layer) {
   worker_.barrier();
 }
 
-void Pass::expert_hidden(const Expert& expert, int64_t index) {
+void Pass::expert_hidden(const Expert& expert, int64_t index, bool all) {
   ExpertRows& e = w_.experts_;
-  const int64_t first = e.first[static_cast<std::size_t>(index)];
-  const int64_t rows = e.first[static_cast<std::size_t>(index) + 1] - first, n = c_.hidden, ffn = c_.experts.ffn;
+  const int64_t first = e.first[static_cast<std::size_t>(index)], n = c_.hidden, ffn = c_.experts.ffn;
+  const int64_t rows = all ? s_.rows : e.first[static_cast<std::size_t>(index) + 1] - first;
   if (rows == 0) return;
   const Range share = worker_.share(rows);
-  for (int64_t r = share.begin; r < share.end; ++r) {
-    const float* from = h_ + e.row[static_cast<std::size_t>(first + r)] * n;
-    std::copy(from, from + n, e.x + r * n);
+  if (!all) {
+    for (int64_t r = share.begin; r < share.end; ++r) {
+      const float* from = h_ + e.row[static_cast<std::size_t>(first + r)] * n;
+      std::copy(from, from + n, e.x + r * n);
+    }
+    worker_.barrier();
   }
-  worker_.barrier();
   const Target targets[] = {{&expert.gate, e.hidden, 2 * ffn}, {&expert.up, e.hidden + ffn, 2 * ffn}};
-  project(targets, e.x, n, rows);
+  project(targets, all ? h_ : e.x, n, rows);
   activate_rows(share, e.hidden, 2 * ffn, e.hidden, 2 * ffn, ffn);
   worker_.barrier();
 }
 
-void Pass::expert_output(const Expert& expert, int64_t index) {
+void Pass::expert_output(const Expert& expert, int64_t index, bool all) {
   ExpertRows& e = w_.experts_;
-  const int64_t first = e.first[static_cast<std::size_t>(index)];
-  const int64_t rows = e.first[static_cast<std::size_t>(index) + 1] - first, n = c_.hidden;
-  if (rows == 0) return;
+  const int64_t first = e.first[static_cast<std::size_t>(index)], n = c_.hidden;
+  const int64_t own = e.first[static_cast<std::size_t>(index) + 1] - first;
+  if (own == 0) return;
   const Target targets[] = {{&expert.down, e.y, n}};
-  project(targets, e.hidden, 2 * c_.experts.ffn, rows);
-  const Range share = worker_.share(rows);
+  project(targets, e.hidden, 2 * c_.experts.ffn, all ? s_.rows : own);
+  const Range share = worker_.share(own);
   for (int64_t r = share.begin; r < share.end; ++r) {
     const std::size_t at = static_cast<std::size_t>(first + r);
-    el_.scale(e.y + r * n, e.row_weight[at], n);
-    el_.add(w_.y_ + e.row[at] * n, e.y + r * n, n);
+    float* y = e.y + (all ? e.row[at] : r) * n;
+    el_.scale(y, e.row_weight[at], n);
+    el_.add(w_.y_ + e.row[at] * n, y, n);
   }
   // Others' rows of this expert may be this worker's rows of the next: they are added to after its products only,
   // behind barriers of theirs; without a next one mixture_output() meets.

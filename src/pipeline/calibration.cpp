@@ -17,7 +17,7 @@ Result<Calibration> make_calibration(const text::Tokenizer& tokenizer, std::stri
              tokenizer.encode(text, {.add_special = false, .parse_special = false}));
   const int64_t count = static_cast<int64_t>(ids.size());
   if (count < 2) {
-    return Status(Code::invalid_argument,
+    return Status(Code::corrupt,
                   fmt::format("the calibration text {} holds {} tokens; at least 2 are needed", source, count));
   }
   Calibration c;

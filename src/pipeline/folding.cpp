@@ -67,6 +67,8 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::Config& c
   if (!stats.abs_mean.empty()) {
     for (int64_t c = 0; c < k; ++c) stats.abs_mean[static_cast<std::size_t>(c)] /= s[static_cast<std::size_t>(c)];
   }
+  for (std::size_t c = 0; c < stats.square.size(); ++c) stats.square[c] /= s[c] * s[c];
+  for (std::size_t c = 0; c < stats.abs_max.size(); ++c) stats.abs_max[c] /= s[c];
   if (!stats.hessian.empty()) {
     for (int64_t r = 0; r < k; ++r) {
       float* row = stats.hessian.data() + r * k;

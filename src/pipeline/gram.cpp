@@ -27,89 +27,226 @@ const kernels::GramVariant& variant() {
       kernels::gram_select([](int isa) { return isa_usable(static_cast<Isa>(isa)); });
   return *chosen;
 }
+const kernels::GramBf16Variant* bf16_variant() {
+  static const kernels::GramBf16Variant* chosen =
+      kernels::gram_bf16_select([](int isa) { return isa_usable(static_cast<Isa>(isa)); });
+  return chosen;
+}
 
 /// The block (i, j >= i) of the upper triangle lies at this index: rows of shrinking length follow each other.
 int64_t block_index(int64_t i, int64_t j, int64_t panels) { return i * panels - i * (i - 1) / 2 + (j - i); }
 
+Status no_memory(int64_t k) {
+  return {Code::out_of_memory, fmt::format("no memory for the statistics of an input of {} columns", k)};
+}
+
 }  // namespace
 
-Result<StatsAccumulator> StatsAccumulator::create(int64_t k, uint32_t needs) {
-  StatsAccumulator a;
-  a.needs_ = needs;
-  a.k_ = k;
-  a.panels_ = ceil_div(k, kGramPanel);
-  try {
-    if (needs & quant::kNeedAbsMean) a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
-    if (needs & quant::kNeedHessian) {
-      const int64_t blocks = a.panels_ * (a.panels_ + 1) / 2;
-      a.hessian_.assign(static_cast<std::size_t>(blocks * kBlockFloats), 0.0f);
-    }
-  } catch (const std::bad_alloc&) {
-    return Status(Code::out_of_memory, fmt::format("no memory for the statistics of an input of {} columns", k));
-  }
-  if (needs & quant::kNeedHessian) {
-    NBL_ASSIGN(a.packed_,
-               Buffer::create(static_cast<std::size_t>(a.panels_ * kBlockTokens * kGramPanel) * sizeof(float)));
-  }
-  return a;
+Result<Panels> Panels::create(int64_t columns, bool bf16) {
+  Panels p;
+  p.columns_ = columns;
+  p.count_ = ceil_div(columns, kGramPanel);
+  p.bf16_ = bf16;
+  const std::size_t element = bf16 ? sizeof(uint16_t) : sizeof(float);
+  NBL_ASSIGN(p.packed_, Buffer::create(static_cast<std::size_t>(p.count_ * kBlockTokens * kGramPanel) * element));
+  return p;
 }
 
-void StatsAccumulator::add(const float* x, int64_t ldx, int64_t m, Team& team) {
-  for (int64_t t = 0; t < m; t += kBlockTokens) add_block(x + t * ldx, ldx, std::min(kBlockTokens, m - t), team);
-  tokens_ += m;
-}
-
-void StatsAccumulator::add_block(const float* x, int64_t ldx, int64_t m, Team& team) {
-  if (!abs_sum_.empty()) {
-    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t t = 0; t < m; ++t) {
-        const float* row = x + t * ldx;
-        for (int64_t c = begin; c < end; ++c) abs_sum_[static_cast<std::size_t>(c)] += std::fabs(row[c]);
-      }
-    });
-  }
-  if (hessian_.empty()) return;
-
-  float* packed = packed_.as<float>().data();
-  const int64_t panel_floats = m * kGramPanel;
-  team.parallel_for(panels_, 1, [&](int64_t begin, int64_t end) {
+void Panels::pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, int64_t m, Team& team) {
+  rows_ = m;
+  team.parallel_for(count_, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t first = p * kGramPanel, count = std::min<int64_t>(kGramPanel, k_ - first);
-      float* out = packed + p * panel_floats;
+      const int64_t first = p * kGramPanel, count = std::min<int64_t>(kGramPanel, columns_ - first);
+      if (bf16_) {
+        kernels::GramPackArgs args;
+        args.x = x + first;
+        args.minus = minus == nullptr ? nullptr : minus + first;
+        args.ldx = ldx;
+        args.ld_minus = ld_minus;
+        args.tokens = m;
+        args.columns = count;
+        args.out = packed_.as<uint16_t>().data() + p * ((m + 1) / 2 * 2) * kGramPanel;
+        bf16_variant()->pack(&args);
+        continue;
+      }
+      float* out = packed_.as<float>().data() + p * m * kGramPanel;
       for (int64_t t = 0; t < m; ++t, out += kGramPanel) {
         std::memcpy(out, x + t * ldx + first, static_cast<std::size_t>(count) * sizeof(float));
+        if (minus != nullptr)
+          for (int64_t c = 0; c < count; ++c) out[c] -= minus[t * ld_minus + first + c];
         if (count < kGramPanel)
           std::memset(out + count, 0, static_cast<std::size_t>(kGramPanel - count) * sizeof(float));
       }
     }
   });
+}
 
-  const kernels::GramFn fn = variant().fn;
-  const int64_t blocks = panels_ * (panels_ + 1) / 2;
+Result<BlockSum> BlockSum::create(int64_t left, int64_t right, bool symmetric) {
+  BlockSum sum;
+  sum.left_ = left;
+  sum.right_ = right;
+  sum.symmetric_ = symmetric;
+  const int64_t rows = ceil_div(left, kGramPanel), columns = ceil_div(right, kGramPanel);
+  try {
+    sum.sums_.assign(static_cast<std::size_t>((symmetric ? rows * (rows + 1) / 2 : rows * columns) * kBlockFloats), 0.0f);
+  } catch (const std::bad_alloc&) {
+    return no_memory(std::max(left, right));
+  }
+  return sum;
+}
+
+void BlockSum::add(const Panels& left, const Panels& right, Team& team) {
+  const int64_t rows = left.count_, columns = right.count_, m = left.rows_;
+  const bool bf16 = left.bf16_;
+  const int64_t panel = (bf16 ? (m + 1) / 2 * 2 : m) * kGramPanel;  // elements
   // A chunk of neighbouring blocks shares its left panel, which then stays in the second-level cache.
-  team.parallel_for(blocks, 4, [&](int64_t begin, int64_t end) {
+  team.parallel_for(symmetric_ ? rows * (rows + 1) / 2 : rows * columns, 4, [&](int64_t begin, int64_t end) {
     alignas(64) float sum[kBlockFloats];
-    int64_t i = 0;
-    while (block_index(i + 1, i + 1, panels_) <= begin && i + 1 < panels_) ++i;
-    int64_t j = i + (begin - block_index(i, i, panels_));
+    int64_t i = 0, j = 0;
+    if (symmetric_) {
+      while (block_index(i + 1, i + 1, columns) <= begin && i + 1 < columns) ++i;
+      j = i + (begin - block_index(i, i, columns));
+    } else {
+      i = begin / columns;
+      j = begin % columns;
+    }
     for (int64_t b = begin; b < end; ++b) {
       std::memset(sum, 0, sizeof(sum));
       for (int64_t t = 0; t < m; t += kSteps) {
-        kernels::GramArgs args;
-        args.a = packed + i * panel_floats + t * kGramPanel;
-        args.b = packed + j * panel_floats + t * kGramPanel;
-        args.c = sum;
-        args.steps = std::min(kSteps, m - t);
-        fn(&args);
+        const int64_t steps = std::min(kSteps, m - t);
+        if (bf16) {
+          kernels::GramBf16Args args;
+          args.a = left.packed_.as<uint16_t>().data() + i * panel + t * kGramPanel;
+          args.b = right.packed_.as<uint16_t>().data() + j * panel + t * kGramPanel;
+          args.c = sum;
+          args.pairs = (steps + 1) / 2;
+          bf16_variant()->fn(&args);
+        } else {
+          kernels::GramArgs args;
+          args.a = left.packed_.as<float>().data() + i * panel + t * kGramPanel;
+          args.b = right.packed_.as<float>().data() + j * panel + t * kGramPanel;
+          args.c = sum;
+          args.steps = steps;
+          variant().fn(&args);
+        }
       }
-      float* h = hessian_.data() + b * kBlockFloats;
+      float* h = sums_.data() + b * kBlockFloats;
       for (int64_t e = 0; e < kBlockFloats; ++e) h[e] += sum[e];
-      if (++j == panels_) {
+      if (++j == columns) {
         ++i;
-        j = i;
+        j = symmetric_ ? i : 0;
       }
     }
   });
+}
+
+Status BlockSum::finish(Team& team, std::vector<float>* out) {
+  try {
+    out->resize(static_cast<std::size_t>(left_ * right_));
+  } catch (const std::bad_alloc&) {
+    return no_memory(std::max(left_, right_));
+  }
+  float* to = out->data();
+  const int64_t rows = ceil_div(left_, kGramPanel), columns = ceil_div(right_, kGramPanel);
+  team.parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t height = std::min<int64_t>(kGramPanel, left_ - i * kGramPanel);
+      for (int64_t j = symmetric_ ? i : 0; j < columns; ++j) {
+        const int64_t index = symmetric_ ? block_index(i, j, columns) : i * columns + j;
+        const float* block = sums_.data() + index * kBlockFloats;
+        const int64_t width = std::min<int64_t>(kGramPanel, right_ - j * kGramPanel);
+        for (int64_t r = 0; r < height; ++r) {
+          for (int64_t c = 0; c < width; ++c) {
+            const float v = block[r * kGramPanel + c];
+            to[(i * kGramPanel + r) * right_ + j * kGramPanel + c] = v;
+            if (symmetric_) to[(j * kGramPanel + c) * right_ + i * kGramPanel + r] = v;
+          }
+        }
+      }
+    }
+  });
+  sums_ = {};
+  return {};
+}
+
+Result<StatsAccumulator> StatsAccumulator::create(int64_t k, uint32_t needs, int64_t n, Compute compute) {
+  StatsAccumulator a;
+  a.needs_ = needs;
+  a.k_ = k;
+  a.n_ = n;
+  const bool bf16 = compute == Compute::fast && bf16_variant() != nullptr;
+  try {
+    if (needs & quant::kNeedAbsMean) a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedSquare) a.square_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedAbsMax) a.abs_max_.assign(static_cast<std::size_t>(k), 0.0f);
+  } catch (const std::bad_alloc&) {
+    return no_memory(k);
+  }
+  if (needs & (quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual)) {
+    NBL_ASSIGN(a.inputs_, Panels::create(k, bf16));
+  }
+  if (needs & quant::kNeedHessian) {
+    NBL_ASSIGN(a.hessian_, BlockSum::create(k, k, true));
+  }
+  if (needs & quant::kNeedCross) {
+    NBL_ASSIGN(a.drift_, Panels::create(k, bf16));
+    NBL_ASSIGN(a.cross_, BlockSum::create(k, k, false));
+  }
+  if (needs & quant::kNeedResidual) {
+    NBL_ASSIGN(a.stream_, Panels::create(n, bf16));
+    NBL_ASSIGN(a.residual_, BlockSum::create(n, k, false));
+  }
+  return a;
+}
+
+void StatsAccumulator::add(const Sample& sample, Team& team) {
+  for (int64_t t = 0; t < sample.m; t += kBlockTokens)
+    add_block(sample, t, std::min(kBlockTokens, sample.m - t), team);
+  tokens_ += sample.m;
+}
+
+void StatsAccumulator::add_block(const Sample& s, int64_t first, int64_t m, Team& team) {
+  const float* x = s.x + first * s.ldx;
+  if (!abs_sum_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * s.ldx;
+        for (int64_t c = begin; c < end; ++c) abs_sum_[static_cast<std::size_t>(c)] += std::fabs(row[c]);
+      }
+    });
+  }
+  if (!square_sum_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * s.ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          square_sum_[static_cast<std::size_t>(c)] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+        }
+      }
+    });
+  }
+  if (!abs_max_.empty()) {
+    team.parallel_for(k_, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = 0; t < m; ++t) {
+        const float* row = x + t * s.ldx;
+        for (int64_t c = begin; c < end; ++c) {
+          float& largest = abs_max_[static_cast<std::size_t>(c)];
+          largest = std::max(largest, std::fabs(row[c]));
+        }
+      }
+    });
+  }
+  if (hessian_.empty() && cross_.empty() && residual_.empty()) return;
+  inputs_.pack(x, s.ldx, nullptr, 0, m, team);
+  if (!hessian_.empty()) hessian_.add(inputs_, inputs_, team);
+  if (!cross_.empty() && s.original != nullptr) {
+    drift_.pack(s.original + first * s.ld_original, s.ld_original, x, s.ldx, m, team);
+    cross_.add(inputs_, drift_, team);
+  }
+  if (!residual_.empty() && s.original_stream != nullptr) {
+    stream_.pack(s.original_stream + first * n_, n_, s.stream + first * n_, n_, m, team);
+    residual_.add(stream_, inputs_, team);
+  }
 }
 
 Result<quant::InputStats> StatsAccumulator::finish(Team& team) {
@@ -126,36 +263,26 @@ Result<quant::InputStats> StatsAccumulator::finish(Team& team) {
       stats.abs_mean[c] = static_cast<float>(mean);
     }
   }
-  if (!hessian_.empty()) {
-    packed_ = Buffer();
-    try {
-      stats.hessian.resize(static_cast<std::size_t>(k_ * k_));
-    } catch (const std::bad_alloc&) {
-      return Status(Code::out_of_memory, fmt::format("no memory for a Hessian of {0} x {0}", k_));
+  stats.abs_max = std::move(abs_max_);
+  for (std::size_t c = 0; c < square_sum_.size(); ++c) {
+    if (!std::isfinite(square_sum_[c])) {
+      return Status(Code::corrupt, fmt::format("the activations of column {} are not finite", c));
     }
-    float* out = stats.hessian.data();
-    team.parallel_for(panels_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t rows = std::min<int64_t>(kGramPanel, k_ - i * kGramPanel);
-        for (int64_t j = i; j < panels_; ++j) {
-          const float* block = hessian_.data() + block_index(i, j, panels_) * kBlockFloats;
-          const int64_t cols = std::min<int64_t>(kGramPanel, k_ - j * kGramPanel);
-          for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < cols; ++c) {
-              const float v = block[r * kGramPanel + c];
-              out[(i * kGramPanel + r) * k_ + j * kGramPanel + c] = v;
-              out[(j * kGramPanel + c) * k_ + i * kGramPanel + r] = v;
-            }
-          }
-        }
-      }
-    });
+    stats.square.push_back(static_cast<float>(square_sum_[c]));
+  }
+  inputs_ = {};
+  drift_ = {};
+  stream_ = {};
+  if (!hessian_.empty()) {
+    NBL_TRY(hessian_.finish(team, &stats.hessian));
     for (int64_t c = 0; c < k_; ++c) {
-      if (!std::isfinite(out[c * k_ + c])) {
+      if (!std::isfinite(stats.hessian[static_cast<std::size_t>(c * k_ + c)])) {
         return Status(Code::corrupt, fmt::format("the activations of column {} are not finite", c));
       }
     }
   }
+  if (!cross_.empty()) NBL_TRY(cross_.finish(team, &stats.cross));
+  if (!residual_.empty()) NBL_TRY(residual_.finish(team, &stats.residual));
   return stats;
 }
 

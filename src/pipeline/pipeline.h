@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "base/status.h"
 #include "quant/method.h"
 #include "tensor/checkpoint.h"
+#include "tensor/linear.h"
 #include "text/tokenizer.h"
 
 namespace nbl::pipeline {
@@ -40,6 +42,11 @@ struct Calibration {
 Result<Calibration> make_calibration(const text::Tokenizer& tokenizer, std::string_view text, std::string_view source,
                                      int64_t windows, int64_t length);
 
+/// Windows of text that the model itself writes, sampled at temperature 1 from its beginning-of-text token (a random token
+/// without one). Loads the whole model. The same seed, model, arithmetic and processor give the same text.
+Result<Calibration> write_calibration(const Checkpoint& checkpoint, int64_t windows, int64_t length, uint64_t seed,
+                                      Compute compute, Team& team, const ProgressFn& progress);
+
 struct QuantizeOptions {
   quant::Recipe recipe;
   /// (regular expression, recipe text). First match wins; an empty recipe text keeps the tensor as it is. The
@@ -48,8 +55,16 @@ struct QuantizeOptions {
   bool include_lm_head = false;
   uint64_t seed = 0;
   Calibration calibration;        ///< may be empty for methods that need none
+  /// Of the calibration's forward passes and statistics; fast: bfloat16 products where the processor has them.
+  Compute compute = Compute::fast;
   std::string format = "native";  ///< output dialect
   std::string version;            ///< of the software, for the manifest; empty: left out
+  /// Go on from the journal that an earlier run of the same job left beside the output, if there is one, and leave it there
+  /// when this run fails or is cancelled. Calibrated jobs always keep a journal while they run.
+  bool resume = false;
+  int64_t max_memory_bytes = 0;  ///< of the process; 0: no cap
+  /// Told the plan before the work and what is noteworthy during it.
+  std::function<void(const std::string&)> log;
 };
 
 struct LayerReport {
@@ -64,15 +79,18 @@ struct QuantizeReport {
   int64_t file_bytes = 0, peak_rss_bytes = 0;
   double seconds = 0;
   std::vector<LayerReport> layers;
+  int64_t resumed_layers = 0;  ///< decoder layers taken from the journal
+  Json memory_plan;
   std::string output_sha256;
 };
 /// As the command line's --json prints it, without the keys that only the caller knows.
 Json to_json(const QuantizeReport& report);
 
-/// One decoder layer in memory at a time: calibration windows run through the original layer for its statistics, the
-/// layer is quantized, and the windows go through the quantized layer to become the next one's inputs. Methods that
-/// need no statistics skip both passes. On error or cancellation nothing is left at `output`; on success it replaces
-/// what was there.
+/// One decoder layer in memory at a time. Calibration windows run as far as the input of a group of linears, those are
+/// quantized, and the windows go on through their new values (methods that are not `sequential`: all statistics of a layer
+/// first). Methods that correct earlier layers' errors have the original model run beside. Methods that need no statistics
+/// skip all that. On error or cancellation nothing is left at `output`; on success it replaces what was there. Killed at any
+/// moment, the job can be resumed (QuantizeOptions::resume) and gives the same bytes.
 Result<QuantizeReport> quantize(const Checkpoint& input, const std::filesystem::path& output,
                                 const QuantizeOptions& options, Team& team, const ProgressFn& progress);
 

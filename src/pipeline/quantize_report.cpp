@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <span>
 
+#include "base/cpu.h"
 #include "base/hash.h"
 
 namespace nbl::pipeline {
@@ -22,6 +23,12 @@ Json layer_json(const LayerReport& l, bool with_seconds) {
 }
 
 }  // namespace
+
+std::string calibration_arithmetic(const QuantizeOptions& options) {
+  const Isa isa = best_isa();
+  if (options.compute == Compute::exact || (isa != Isa::avx512bf16 && isa != Isa::amx)) return "float32";
+  return std::string("bfloat16 ") + isa_name(isa);
+}
 
 Json make_manifest(const Checkpoint& input, const QuantizeOptions& options, const QuantizeReport& report,
                    bool calibrated) {
@@ -50,6 +57,9 @@ Json make_manifest(const Checkpoint& input, const QuantizeOptions& options, cons
     calibration.set("text_sha256", c.text_sha256);
     calibration.set("windows", c.windows);
     calibration.set("length", c.length);
+    calibration.set("text_tokens", c.text_tokens);
+    calibration.set("tokens", c.windows * c.length);
+    calibration.set("compute", calibration_arithmetic(options));
     calibration.set("ids_sha256", sha256_hex(std::as_bytes(std::span(c.ids))));
     m.set("calibration", std::move(calibration));
   }
@@ -68,6 +78,8 @@ Json to_json(const QuantizeReport& report) {
   j.set("file_bytes", report.file_bytes);
   j.set("seconds", report.seconds);
   j.set("peak_rss_bytes", report.peak_rss_bytes);
+  j.set("memory_plan", report.memory_plan);
+  j.set("resumed_layers", report.resumed_layers);
   Json layers = Json::array();
   for (const LayerReport& l : report.layers) layers.push_back(layer_json(l, true));
   j.set("layers", std::move(layers));

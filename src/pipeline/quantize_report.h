@@ -6,6 +6,9 @@
 
 namespace nbl::pipeline {
 
+/// What calibration computes in: the same calibration gives the same bytes wherever this is the same.
+std::string calibration_arithmetic(const QuantizeOptions& options);
+
 /// Everything that decides the output's bytes, and nothing else: no times, no paths, no machine.
 Json make_manifest(const Checkpoint& input, const QuantizeOptions& options, const QuantizeReport& report,
                    bool calibrated);

@@ -61,6 +61,40 @@ bool has_hessian(const LinearTask& task, std::vector<std::string>* notes) {
   return true;
 }
 
+std::vector<float> column_importance(const LinearTask& task) {
+  if (task.stats == nullptr || task.stats->k != task.k || task.stats->tokens < 1) return {};
+  const std::size_t k = static_cast<std::size_t>(task.k);
+  std::vector<float> importance(k);
+  if (task.stats->square.size() == k) {
+    importance = task.stats->square;
+  } else if (task.stats->hessian.size() == k * k) {
+    for (std::size_t c = 0; c < k; ++c) importance[c] = task.stats->hessian[c * k + c];
+  } else {
+    return {};
+  }
+  double sum = 0;
+  for (float& v : importance) {
+    if (!(v >= 0) || !std::isfinite(v)) return {};
+    v /= static_cast<float>(task.stats->tokens);
+    sum += static_cast<double>(v);
+  }
+  if (!(sum > 0)) return {};
+  const float floor = static_cast<float>(1e-4 * sum / static_cast<double>(k));
+  for (float& v : importance) v = std::max(v, floor);
+  return importance;
+}
+
+float static_input_scale(const LinearTask& task, float largest, std::vector<std::string>* notes) {
+  float reach = 0;
+  if (task.stats != nullptr) {
+    for (const float v : task.stats->abs_max) reach = std::max(reach, v);
+  }
+  const float scale = reach / largest;
+  if (scale > 0 && std::isfinite(scale)) return scale;
+  notes->push_back("no calibration statistics of the inputs: each token gets its own scale");
+  return 0;
+}
+
 void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,
                 float* panel) {
   const int64_t rows = std::min<int64_t>(kPanelRows, n - row);
@@ -111,7 +145,61 @@ double quadratic_error(std::span<const float> e, int64_t n, std::span<const floa
   return total;
 }
 
+namespace {
+
+/// The relative error where columns count by their mean square, or all alike.
+double diagonal_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context) {
+  const std::vector<float> importance = column_importance(task);
+  std::vector<double> errors(static_cast<std::size_t>(task.n)), references(errors.size());
+  context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
+    std::vector<float> row(static_cast<std::size_t>(task.k));
+    std::vector<std::byte> scratch(static_cast<std::size_t>(tensor.row_scratch_bytes()));
+    for (int64_t r = begin; r < end; ++r) {
+      tensor.dequantize_row(r, row.data(), scratch.data());
+      const float* w = task.weight.data() + r * task.k;
+      // Sixteen partial sums of short runs: fast, and as accurate as one sum in double precision needs to be here.
+      for (int64_t first = 0; first < task.k; first += 1024) {
+        float error[16] = {}, reference[16] = {};
+        const int64_t last = std::min(task.k, first + 1024);
+        for (int64_t i = first; i < last; i += 16) {
+          const int64_t count = std::min<int64_t>(16, last - i);
+          for (int64_t j = 0; j < count; ++j) {
+            const std::size_t c = static_cast<std::size_t>(i + j);
+            const float h = importance.empty() ? 1.0f : importance[c], d = w[c] - row[c];
+            error[j] += h * (d * d);
+            reference[j] += h * (w[c] * w[c]);
+          }
+        }
+        for (int j = 0; j < 16; ++j) {
+          errors[static_cast<std::size_t>(r)] += static_cast<double>(error[j]);
+          references[static_cast<std::size_t>(r)] += static_cast<double>(reference[j]);
+        }
+      }
+    }
+  });
+  double error = 0, reference = 0;
+  for (const double e : errors) error += e;
+  for (const double w : references) reference += w;
+  if (reference > 0 && std::isfinite(reference) && std::isfinite(error)) return error / reference;
+  // Out of the range of float32: the same in double precision.
+  error = reference = 0;
+  std::vector<float> row(static_cast<std::size_t>(task.k));
+  for (int64_t r = 0; r < task.n; ++r) {
+    tensor.dequantize_row(r, row.data());
+    for (int64_t i = 0; i < task.k; ++i) {
+      const double w = static_cast<double>(task.weight[static_cast<std::size_t>(r * task.k + i)]);
+      const double d = w - static_cast<double>(row[static_cast<std::size_t>(i)]);
+      error += d * d;
+      reference += w * w;
+    }
+  }
+  return reference > 0 ? error / reference : 0.0;
+}
+
+}  // namespace
+
 double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context) {
+  if (!has_hessian(task, nullptr)) return diagonal_error(task, tensor, context);
   std::vector<float> difference(task.weight.size());
   context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -122,13 +210,8 @@ double relative_error(const LinearTask& task, const QTensor& tensor, const Metho
     }
   });
   double error = 0, reference = 0;
-  if (has_hessian(task, nullptr)) {
-    error = quadratic_error(difference, task.n, task.stats->hessian, task.k, context);
-    reference = quadratic_error(task.weight, task.n, task.stats->hessian, task.k, context);
-  } else {
-    for (float d : difference) error += static_cast<double>(d) * static_cast<double>(d);
-    for (float w : task.weight) reference += static_cast<double>(w) * static_cast<double>(w);
-  }
+  error = quadratic_error(difference, task.n, task.stats->hessian, task.k, context);
+  reference = quadratic_error(task.weight, task.n, task.stats->hessian, task.k, context);
   return reference > 0 ? std::max(0.0, error) / reference : 0.0;
 }
 

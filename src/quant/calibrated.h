@@ -18,6 +18,14 @@ Status check_task(const LinearTask& task);
 /// True when the statistics hold a usable Hessian; else a note says why not.
 bool has_hessian(const LinearTask& task, std::vector<std::string>* notes);
 
+/// How much an error in each of the task's k columns costs: the mean of x^2, from what statistics there are; floored at a small
+/// share of its mean, so that no column is free. Empty (all alike) when there are none.
+std::vector<float> column_importance(const LinearTask& task);
+
+/// The scale for which the largest input that the calibration saw is `largest`; 0 (a scale of each token) with a note when there is
+/// none.
+float static_input_scale(const LinearTask& task, float largest, std::vector<std::string>* notes);
+
 /// Sum over rows of e H e^T. e [n, k] row-major, h [k, k] symmetric.
 double quadratic_error(std::span<const float> e, int64_t n, std::span<const float> h, int64_t k,
                        const MethodContext& context);

@@ -52,6 +52,8 @@ enum Need : uint32_t {
   kNeedHessian = 1u << 0,   ///< sum over tokens of x x^T
   kNeedAbsMean = 1u << 1,   ///< mean over tokens of |x|
   kNeedCross = 1u << 2,     ///< what the same input is in the unquantized model, against x
+  kNeedSquare = 1u << 4,    ///< sum over tokens of x^2: the Hessian's diagonal alone
+  kNeedAbsMax = 1u << 5,    ///< largest |x|
   kNeedResidual = 1u << 3,  ///< the error of the residual stream so far, against x
 };
 struct InputStats {
@@ -59,6 +61,8 @@ struct InputStats {
   int64_t tokens = 0;
   std::vector<float> hessian;    ///< [k, k] symmetric, SUM over tokens of x x^T (not divided); empty when not asked for
   std::vector<float> abs_mean;   ///< [k]
+  std::vector<float> square;     ///< [k], sum over tokens of x^2
+  std::vector<float> abs_max;    ///< [k]
   /// [k, k]: row j, column i is the sum over tokens of x_j (u_i - x_i), u the input that the unquantized model has here.
   std::vector<float> cross;
   /// [n, k] of the linear that reads this input and adds to the residual stream: the sum over tokens of (what the stream of the
@@ -100,6 +104,12 @@ class Method {
     return {};
   }
   virtual uint32_t needs(const Options& options) const = 0;
+  /// Whether the statistics of an input are to be those behind the already quantized linears of the same layer; else all of
+  /// a layer are gathered before any of it is quantized, which input_scales() needs.
+  virtual bool sequential(const Options& options) const {
+    (void)options;
+    return false;
+  }
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
 

@@ -67,13 +67,17 @@ class Checkpoint {
   }
 };
 
-/// Writes one model, tensor by tensor, in any order. Nothing is visible under the final name before finish() succeeded.
+/// Writes one model: its config first, then tensor by tensor, in any order. Nothing is visible under the final name before finish() succeeded.
 class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
   virtual Status set_config(const Json& config) = 0;
   virtual Status add_asset(std::string_view name, std::string_view bytes) = 0;
+  /// Code::unsupported when the format cannot hold these numbers; the writer is then as before the call.
   virtual Status add_matrix(std::string_view name, const QTensor& tensor) = 0;
+  /// Whether a format may round what it stores changed (gguf stores some norm weights plus 1), instead of answering
+  /// Code::unsupported. Off at first; for the calls that follow.
+  virtual void set_rounding(bool allowed) { (void)allowed; }
   virtual Status add_array(std::string_view name, const Array& array) = 0;
   /// What was done to make this model: stored beside the weights, with the tensors' hashes.
   virtual Status set_manifest(const Json& manifest) = 0;

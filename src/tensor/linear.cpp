@@ -84,6 +84,7 @@ struct Linear::Impl {
     return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
   }
   void prepare_items(Range mine, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+  void round_rows(Range rows, int64_t m, std::byte* prepared) const noexcept;
   bool in_bf16(const kernels::SegmentView& view) const noexcept {
     return bf16.run != nullptr && view.kind == kernels::WeightKind::dense && view.value_type != kernels::Number::f32;
   }
@@ -108,9 +109,17 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   if (const auto* bf16 = kernels::select_matmul_bf16(options.isa); bf16 != nullptr && options.compute == Compute::fast)
     impl->bf16 = *bf16;
   impl->tensor = std::move(tensor);
+  // The kernels multiply plain dense values; rounded inputs keep their values in float32.
+  for (Segment& s : impl->tensor.segments) {
+    if (!s.scaled) continue;
+    NBL_ASSIGN(s, without_scales(impl->tensor.n, s));
+  }
   const QTensor& t = impl->tensor;
+  const bool rounded = t.input_rounding.has_value();
+  if (rounded) impl->bf16.run = nullptr;
 
   InputForm& form = impl->form;
+  form.rounding = t.input_rounding;
   form.k = t.k;
   form.order = t.column_order.empty() ? nullptr : t.column_order.data();
   form.scale = t.input_scale.empty() ? nullptr : t.input_scale.data();
@@ -124,7 +133,7 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
       form.bf16 = form.bf16 || impl->in_bf16(impl->views.back());
       continue;
     }
-    form.quantized = options.compute == Compute::fast;
+    form.quantized = options.compute == Compute::fast && !rounded;
     if (s.k_begin > 0) step = std::gcd(step, s.k_begin);
     if (impl->views.back().groups > 1) step = std::gcd(step, s.group_size);
   }
@@ -197,10 +206,19 @@ void Linear::Impl::prepare_items(Range mine, const float* x, int64_t ldx, int64_
 void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
   impl_->prepare_items(worker.share(impl_->prepare_count(m)), x, ldx, m, prepared);
   worker.barrier();
+  if (!impl_->form.rounding) return;
+  impl_->round_rows(worker.share(m), m, prepared);
+  worker.barrier();
 }
 
 void Linear::prepare_alone(const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
   impl_->prepare_items({0, impl_->prepare_count(m)}, x, ldx, m, prepared);
+  if (impl_->form.rounding) impl_->round_rows({0, m}, m, prepared);
+}
+
+void Linear::Impl::round_rows(Range rows, int64_t m, std::byte* prepared) const noexcept {
+  const PreparedLayout l = prepared_layout(form, m);
+  for (int64_t i = rows.begin; i < rows.end; ++i) form.rounding->apply(at<float>(prepared, l.f32) + i * l.ldx, form.k);
 }
 
 void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/cpu.h"
@@ -34,6 +35,7 @@ struct InputForm {
   const void* scale = nullptr;  ///< its input scale, if any
   bool bf16 = false;            ///< many rows are wanted as bfloat16 too (dense segments, fast)
   bool keep_f32 = false;        ///< quantized, but float32 is wanted too (dense segments, outliers)
+  std::optional<InputRounding> rounding;  ///< float32 only, rounded by the tensor's rule after the scale
   bool operator==(const InputForm&) const = default;
 };
 

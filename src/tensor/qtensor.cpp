@@ -28,13 +28,18 @@ uint32_t load_zero_code(const std::byte* stream, int64_t position, int bits) noe
 
 // Storage a Segment takes when nothing is padded, in bits.
 int64_t unpadded_bits(const Segment& segment, int64_t n) noexcept {
-  if (segment.encoding == Encoding::dense) return 8 * n * segment.k_count * dtype_bytes(segment.value_type);
   const int64_t groups = n * segment.groups();
-  int64_t bits = n * segment.k_count * segment.bits + 8 * groups * dtype_bytes(segment.scale_type);
+  const int64_t scale_bits = segment.scale_codes ? segment.scale_codes->stored_bits(n, segment.groups())
+                                                 : 8 * groups * dtype_bytes(segment.scale_type);
+  if (segment.encoding == Encoding::dense) {
+    return 8 * n * segment.k_count * dtype_bytes(segment.value_type) + (segment.scaled ? scale_bits : 0);
+  }
+  int64_t bits = n * segment.k_count * segment.bits + scale_bits;
   if (segment.encoding == Encoding::affine) {
     if (segment.zero_kind == ZeroKind::code) bits += groups * segment.bits;
     if (segment.zero_kind == ZeroKind::minimum || segment.zero_kind == ZeroKind::real) {
-      bits += 8 * groups * dtype_bytes(segment.zero_type);
+      bits += segment.zero_codes ? segment.zero_codes->stored_bits(n, segment.groups())
+                                 : 8 * groups * dtype_bytes(segment.zero_type);
     }
   }
   return bits;
@@ -54,16 +59,31 @@ const char* zero_kind_name(ZeroKind kind) noexcept {
   return "?";
 }
 
+/// "6 bit x f16 / 8" for codes of 6 bits with a super-scale for 8 of them.
+std::string describe(const ScaleCodes& codes) {
+  const std::string type = dtype_name(codes.super_type);
+  if (codes.bits == 0) return fmt::format("{} / {}x{}", type, codes.rows, codes.groups);
+  return fmt::format("{} bit x {} / {}", codes.bits, type, std::max<int64_t>(1, codes.rows) * codes.groups);
+}
+
 std::string describe(const Segment& segment) {
-  if (segment.encoding == Encoding::dense) return fmt::format("dense {}", dtype_name(segment.value_type));
   const std::string group = segment.group_size == 0 ? "row" : fmt::format("g{}", segment.group_size);
-  if (segment.encoding == Encoding::codebook) {
-    return fmt::format("codebook 4 bit {} {}", group, dtype_name(segment.scale_type));
+  const std::string scale = segment.scale_codes ? describe(*segment.scale_codes) : dtype_name(segment.scale_type);
+  if (segment.encoding == Encoding::dense) {
+    const std::string type = dtype_name(segment.value_type);
+    return segment.scaled ? fmt::format("dense {} {} {}", type, group, scale) : "dense " + type;
   }
-  std::string text = fmt::format("affine {} bit {} {} {}", segment.bits, group, dtype_name(segment.scale_type),
-                                 zero_kind_name(segment.zero_kind));
+  if (segment.encoding == Encoding::codebook) {
+    return fmt::format("codebook 4 bit {} {}", group, scale);
+  }
+  std::string text =
+      fmt::format("affine {} bit {} {} {}", segment.bits, group, scale, zero_kind_name(segment.zero_kind));
   const bool typed = segment.zero_kind == ZeroKind::minimum || segment.zero_kind == ZeroKind::real;
-  if (typed && segment.zero_type != segment.scale_type) text += fmt::format(" {}", dtype_name(segment.zero_type));
+  if (typed && segment.zero_codes) {
+    text += " " + describe(*segment.zero_codes);
+  } else if (typed && segment.zero_type != segment.scale_type) {
+    text += fmt::format(" {}", dtype_name(segment.zero_type));
+  }
   return text;
 }
 
@@ -78,6 +98,14 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
       const int64_t count = std::min(kTileCols, s.k_count - c);
       unpack_dense_row(size, tiles + c * size * kTileRows, r, count, elements);
       convert_to_f32(s.value_type, elements, count, out + c);
+    }
+    if (!s.scaled) return;
+    const int64_t groups = s.groups(), group_size = s.group_size == 0 ? s.k_count : s.group_size;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t slot = (tile * groups + g) * kTileRows + r;
+      const float scale = load_value(s.scale_type, s.scales.data() + slot * dtype_bytes(s.scale_type));
+      const int64_t begin = g * group_size, end = std::min(begin + group_size, s.k_count);
+      for (int64_t c = begin; c < end; ++c) out[c] *= scale;
     }
     return;
   }
@@ -109,7 +137,7 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
 }  // namespace
 
 int64_t Segment::groups() const noexcept {
-  if (encoding == Encoding::dense) return 0;
+  if (encoding == Encoding::dense && !scaled) return 0;
   return group_size == 0 ? 1 : ceil_div(k_count, group_size);
 }
 
@@ -192,6 +220,9 @@ std::string QTensor::description() const {
   }
   if (!column_order.empty()) text += ", reordered";
   if (!input_scale.empty()) text += ", input scale";
+  if (input_rounding) {
+    text += input_rounding->type == InputRounding::Type::int8 ? ", int8 input" : ", e4m3 input";
+  }
   if (outliers) text += fmt::format(", {} outliers", outliers->count);
   return text;
 }

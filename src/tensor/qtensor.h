@@ -7,10 +7,12 @@
 //   affine, symmetric   w = s * (q - 2^(bits-1))          affine, code zero   w = s * (q - z)
 //   affine, minimum     w = fl(fl(s * q) + m)             affine, real zero   w = fl(s * fl(q - z))
 //   codebook            w = fl(s * table[q])              dense               w = the stored value
+//                                                         dense, scaled       w = fl(s * the stored value)
 //
 // (q code, s scale, z zero point, m minimum, each taken exactly to float32 first). Outliers, if any, are added:
 // w[r, c] = fl(w[r, c] + o[r, c]). The product of the layer with an activation x [k] is
-// y[r] = sum_c w[r, c] * x[c] * input_scale[c] (input_scale 1 when absent).
+// y[r] = sum_c w[r, c] * x'[c], x'[c] = x[c] * input_scale[c] (input_scale 1 when absent), rounded by input_rounding when there
+// is one.
 //
 // Memory layout ("tiles"; the same on disk, in memory and in the kernels, for every instruction set)
 // - Rows are taken 16 at a time, a *row tile*; a segment's columns 64 at a time, a *column tile*. Missing rows and columns
@@ -39,6 +41,7 @@
 
 #include "base/status.h"
 #include "tensor/dtype.h"
+#include "tensor/scale_codes.h"
 #include "tensor/storage.h"
 
 namespace nbl {
@@ -57,17 +60,21 @@ struct Segment {
   Encoding encoding = Encoding::dense;
   int bits = 0;            ///< affine 1..8, codebook 4; 0 for dense
   int64_t group_size = 0;  ///< multiple of 16; 0 = one group for the segment
-  DType scale_type = DType::f16;  ///< f32, f16, bf16, e8m0; unused for dense
+  DType scale_type = DType::f16;  ///< f32, f16, bf16, e8m0; of dense only when scaled
   ZeroKind zero_kind = ZeroKind::symmetric;
   DType zero_type = DType::f16;   ///< of minimum and real zeros: f32, f16, bf16
   DType value_type = DType::f32;  ///< of dense: f32, f16, bf16, e4m3
+  bool scaled = false;            ///< of dense: groups have scales (FP8)
   std::array<float, 16> table{};  ///< of codebook
 
   Storage codes;
   Storage scales;
   Storage zeros;
+  /// How a file keeps the scales, the minimums or real zeros, when not as they are: `scales` and `zeros` (then f32) are what
+  /// these expand to.
+  std::optional<ScaleCodes> scale_codes, zero_codes;
 
-  int64_t groups() const noexcept;          ///< groups a row (0 for dense)
+  int64_t groups() const noexcept;          ///< groups a row (0 for dense without scales)
   int64_t column_tiles() const noexcept;
   /// Exact sizes of the three arrays for n rows, padding to 64-byte lines included.
   int64_t code_bytes(int64_t n) const noexcept;
@@ -83,6 +90,20 @@ struct Outliers {
   int64_t count = 0;
 };
 
+/// How an activation is rounded before it is multiplied, token by token (W8A8). s is `scale`, or where that is 0 the token's
+/// largest magnitude over the type's largest value (int8 127, e4m3 448):
+///   int8   x' = fl(s * clamp(round(x / s), -127, 127)), ties to even      e4m3   x' = fl(s * e4m3(x / s)), saturating
+/// With a threshold, elements of at least that magnitude are rounded to f16 instead and do not count for s (LLM.int8).
+struct InputRounding {
+  enum class Type : uint8_t { int8 = 0, e4m3 = 1 };
+  Type type = Type::int8;
+  float scale = 0;
+  float threshold = 0;  ///< 0: none
+  bool operator==(const InputRounding&) const = default;
+  /// Rounds k activations in place. NaN stays NaN.
+  void apply(float* x, int64_t k) const noexcept;
+};
+
 struct QTensor {
   int64_t n = 0;
   int64_t k = 0;
@@ -90,6 +111,7 @@ struct QTensor {
   Storage column_order;  ///< i32 [k] or empty: packed column p holds original column column_order[p]
   Storage input_scale;   ///< f32 [k] or empty, original order: multiplies the activation
   std::optional<Outliers> outliers;
+  std::optional<InputRounding> input_rounding;
 
   /// Everything a kernel relies on: sizes, alignments, bounds, a permutation that is one, finite scales. `name` goes into
   /// the message. A QTensor that came from a file must pass this before it is used.
@@ -140,6 +162,18 @@ Result<Segment> pack_codebook(int64_t n, int64_t k, const CodebookParts& parts);
 
 /// Dense from row-major [n, k] elements of `type` at `src` (any alignment), stored as `type`.
 Result<Segment> pack_dense(int64_t n, int64_t k, DType type, const void* src);
+
+/// The same with one scale a group: w = scale * value. scales [n, groups].
+Result<Segment> pack_scaled_dense(int64_t n, int64_t k, DType type, const void* src, int64_t group_size,
+                                  std::span<const float> scales, DType scale_type);
+
+/// Makes `codes` what the scales (or minimums, real zeros) of the segment are stored as, and fills the segment's array with what
+/// they expand to, as f32. pack_*() may have been given any numbers in their place.
+Status set_scale_codes(int64_t n, ScaleCodes codes, Segment* segment);
+Status set_zero_codes(int64_t n, ScaleCodes codes, Segment* segment);
+
+/// A dense f32 segment of the same values as a scaled dense one.
+Result<Segment> without_scales(int64_t n, const Segment& segment);
 
 /// A QTensor of one segment over all columns.
 QTensor make_qtensor(int64_t n, int64_t k, Segment segment);

@@ -39,10 +39,11 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
         s.value_type != DType::e4m3) {
       return bad(name, fmt::format("dense values cannot be of type {}", dtype_name(s.value_type)));
     }
-    return {};
+    if (!s.scaled) return {};
   }
+  const bool dense = s.encoding == Encoding::dense;
   const int low = s.encoding == Encoding::codebook ? 4 : 1, high = s.encoding == Encoding::codebook ? 4 : 8;
-  if (s.bits < low || s.bits > high) {
+  if (!dense && (s.bits < low || s.bits > high)) {
     return bad(name, fmt::format("codes of {} bits where {} to {} are possible", s.bits, low, high));
   }
   if (s.group_size < 0 || s.group_size % 16 != 0 || s.group_size > kMaxDimension) {
@@ -52,6 +53,8 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
       s.scale_type != DType::e8m0) {
     return bad(name, fmt::format("scales cannot be of type {}", dtype_name(s.scale_type)));
   }
+  if (s.scale_codes && s.scale_type != DType::f32) return bad(name, "quantized scales do not expand to f32");
+  if (dense) return {};
   if (s.encoding == Encoding::codebook) {
     for (const float value : s.table) {
       if (!std::isfinite(value)) return bad(name, "the codebook holds a value that is not finite");
@@ -64,6 +67,7 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
   if (typed && s.zero_type != DType::f32 && s.zero_type != DType::f16 && s.zero_type != DType::bf16) {
     return bad(name, fmt::format("zeros cannot be of type {}", dtype_name(s.zero_type)));
   }
+  if (s.zero_codes && (!typed || s.zero_type != DType::f32)) return bad(name, "quantized zeros do not expand to f32");
   return {};
 }
 
@@ -168,18 +172,27 @@ Status QTensor::validate_structure(const std::string& name) const {
     NBL_TRY(check_storage(name, "scales", s.scales, s.scale_bytes(n)));
     NBL_TRY(check_storage(name, "zeros", s.zeros, s.zero_bytes(n)));
     NBL_TRY(check_dense_padding(name, s, n));
+    if (s.scale_codes) NBL_TRY(s.scale_codes->validate(n, s.groups(), "tensor " + name + ": scales"));
+    if (s.zero_codes) NBL_TRY(s.zero_codes->validate(n, s.groups(), "tensor " + name + ": zeros"));
   }
   if (column != k) return bad(name, fmt::format("the segments cover {} columns of {}", column, k));
   if (!column_order.empty()) NBL_TRY(check_permutation(name, column_order, k));
   if (!input_scale.empty()) NBL_TRY(check_storage(name, "the input scale", input_scale, 4 * k));
   if (outliers) NBL_TRY(check_outliers(name, *this));
+  if (input_rounding) {
+    const InputRounding& r = *input_rounding;
+    if (r.type > InputRounding::Type::e4m3 || !(r.scale >= 0) || !std::isfinite(r.scale) || !(r.threshold >= 0) ||
+        !std::isfinite(r.threshold)) {
+      return bad(name, fmt::format("inputs rounded with scale {} and threshold {}", r.scale, r.threshold));
+    }
+  }
   return {};
 }
 
 Status QTensor::validate(const std::string& name) const {
   NBL_TRY(validate_structure(name));
   for (const Segment& s : segments) {
-    if (s.encoding == Encoding::dense) continue;
+    if (s.encoding == Encoding::dense && !s.scaled) continue;
     const int64_t count = ceil_div(n, kTileRows) * s.groups() * kTileRows;
     NBL_TRY(check_finite(name, "scale", s.scale_type, s.scales, count));
     if (s.encoding == Encoding::affine && (s.zero_kind == ZeroKind::minimum || s.zero_kind == ZeroKind::real)) {

@@ -14,7 +14,7 @@ class Basics(Case):
     def test_version_and_help(self):
         self.assertRegex(self.accept("--version"), r"^nibble \d+\.\d+\.\d+\n$")
         text = self.accept("--help")
-        for command in ("info", "inspect", "quantize", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
+        for command in ("info", "inspect", "quantize", "convert", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
                         "bench", "sweep", "verify"):
             self.assertIn(command, text)
             self.accept(command, "--help")
@@ -72,6 +72,99 @@ class Installed(Case):
         self.assertEqual(subprocess.run(command, capture_output=True).returncode, 3)
         env = {**os.environ, "NIBBLE_SHARE": str(self.dir / "elsewhere")}
         self.assertEqual(subprocess.run(command, capture_output=True, env=env).returncode, 0)
+
+
+class Conversions(Case):
+    """nibble convert: lossless where both formats hold the numbers, else refused by name."""
+
+    def quantized(self, name, method, form):
+        out = self.dir / name
+        self.result("quantize", "builtin", "-o", out, "--method", method, "--format", form)
+        return out
+
+    def lossless(self, source, form):
+        out = self.dir / f"to-{form}-{len(list(self.dir.iterdir()))}"
+        j = self.result("convert", source, "-o", out, "--format", form, "--verify")
+        self.assertIs(j["lossless"], True, j)
+        self.assertEqual(j["tensors_checked"], j["tensors"])
+        self.assertEqual(j["max_abs_difference"], 0)
+        self.assertEqual(j["refused"], [])
+        return out, j
+
+    def test_there_and_back_again(self):
+        gptq = self.quantized("gptq", "rtn:bits=4,group=32,sym=true", "gptq")
+        hashes = {t["name"]: t["sha256"] for t in self.result("inspect", gptq, "--hash")["tensors"]}
+        for form in ("native", "awq", "gptq_v2", "gguf", "compressed-tensors"):
+            with self.subTest(form):
+                other, j = self.lossless(gptq, form)
+                self.assertGreater(j["codes_checked"], 0)
+                back, _ = self.lossless(other, "gptq")
+                again = {t["name"]: t["sha256"] for t in self.result("inspect", back, "--hash")["tensors"]}
+                packed = [n for n in hashes if "layers" in n and n.endswith("_proj.weight")]
+                self.assertTrue(packed)
+                self.assertEqual({n: again[n] for n in packed}, {n: hashes[n] for n in packed})
+
+    def test_types_of_gguf(self):
+        for method, kind in (("rtn:bits=4,group=32,sym=true", "Q4_0"), ("rtn:bits=4,group=64,sym=false", "Q5_0"),
+                             ("rtn:bits=8,group=128,sym=true", "Q8_0")):
+            with self.subTest(method):
+                source = self.quantized(kind, method, "native")
+                out, _ = self.lossless(source, "gguf")
+                encodings = [t["encoding"] for t in self.result("inspect", out)["tensors"] if "_proj" in t["name"]]
+                self.assertTrue(encodings and all(kind in e for e in encodings), encodings)
+
+    def test_codebooks_become_values(self):
+        nf4 = self.quantized("nf4", "nf4", "bitsandbytes")
+        self.lossless(nf4, "huggingface")
+        self.lossless(nf4, "native")
+
+    def test_refusals_name_the_tensor_and_say_what_would_do(self):
+        nf4 = self.quantized("nf4", "nf4", "native")
+        out = self.dir / "out"
+        json_file = self.dir / "report.json"
+        status, _, err = nibble("convert", nf4, "-o", out, "--format", "gptq", "--json", json_file)
+        self.assertEqual(status, 1)
+        self.assertFalse(out.exists())
+        j = json.loads(json_file.read_text())
+        self.assertIs(j["lossless"], False)
+        self.assertIs(j["written"], False)
+        self.assertEqual(len(j["refused"]), 28)
+        for sentence in j["refused"]:
+            self.assertRegex(sentence, r"^tensor model\.layers\.\d\.\w+\.\w+\.weight: gptq cannot hold a codebook")
+            self.assertIn("native, bitsandbytes, huggingface", sentence)
+        self.assertIn("model.layers.0", err)
+
+    def test_allow_lossy_reports_the_error(self):
+        nf4 = self.quantized("nf4", "nf4", "native")
+        out = self.dir / "out"
+        j = self.result("convert", nf4, "-o", out, "--format", "gptq", "--allow-lossy", "--verify")
+        self.assertIs(j["lossless"], False)
+        self.assertEqual(len(j["requantized"]), 28)
+        self.assertEqual(j["differences"], [])
+        most = max(r["max_abs_difference"] for r in j["requantized"])
+        self.assertAlmostEqual(j["max_abs_difference"], most)
+        self.assertGreater(most, 0)
+        for r in j["requantized"]:
+            self.assertLess(r["relative_error"], 0.02, r)
+        self.assertEqual(self.result("inspect", out)["format"], "gptq")
+
+    def test_a_dense_model_is_no_quantized_one(self):
+        j = self.result("convert", "builtin", "-o", self.dir / "x", "--format", "gptq", status=1)
+        self.assertIn("no weight of this model is quantized", j["refused"][0])
+        self.assertFalse((self.dir / "x").exists())
+
+    def test_wrong_usage(self):
+        self.refuse(2, ["convert", "builtin", "-o", self.dir / "x", "--format", "nonsense"], "nonsense")
+        self.refuse(2, ["convert", "builtin", "-o", self.dir / "x", "--format", "llama2c"], "llama2c")
+        self.refuse(3, ["convert", self.dir / "missing", "-o", self.dir / "x"], "missing")
+        self.refuse(3, ["convert", "builtin", "-o", self.dir / "no" / "x"], "no")
+
+    def test_the_converted_model_computes_the_same(self):
+        original = self.result("perplexity", "builtin", "--text", "builtin", "--windows", "2", "--compute", "exact")
+        for form in ("gguf", "native", "huggingface"):
+            out, _ = self.lossless("builtin", form)
+            same = self.result("perplexity", out, "--text", "builtin", "--windows", "2", "--compute", "exact")
+            self.assertEqual(same["perplexity"], original["perplexity"], form)
 
 
 class Models(Case):
@@ -144,6 +237,54 @@ class Models(Case):
         self.assertEqual((status, out), (0, j["text"] + "\n"))
         self.assertIn("tok/s", err)
         self.assertEqual(nibble("run", "builtin", "-p", "It was a dark", "-n", "12", "--quiet")[2], "")
+
+    def test_run_with_samplers_and_constraints(self):
+        def run(*arguments):
+            status, out, err = nibble("run", MODEL, "-p", "It was", "-n", "24", "--compute", "exact", "--json", "-", *arguments)
+            self.assertEqual(status, 0, err)
+            return json.loads(out)
+        plain = run()
+        stopped = run("--stop", plain["text"][8:11])
+        self.assertEqual(stopped["finish_reason"], "stop")
+        self.assertEqual(stopped["text"], plain["text"][:plain["text"].index(plain["text"][8:11])])
+        self.assertEqual(run("--prompt-lookup", "5")["token_ids"], plain["token_ids"])
+        self.assertEqual(run("--draft", MODEL)["token_ids"], plain["token_ids"])
+        out = run("--temperature", "1", "--top-k", "30", "--top-p", "0.9", "--min-p", "0.01", "--typical", "0.95", "--n", "2",
+                  "--repetition-penalty", "1.1", "--frequency-penalty", "0.1", "--presence-penalty", "0.1", "--dry-multiplier", "0.8",
+                  "--logprobs", "2", "--prompt-logprobs", "0", "--ban", "5", "--logit-bias", "6:-1.5", "--kv-type", "q8", "--seed", "4")
+        self.assertEqual(len(out["samples"]), 2)
+        self.assertEqual(len(out["logprobs"]), len(out["token_ids"]))
+        self.assertNotIn(5, out["token_ids"])
+        schema = self.dir / "schema.json"
+        schema.write_text('{"type": "object", "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 5}}, "required": ["n"]}')
+        self.assertIn(json.loads(run("--json-schema", schema)["text"])["n"], (3, 4, 5))
+        grammar = self.dir / "grammar.gbnf"
+        grammar.write_text('root ::= "a" [0-9]{3}')
+        self.assertRegex(run("--grammar", grammar)["text"], r"^a[0-9]{3}$")
+        self.assertEqual(len(run("--beams", "3", "--length-penalty", "0.5")["samples"]), 1)
+        self.assertEqual(run("--context", "10", "--ignore-eos")["finish_reason"], "context")
+        saved = self.dir / "session"
+        first = run("--session-save", saved, "--ignore-eos")
+        second = run("--session-load", saved, "--context", "100")
+        self.assertEqual(second["prompt_tokens"], first["prompt_tokens"])
+        adapter = ROOT / "tests" / "golden" / "lora" / "plain"
+        self.assertNotEqual(run("--lora", adapter)["token_ids"], plain["token_ids"])
+        self.assertEqual(run("--lora", f"{adapter}:0")["token_ids"], plain["token_ids"])
+        for bad, code in ((("--temperature", "-1"), 2), (("--stop",), 2), (("--logit-bias", "x"), 2), (("--json-schema", "/nonexistent"), 3),
+                          (("--ban", "two whole words"), 2), (("--session-load", str(schema)), 3), (("--lora", "/nonexistent"), 3)):
+            status, _, err = nibble("run", MODEL, "-p", "It was", *bad)
+            self.assertEqual(status, code, f"{bad}: {err}")
+
+    def test_quantize_merges_an_adapter(self):
+        adapter = ROOT / "tests" / "golden" / "lora" / "plain"
+        merged, plain = self.dir / "merged.safetensors", self.dir / "plain.safetensors"
+        for out, more in ((merged, ("--lora", adapter)), (plain, ())):
+            status, _, err = nibble("quantize", MODEL, "-o", out, "--method", "fp32", *more)
+            self.assertEqual(status, 0, err)
+        texts = [json.loads(nibble("run", m, "-p", "It was", "-n", "12", "--compute", "exact", "--json", "-", *more)[1])["token_ids"]
+                 for m, more in ((merged, ()), (MODEL, ("--lora", adapter)), (plain, ()))]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
 
     def test_prompt_file_and_sampling(self):
         prompt = self.dir / "prompt.txt"

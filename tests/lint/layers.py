@@ -29,7 +29,7 @@ THIRD_PARTY = {
     r"simdjson": {"src/base/json_parse.cpp", "cli"},
     r"CLI/": {"cli"},
     r"xsimd": {"kernels"},
-    r"zstd": {"io", "dialects"},
+    r"zstd": {"io", "dialects", "src/pipeline/activations.cpp"},
     r"pcre2": {"text", "pipeline", "eval"},
     r"utf8proc": {"text", "eval"},
     r"(gtest|gmock|benchmark)/": set(),

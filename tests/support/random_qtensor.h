@@ -76,6 +76,42 @@ inline std::vector<int32_t> random_order(std::mt19937& rng, int64_t k) {
   return order;
 }
 
+/// Scales and minimums kept as 6-bit codes with a super-scale and an addend for 2 x 4 of them; rounded inputs.
+inline QTensor random_second_order(std::mt19937& rng, int64_t n, int64_t k) {
+  QTensor tensor = random_affine(rng, n, k, 3, 16, ZeroKind::minimum);
+  Segment& segment = tensor.segments[0];
+  for (const bool zeros : {false, true}) {
+    ScaleCodes form;
+    form.bits = 6;
+    form.offset = 5;
+    form.rows = 2;
+    form.groups = 4;
+    std::vector<float> supers(static_cast<std::size_t>(form.block_count(n, segment.groups()))), addends(supers.size());
+    for (auto& s : supers) s = random_half(rng);
+    for (auto& a : addends) a = random_half(rng);
+    const auto codes = random_codes(rng, n * segment.groups(), 6);
+    auto made = make_scale_codes(n, segment.groups(), form, {codes, supers, addends, {}}).value();
+    EXPECT_TRUE((zeros ? set_zero_codes : set_scale_codes)(n, std::move(made), &segment).ok());
+  }
+  tensor.input_rounding = InputRounding{InputRounding::Type::int8, 0, 6};
+  return tensor;
+}
+
+/// FP8 with a scale for 16 rows and 64 columns.
+inline QTensor random_scaled(std::mt19937& rng, int64_t n, int64_t k) {
+  std::vector<std::byte> values(static_cast<std::size_t>(n * k));
+  for (auto& v : values) v = static_cast<std::byte>(rng() % 0x78);
+  std::vector<float> scales(static_cast<std::size_t>(n * ((k + 63) / 64)), 1.0f);
+  Segment segment = pack_scaled_dense(n, k, DType::e4m3, values.data(), 64, scales, DType::f32).value();
+  ScaleCodes form;
+  form.super_type = DType::f32;
+  form.rows = 16;
+  std::vector<float> supers(static_cast<std::size_t>(form.block_count(n, segment.groups())));
+  for (auto& s : supers) s = random_half(rng);
+  EXPECT_TRUE(set_scale_codes(n, make_scale_codes(n, segment.groups(), form, {{}, supers, {}, {}}).value(), &segment).ok());
+  return make_qtensor(n, k, std::move(segment));
+}
+
 /// One of each kind, sizes on and off the tiles.
 inline std::map<std::string, QTensor> random_qtensors(std::mt19937& rng) {
   std::map<std::string, QTensor> all;
@@ -90,6 +126,8 @@ inline std::map<std::string, QTensor> random_qtensors(std::mt19937& rng) {
   for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3}) {
     all[std::string("dense_") + dtype_name(type)] = random_dense(rng, 21, 75, type);
   }
+  all["second_order"] = random_second_order(rng, 19, 176);
+  all["scaled"] = random_scaled(rng, 35, 130);
   QTensor mixed;
   mixed.n = 20;
   mixed.k = 100;

@@ -20,6 +20,7 @@ const OptionSpec kOptions[] = {
     {"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"},
     {"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"},
     {"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"},
+    {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
     {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
 };
 
@@ -32,6 +33,7 @@ class GptqMethod final : public Method {
   uint32_t needs(const Options& options) const override {
     return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
   }
+  bool sequential(const Options& options) const override { return options.boolean("true_sequential"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));

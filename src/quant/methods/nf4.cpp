@@ -1,13 +1,7 @@
-// nf4: four-bit codes into a table of normal quantiles, one f32 scale (the largest magnitude) a block. Codes and scales equal
-// those of bitsandbytes bit for bit when the row length is a multiple of the block size. bitsandbytes lays its blocks over the
-// flattened weight, so that with other lengths they straddle rows; here a block never leaves its row, and the last one of a
-// row is short.
-#include <algorithm>
-#include <array>
-#include <cmath>
-
+// nf4: four-bit codes into a table of normal quantiles, the largest magnitude of a block as its scale (Dettmers et al., QLoRA,
+// 2023). Equal to bitsandbytes bit for bit.
 #include "quant/affine.h"
-#include "quant/calibrated.h"
+#include "quant/codebook4.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -31,65 +25,22 @@ constexpr std::array<float, 16> kTable = {
     0.7229568362236023f,
     1.0f};
 
-/// A normalized weight above boundary i has a code above i.
-constexpr std::array<float, 15> kBoundaries = {
-    -0.8480964004993439f,  -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
-    -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
-    0.2920137718319893f,   0.3893125355243683f,   0.5016634166240692f,  0.6427869200706482f,   0.8614784178118011f};
-
-uint8_t nf4_code(float x) noexcept {
-  int code = 0;
-  for (float boundary : kBoundaries) code += x > boundary ? 1 : 0;
-  return static_cast<uint8_t>(code);
-}
-
-const OptionSpec kOptions[] = {
-    {"block_size", OptionSpec::Type::integer, "64", 16, 65536, {}, "weights that share a scale; -1 is not allowed"},
-};
-
 class Nf4Method final : public Method {
  public:
   std::string_view id() const override { return "nf4"; }
   std::string_view summary() const override { return "4-bit normal-float codes with block scales (QLoRA)"; }
-  std::span<const OptionSpec> options() const override { return kOptions; }
+  std::span<const OptionSpec> options() const override { return block_options(); }
   Status check(const Options& options) const override {
     return check_group_size(options.integer("block_size")).with_context("block_size");
   }
-  uint32_t needs(const Options&) const override { return kNeedNone; }
-  double nominal_bits(const Options& options) const override {
-    return 4.0 + 32.0 / static_cast<double>(options.integer("block_size"));
+  uint32_t needs(const Options& options) const override {
+    return options.integer("search") > 0 ? kNeedSquare : kNeedNone;
   }
-
+  double nominal_bits(const Options& options) const override { return nominal_block_bits(block_rule(options)); }
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_TRY(check_task(task));
-    const int64_t block = effective_group(options.integer("block_size"), task.k);
-    const int64_t blocks = (task.k + block - 1) / block;
-    std::vector<uint8_t> codes(task.weight.size());
-    std::vector<float> scales(static_cast<std::size_t>(task.n * blocks));
-    context.team->parallel_for(task.n, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        for (int64_t b = 0; b < blocks; ++b) {
-          const int64_t first = row * task.k + b * block, count = std::min(block, task.k - b * block);
-          const float* w = task.weight.data() + first;
-          float reach = 0;
-          for (int64_t i = 0; i < count; ++i) reach = std::max(reach, std::fabs(w[i]));
-          scales[static_cast<std::size_t>(row * blocks + b)] = reach;
-          const float inverse = reach > 0 ? 1.0f / reach : 0.0f;
-          const bool usable = std::isfinite(inverse);
-          uint8_t* out = codes.data() + first;
-          for (int64_t i = 0; i < count; ++i) out[i] = nf4_code(usable ? w[i] * inverse : w[i] / reach);
-        }
-      }
-    });
-    CodebookParts parts;
-    parts.group_size = stored_group(block, task.k);
-    parts.table = kTable;
-    parts.codes = codes;
-    parts.scales = scales;
-    parts.scale_type = DType::f32;
-    NBL_ASSIGN(Segment segment, pack_codebook(task.n, task.k, parts));
-    return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), {}, context);
+    static const Codebook4 codebook = Codebook4::create(kTable);
+    return quantize_blocks(task, codebook, block_rule(options), context);
   }
 };
 

@@ -25,6 +25,12 @@ FALCON = dict(vocab_size=67, hidden_size=32, num_hidden_layers=2, num_attention_
               bos_token_id=1, eos_token_id=2)
 BLOOM = dict(vocab_size=67, hidden_size=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
 MPT = dict(vocab_size=67, d_model=32, n_layers=2, n_heads=4, max_seq_len=64)
+MOE = dict(BASE, moe_intermediate_size=20, num_experts=5, num_experts_per_tok=2)
+DEEPSEEK = dict(BASE, num_key_value_heads=4, num_hidden_layers=2, moe_intermediate_size=20, n_routed_experts=6, num_experts_per_tok=2,
+                n_shared_experts=2, first_k_dense_replace=1, kv_lora_rank=12, q_lora_rank=14, qk_nope_head_dim=6,
+                qk_rope_head_dim=4, v_head_dim=10)
+DEEPSEEK_YARN = dict(rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=16, mscale=0.8,
+                     mscale_all_dim=0.9, beta_fast=32.0, beta_slow=1.0)
 
 VARIANTS = {
     "llama-yarn": llama(**rope("yarn", factor=4.0, original_max_position_embeddings=16)),
@@ -99,4 +105,17 @@ VARIANTS = {
     "cohere-qk-norm": ("CohereConfig", dict(BASE, use_qk_norm=True, attention_bias=True, logit_scale=0.5, tie_word_embeddings=False)),
     "granite": ("GraniteConfig", dict(BASE, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.5)),
     "granite-bias": ("GraniteConfig", dict(BASE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    "mixtral": ("MixtralConfig", dict(BASE, num_local_experts=4, num_experts_per_tok=2, sliding_window=9)),
+    "mixtral-one-of-three": ("MixtralConfig", dict(BASE, num_local_experts=3, num_experts_per_tok=1, head_dim=6)),
+    "qwen2-moe": ("Qwen2MoeConfig", dict(MOE, shared_expert_intermediate_size=28)),
+    "qwen2-moe-mixed": ("Qwen2MoeConfig", dict(MOE, num_hidden_layers=3, shared_expert_intermediate_size=52, norm_topk_prob=True,
+                                               mlp_only_layers=[1], use_sliding_window=True, sliding_window=9, qkv_bias=False)),
+    "qwen3-moe": ("Qwen3MoeConfig", dict(MOE, head_dim=10, norm_topk_prob=True)),
+    "qwen3-moe-sparse-step": ("Qwen3MoeConfig", dict(MOE, head_dim=8, decoder_sparse_step=2, attention_bias=True)),
+    "deepseek-v2": ("DeepseekV2Config", dict(DEEPSEEK, q_lora_rank=None, topk_method="greedy")),
+    "deepseek-v2-groups": ("DeepseekV2Config", dict(DEEPSEEK, topk_method="group_limited_greedy", n_group=3, topk_group=2,
+                                                    routed_scaling_factor=1.7, attention_bias=True, rope_parameters=DEEPSEEK_YARN)),
+    "deepseek-v3": ("DeepseekV3Config", dict(DEEPSEEK, n_group=3, topk_group=2)),
+    "deepseek-v3-yarn": ("DeepseekV3Config", dict(DEEPSEEK, n_group=1, topk_group=1, norm_topk_prob=False, rope_interleave=False,
+                                                  q_lora_rank=None, rope_parameters=DEEPSEEK_YARN)),
 }

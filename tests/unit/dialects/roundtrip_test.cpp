@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 
 #include "dialects/dialects.h"
@@ -40,7 +41,12 @@ Json config_of() {
       .value();
 }
 
-std::string weight_name(const std::string& name) { return "model.layers.0." + name + ".weight"; }
+// Names that every format has a place for: one layer for each candidate, in the order in which they are asked for.
+std::string weight_name(const std::string& name) {
+  static std::map<std::string, std::size_t> layers;
+  const std::size_t layer = layers.emplace(name, layers.size()).first->second;
+  return "model.layers." + std::to_string(layer) + ".mlp.up_proj.weight";
+}
 
 class RoundTrip : public ::testing::TestWithParam<const Dialect*> {};
 

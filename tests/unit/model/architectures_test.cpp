@@ -17,8 +17,8 @@ namespace {
 using test::GoldenModel;
 using Want = Session::Logits;
 
-class GoldenArchitectures : public testing::TestWithParam<std::string> {
- protected:
+struct Case {
+  explicit Case(const std::string& variant, int threads = 1) : golden_(variant), team_(threads) {}
   std::shared_ptr<const Model> load(Compute compute) {
     checkpoint_ = *dialects::open(golden_.directory.path());
     ModelOptions options;
@@ -34,9 +34,33 @@ class GoldenArchitectures : public testing::TestWithParam<std::string> {
     return {all->begin(), all->end()};
   }
 
-  GoldenModel golden_{GetParam()};
-  Team team_{1};
+  /// Two sessions of one batch, the second three tokens behind, give what each gives alone.
+  void decode(const std::shared_ptr<const Model>& model, Team& team, const std::vector<float>& whole, std::size_t tokens) {
+    const std::size_t vocab = golden_.vocab();
+    auto first = *Session::create(model, team, 40), second = *Session::create(model, team, 40);
+    auto batch = *Batch::create(model, team, 2);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      const auto one = t < 3 ? first->append({&golden_.ids[t], 1}, Want::last) : Result<std::span<const float>>([&] {
+        Session* const sessions[] = {first.get(), second.get()};
+        const text::TokenId both[] = {golden_.ids[t], golden_.ids[t - 3]};
+        return batch->step(sessions, both);
+      }());
+      ASSERT_TRUE(one.ok()) << one.status().message();
+      EXPECT_EQ(std::memcmp(one->data(), whole.data() + t * vocab, vocab * 4), 0) << "position " << t;
+      if (t >= 3) {
+        EXPECT_EQ(std::memcmp(one->data() + vocab, whole.data() + (t - 3) * vocab, vocab * 4), 0) << "position " << t;
+      }
+    }
+  }
+
+  GoldenModel golden_;
+  Team team_;
   std::unique_ptr<Checkpoint> checkpoint_;
+};
+
+class GoldenArchitectures : public testing::TestWithParam<std::string>, protected Case {
+ protected:
+  GoldenArchitectures() : Case(GetParam()) {}
 };
 
 /// Scalings that look at the length so far make a prefill and a walk token by token differ, as they do in transformers.
@@ -104,30 +128,21 @@ TEST_P(GoldenArchitectures, EqualTransformersAtOnceTokenByTokenAndInABatch) {
         << "position " << t;
   }
 
-  Team two(2);
-  EXPECT_EQ(std::memcmp(logits(model, two).data(), whole.data(), whole.size() * 4), 0) << "two threads";
-  if (looks_at_length(model->config())) return;
-  for (Team* team : {&team_, &two}) {
-    // Few tokens for the team: on a busy machine its meetings are slow.
-    const std::size_t tokens = team == &two ? 8 : golden_.ids.size();
-    // Two sessions of one batch, the second three tokens behind, give what each gives alone.
-    auto first = *Session::create(model, *team, 40), second = *Session::create(model, *team, 40);
-    auto batch = *Batch::create(model, *team, 2);
-    for (std::size_t t = 0; t < tokens; ++t) {
-      const auto one = t < 3 ? first->append({&golden_.ids[t], 1}, Want::last) : Result<std::span<const float>>([&] {
-        Session* const sessions[] = {first.get(), second.get()};
-        const text::TokenId both[] = {golden_.ids[t], golden_.ids[t - 3]};
-        return batch->step(sessions, both);
-      }());
-      ASSERT_TRUE(one.ok()) << one.status().message();
-      EXPECT_EQ(std::memcmp(one->data(), whole.data() + t * vocab, vocab * 4), 0) << "position " << t;
-      if (t >= 3) {
-        EXPECT_EQ(std::memcmp(one->data() + vocab, whole.data() + (t - 3) * vocab, vocab * 4), 0) << "position " << t;
-      }
-    }
-  }
+  if (!looks_at_length(model->config())) decode(model, team_, whole, golden_.ids.size());
 }
 
+/// The blocks that differ most in what their workers share: alone and together, they give the same bytes.
+TEST(GoldenArchitecturesTeam, TwoThreadsGiveTheSameBytes) {
+  for (const char* name : {"gpt-neox", "opt-post-norm-projections", "olmo2", "granite", "deepseek-v3"}) {
+    SCOPED_TRACE(name);
+    Case one(name), two(name, 2);
+    const auto model = one.load(Compute::exact);
+    ASSERT_NE(model, nullptr);
+    const std::vector<float> whole = one.logits(model, one.team_);
+    EXPECT_EQ(std::memcmp(one.logits(model, two.team_).data(), whole.data(), whole.size() * 4), 0);
+    one.decode(model, two.team_, whole, 6);
+  }
+}
 /// Calibration's layers are the forward pass's: embedding and layers one by one end where the logits begin. And each
 /// linear of the layer is in exactly one of its input groups, whose observed width is the linear's.
 TEST_P(GoldenArchitectures, LayerByLayerSeesEveryInput) {

@@ -25,8 +25,8 @@ TEST(StatsAccumulator, SumsOuterProductsAndMagnitudes) {
       ASSERT_TRUE(sums.ok());
       // In two calls, as chunks of windows arrive.
       const int64_t first = m / 3;
-      sums->add(x.data(), ldx, first, team);
-      sums->add(x.data() + first * ldx, ldx, m - first, team);
+      sums->add({.x = x.data(), .ldx = ldx, .m = first}, team);
+      sums->add({.x = x.data() + first * ldx, .ldx = ldx, .m = m - first}, team);
       auto stats = sums->finish(team);
       ASSERT_TRUE(stats.ok()) << stats.status().message();
       EXPECT_EQ(stats->k, k);
@@ -65,11 +65,69 @@ TEST(StatsAccumulator, TheSameBytesForAnyNumberOfThreads) {
     Team team(threads);
     auto sums = StatsAccumulator::create(k, quant::kNeedHessian);
     ASSERT_TRUE(sums.ok());
-    sums->add(x.data(), k, m, team);
+    sums->add({.x = x.data(), .ldx = k, .m = m}, team);
     auto stats = sums->finish(team);
     ASSERT_TRUE(stats.ok());
     if (first.empty()) first = stats->hessian;
     EXPECT_EQ(stats->hessian, first) << threads << " threads";
+  }
+}
+
+TEST(StatsAccumulator, SumsTheDriftOfInputsAndStream) {
+  const int64_t k = 70, n = 50, m = 1300;
+  Random random(11);
+  const auto numbers = [&](int64_t count, double size) {
+    std::vector<float> out(static_cast<std::size_t>(count));
+    for (float& v : out) v = static_cast<float>(size * random.normal());
+    return out;
+  };
+  const std::vector<float> x = numbers(m * (k + 3), 1), stream = numbers(m * n, 1);
+  std::vector<float> u = numbers(m * (k + 1), 0.1), original = numbers(m * n, 0.1);
+  for (int64_t t = 0; t < m; ++t)
+    for (int64_t c = 0; c < k; ++c) u[static_cast<std::size_t>(t * (k + 1) + c)] += x[static_cast<std::size_t>(t * (k + 3) + c)];
+  for (std::size_t i = 0; i < stream.size(); ++i) original[i] += stream[i];
+  for (const Compute compute : {Compute::exact, Compute::fast}) {
+    SCOPED_TRACE(compute == Compute::exact ? "exact" : "fast");
+    std::vector<float> first;
+    for (int threads : {1, 2}) {
+      Team team(threads);
+      auto sums =
+          StatsAccumulator::create(k, quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual, n, compute);
+      ASSERT_TRUE(sums.ok());
+      sums->add({.x = x.data(), .ldx = k + 3, .m = m, .original = u.data(), .ld_original = k + 1, .stream = stream.data(),
+                 .original_stream = original.data()},
+                team);
+      auto stats = sums->finish(team);
+      ASSERT_TRUE(stats.ok()) << stats.status().message();
+      const auto check = [&](const std::vector<float>& got, int64_t rows, auto&& left, auto&& right) {
+        ASSERT_EQ(got.size(), static_cast<std::size_t>(rows * k));
+        const double tolerance = compute == Compute::exact ? 1e-5 : std::ldexp(1.0, -7);
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < k; ++j) {
+            double expected = 0, size = 0;
+            for (int64_t t = 0; t < m; ++t) {
+              const double p = left(t, i) * right(t, j);
+              expected += p;
+              size += std::fabs(p);
+            }
+            ASSERT_NEAR(got[static_cast<std::size_t>(i * k + j)], expected, tolerance * size + 1e-6) << i << ", " << j;
+          }
+        }
+      };
+      const auto xs = [&](int64_t t, int64_t c) { return static_cast<double>(x[static_cast<std::size_t>(t * (k + 3) + c)]); };
+      const auto ds = [&](int64_t t, int64_t c) {
+        return static_cast<double>(u[static_cast<std::size_t>(t * (k + 1) + c)]) - xs(t, c);
+      };
+      const auto rs = [&](int64_t t, int64_t c) {
+        const std::size_t at = static_cast<std::size_t>(t * n + c);
+        return static_cast<double>(original[at]) - static_cast<double>(stream[at]);
+      };
+      check(stats->hessian, k, xs, xs);
+      check(stats->cross, k, xs, ds);
+      check(stats->residual, n, rs, xs);
+      if (first.empty()) first = stats->cross;
+      EXPECT_EQ(first, stats->cross);
+    }
   }
 }
 
@@ -79,7 +137,7 @@ TEST(StatsAccumulator, ActivationsThatAreNotFiniteAreNamed) {
   x[3 * 20 + 7] = std::numeric_limits<float>::infinity();
   auto sums = StatsAccumulator::create(20, quant::kNeedHessian | quant::kNeedAbsMean);
   ASSERT_TRUE(sums.ok());
-  sums->add(x.data(), 20, 10, team);
+  sums->add({.x = x.data(), .ldx = 20, .m = 10}, team);
   auto stats = sums->finish(team);
   ASSERT_FALSE(stats.ok());
   EXPECT_EQ(stats.status().message(), "the activations of column 7 are not finite");

@@ -59,6 +59,59 @@ TEST(Gptq, EqualsThePublishedAlgorithmInDoublePrecision) {
   RecordProperty("equal_of", std::to_string(equal) + "/" + std::to_string(total));
 }
 
+TEST(Gptaq, EqualsDoublePrecisionAndErrsNoMoreThanThePublishedOrder) {
+  GoldenReader golden("gptaq.bin");
+  ASSERT_FALSE(golden.empty());
+  testing::Layer layer;
+  layer.n = golden.read_int();
+  layer.k = golden.read_int();
+  const int64_t tokens = golden.read_int(), n = layer.n, k = layer.k;
+  layer.weight = golden.read<float>(n * k);
+  layer.stats.k = k;
+  layer.stats.tokens = tokens;
+  layer.stats.hessian = golden.read<float>(k * k);
+  layer.stats.cross = golden.read<float>(k * k);
+  layer.stats.residual = golden.read<float>(n * k);
+  const auto x = golden.read<float>(k * tokens), u = golden.read<float>(k * tokens);
+  const int32_t cases = golden.read_int();
+  ASSERT_GT(cases, 0);
+  for (int32_t index = 0; index < cases; ++index) {
+    const int32_t bits = golden.read_int(), group = golden.read_int();
+    const float alpha = golden.read<float>(1)[0], beta = golden.read<float>(1)[0];
+    const int64_t groups = (k + group - 1) / group;
+    const auto codes = golden.read<uint8_t>(n * k);
+    const auto scales = golden.read<float>(n * groups), zeros = golden.read<float>(n * groups);
+    const double published = golden.read<double>(1)[0];
+    const std::string text = "gptq:bits=" + std::to_string(bits) + ",group=" + std::to_string(group) +
+                             ",alpha=" + std::to_string(alpha) + ",beta=" + std::to_string(beta) +
+                             ",act_group_aware=false,mse=0,refine=0";
+    SCOPED_TRACE(text);
+    const std::vector<float> value = testing::dequantize(testing::quantize(text, layer.task()).tensor);
+    int64_t same = 0;
+    for (int64_t i = 0; i < n * k; ++i) {
+      const std::size_t g = static_cast<std::size_t>(i / k * groups + i % k / group), at = static_cast<std::size_t>(i);
+      same += value[at] == scales[g] * (static_cast<float>(codes[at]) - zeros[g]) ? 1 : 0;
+    }
+    EXPECT_GE(static_cast<double>(same), 0.999 * static_cast<double>(n * k));
+    if (published < 0) continue;
+    double error = 0;
+    for (int64_t row = 0; row < n; ++row) {
+      for (int64_t t = 0; t < tokens; ++t) {
+        double e = 0;
+        for (int64_t c = 0; c < k; ++c) {
+          const double xt = static_cast<double>(x[static_cast<std::size_t>(c * tokens + t)]);
+          const double ut = static_cast<double>(u[static_cast<std::size_t>(c * tokens + t)]);
+          const std::size_t at = static_cast<std::size_t>(row * k + c);
+          e += static_cast<double>(layer.weight[at]) * (xt + static_cast<double>(alpha) * (ut - xt)) -
+               static_cast<double>(value[at]) * xt;
+        }
+        error += e * e;
+      }
+    }
+    EXPECT_LE(error, published * 1.01);
+  }
+}
+
 TEST(Nf4, EqualsBitsandbytesBitForBit) {
   GoldenReader golden("nf4.bin");
   ASSERT_FALSE(golden.empty());

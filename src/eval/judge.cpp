@@ -1,0 +1,216 @@
+#include "eval/judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/hash.h"
+#include "eval/characters.h"
+
+namespace nbl::eval {
+namespace {
+
+/// What the usual metrics of an output kind make of an answer.
+void judge_as_usual(const Task& task, Fields& fields, const Answer& answer, MetricSink& out) {
+  const auto wants = [&](std::string_view name) {
+    return std::any_of(task.metrics.begin(), task.metrics.end(), [&](const Metric& m) { return m.name == name; });
+  };
+  const auto& lls = answer.loglikelihoods;
+  if (task.output == Output::loglikelihood) {
+    if (wants("perplexity")) out.add("perplexity", lls[0]);
+    if (wants("acc")) out.add("acc", answer.greedy[0] ? 1.0 : 0.0);
+  } else if (task.output == Output::rolling) {
+    const std::string text = task.target(fields);
+    const double words = static_cast<double>(count_pieces(text)), bytes = static_cast<double>(text.size());
+    if (wants("word_perplexity")) out.add("word_perplexity", std::vector<double>{lls[0], words});
+    if (wants("byte_perplexity")) out.add("byte_perplexity", std::vector<double>{lls[0], bytes});
+    if (wants("bits_per_byte")) out.add("bits_per_byte", std::vector<double>{lls[0], bytes});
+  } else if (task.output == Output::multiple_choice) {
+    const std::vector<std::string> choices = task.choices(fields);
+    const std::vector<int64_t> gold = task.gold(fields);
+    const auto best_by = [&](auto&& length) {
+      std::size_t best = 0;
+      for (std::size_t c = 1; c < lls.size(); ++c)
+        if (lls[c] / length(c) > lls[best] / length(best)) best = c;
+      return std::find(gold.begin(), gold.end(), static_cast<int64_t>(best)) != gold.end() ? 1.0 : 0.0;
+    };
+    if (wants("acc")) out.add("acc", best_by([](std::size_t) { return 1.0; }));
+    if (wants("acc_norm"))
+      out.add("acc_norm",
+              best_by([&](std::size_t c) { return static_cast<double>(length_in_code_points(choices[c])); }));
+    if (wants("acc_bytes"))
+      out.add("acc_bytes", best_by([&](std::size_t c) { return static_cast<double>(choices[c].size()); }));
+    if (wants("exact_match")) {
+      const bool any =
+          std::any_of(gold.begin(), gold.end(), [&](int64_t g) { return answer.greedy[static_cast<std::size_t>(g)]; });
+      out.add("exact_match", any ? 1.0 : 0.0);
+    }
+  }
+}
+
+std::string sha256_of(std::string_view text) {
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(text.data(), text.size())));
+  return hash.finish_hex();
+}
+
+/// A number as Python's str() writes a float.
+std::string python_float(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  std::string text = fmt::format("{}", value);
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text;
+}
+
+/// The answer that the task's author holds right, as the harness writes it.
+std::string target_text(const Task& task, Fields& fields) {
+  if (task.gold && task.output == Output::multiple_choice) {
+    const std::vector<int64_t> gold = task.gold(fields);
+    if (gold.size() == 1) return fmt::format("{}", gold[0]);
+    return fmt::format("[{}]", fmt::join(gold, ", "));
+  }
+  return task.target ? task.target(fields) : std::string();
+}
+
+Json scored_pairs(const Answer& answer, bool nested) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < answer.loglikelihoods.size(); ++i) {
+    Json pair = Json::array();
+    pair.push_back(python_float(answer.loglikelihoods[i]));
+    pair.push_back(answer.greedy[i] ? "True" : "False");
+    if (nested) {
+      Json outer = Json::array();
+      outer.push_back(std::move(pair));
+      list.push_back(std::move(outer));
+    } else {
+      list.push_back(std::move(pair));
+    }
+  }
+  return list;
+}
+
+/// What is the same for every filter.
+Json sample_base(const Plan& plan, std::size_t d, const Answer& answer) {
+  const Task& task = *plan.task;
+  const Json& document = plan.documents.documents[d];
+  const Asked& asked = plan.asked[d];
+  Json record = Json::object();
+  record.set("doc_id", static_cast<int64_t>(d));
+  record.set("doc", document);
+  Fields fields(document);
+  const std::string target = target_text(task, fields);
+  record.set("target", target);
+  Json arguments = Json::object();
+  for (std::size_t i = 0; i < asked.contexts.size(); ++i) {
+    Json pair = Json::object();
+    pair.set("arg_0", asked.contexts[i]);
+    if (i < asked.continuations.size()) pair.set("arg_1", asked.continuations[i]);
+    arguments.set(fmt::format("gen_args_{}", i), std::move(pair));
+  }
+  record.set("arguments", std::move(arguments));
+  if (task.output == Output::generate) {
+    Json texts = Json::array();
+    for (const std::string& text : answer.texts) texts.push_back(text);
+    Json responses = Json::array();
+    responses.push_back(std::move(texts));
+    record.set("resps", std::move(responses));
+  } else {
+    record.set("resps", scored_pairs(answer, true));
+  }
+  record.set("filtered_resps", Json());
+  record.set("filter", Json());
+  record.set("metrics", Json());
+  record.set("doc_hash", sha256_of(document.dump(2)));
+  record.set("prompt_hash", sha256_of(asked.contexts.front()));
+  record.set("target_hash", sha256_of(target));
+  if (!answer.token_ids.empty()) {
+    Json requests = Json::array();
+    for (const auto& [context, continuation] : answer.token_ids) {
+      Json pair = Json::object();
+      for (const auto& [key, ids] : {std::pair("context_ids", &context), std::pair("continuation_ids", &continuation)}) {
+        Json list = Json::array();
+        for (const int32_t id : *ids) list.push_back(static_cast<int64_t>(id));
+        pair.set(key, std::move(list));
+      }
+      requests.push_back(std::move(pair));
+    }
+    record.set("token_ids", std::move(requests));
+  }
+  return record;
+}
+
+}  // namespace
+
+Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const EvaluateOptions& options,
+                     TaskRun* run) {
+  const Task& task = *plan.task;
+  std::vector<Json> bases;
+  for (std::size_t d = 0; options.samples && d < answers.size(); ++d) bases.push_back(sample_base(plan, d, answers[d]));
+  for (const Filter& filter : task.filters) {
+    const std::size_t first = run->metrics.size();
+    for (const Metric& metric : task.metrics) {
+      MetricRun m;
+      m.name = metric.name;
+      m.filter = filter.name;
+      m.aggregation = metric.aggregation;
+      m.higher_is_better = metric.higher_is_better;
+      run->metrics.push_back(std::move(m));
+    }
+    for (std::size_t d = 0; d < answers.size(); ++d) {
+      Answer answer = answers[d];
+      Fields fields(plan.documents.documents[d]);
+      for (std::string& text : answer.texts) {
+        if (filter.apply) text = filter.apply(text);
+        if (filter.with_document) text = filter.with_document(fields, text);
+      }
+      if (!answer.texts.empty()) answer.text = answer.texts.front();
+      std::vector<std::pair<std::string, MetricValue>> values;
+      MetricSink sink(values);
+      if (task.judge) {
+        task.judge(fields, answer, sink);
+      } else {
+        judge_as_usual(task, fields, answer, sink);
+      }
+      NBL_TRY(fields.status());
+      Json record;
+      Json names = Json::array();
+      if (options.samples) {
+        record = bases[d];
+        record.set("filter", filter.name);
+        if (task.output == Output::generate) {
+          Json texts = Json::array();
+          for (const std::string& text : answer.texts) texts.push_back(text);
+          record.set("filtered_resps", std::move(texts));
+        } else {
+          record.set("filtered_resps", scored_pairs(answer, false));
+        }
+      }
+      for (auto& [name, value] : values) {
+        const auto m = std::find_if(run->metrics.begin() + static_cast<std::ptrdiff_t>(first), run->metrics.end(),
+                                    [&](const MetricRun& each) { return each.name == name; });
+        if (m == run->metrics.end()) continue;
+        if (options.samples) {
+          names.push_back(name);
+          if (value.numbers.size() == 1) record.set(name, value.numbers[0]);
+        }
+        m->values.push_back(std::move(value));
+      }
+      if (options.samples) {
+        record.set("metrics", std::move(names));
+        run->samples.push_back(std::move(record));
+      }
+    }
+  }
+  for (MetricRun& m : run->metrics) {
+    m.value = m.values.empty() ? std::nan("") : m.aggregation->combine(m.values);
+    // As the harness does: scores of a whole corpus are dear to compute, so 100 samples must do.
+    const bool corpus = m.aggregation->error == StderrKind::bootstrap && m.aggregation->combine_numbers == nullptr;
+    const int64_t iterations = corpus ? std::min<int64_t>(100, options.bootstrap_iterations) : options.bootstrap_iterations;
+    m.error = aggregate_stderr(*m.aggregation, m.values, iterations);
+  }
+  return {};
+}
+
+}  // namespace nbl::eval

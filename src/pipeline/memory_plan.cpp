@@ -1,0 +1,123 @@
+#include "pipeline/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/cpu.h"
+#include "pipeline/streams.h"
+
+namespace nbl::pipeline {
+namespace {
+
+// What no term of the plan names: thread stacks, the allocator's slack, the journal's record, the writer's buffers.
+constexpr int64_t kSlack = int64_t{12} << 20;
+
+std::string megabytes(int64_t bytes) { return fmt::format("{} MB", (bytes + 999999) / 1000000); }
+
+}  // namespace
+
+int64_t MemoryPlan::peak() const noexcept {
+  // Tables are read before the first layer and after the last, when there are neither statistics nor weights.
+  return process + kSlack + activations + std::max(weights + work + statistics, tables);
+}
+
+Json MemoryPlan::to_json() const {
+  Json j = Json::object();
+  j.set("cap_bytes", cap);
+  j.set("peak_bytes", peak());
+  j.set("process_bytes", process);
+  j.set("weights_bytes", weights);
+  j.set("activations_bytes", activations);
+  j.set("work_bytes", work);
+  j.set("statistics_bytes", statistics);
+  j.set("tables_bytes", tables);
+  j.set("spill", spill);
+  j.set("spilled_bytes", spilled);
+  return j;
+}
+
+std::string MemoryPlan::text() const {
+  std::string line = fmt::format("memory plan: at most {} ({} held now, weights of a layer {}, activations {}, work {}, "
+                                 "Hessians and factors {}, tables {})",
+                                 megabytes(peak()), megabytes(process), megabytes(weights), megabytes(activations),
+                                 megabytes(work), megabytes(statistics), megabytes(tables));
+  if (spill) line += fmt::format("; up to {} of activations go to disk, compressed", megabytes(spilled));
+  if (cap > 0) line += fmt::format("; cap {}", megabytes(cap));
+  return line;
+}
+
+Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
+                               const JobShape& shape, int64_t cap) {
+  MemoryPlan plan;
+  plan.cap = cap;
+  plan.process = current_rss_bytes();
+  const bool calibrated = shape.needs != 0;
+  const bool original = (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+
+  int64_t layer = 0, largest = 0, mlp = 1;
+  for (const model::TensorSpec& spec : arch.tensors) {
+    if (spec.cols.empty() || (spec.when & ~config.variant) != 0) continue;
+    NBL_ASSIGN(const int64_t rows, model::dimension(spec.rows, config));
+    NBL_ASSIGN(const int64_t cols, model::dimension(spec.cols, config));
+    if (!model::is_layer_role(spec.role)) {
+      // As stored, as packed and as a copy on its way out.
+      plan.tables = std::max(plan.tables, rows * cols * 3 * 4);
+      continue;
+    }
+    layer += rows * cols * (model::is_expert_role(spec.role) ? config.experts.count : 1);
+    largest = std::max(largest, rows * cols);
+    mlp = std::max(mlp, spec.role == model::Role::gate_up ? 2 * config.ffn : config.ffn);
+  }
+  // Floats, the stored bytes they came from, the quantized tensors until the layer is written; the runners' copies and the
+  // largest matrix on its way into one.
+  const int64_t runners = calibrated ? (original ? 2 : 1) : 0, element = shape.compute == Compute::fast ? 2 : 4;
+  plan.weights = layer * (4 + 2 + 1) + runners * layer * element + largest * (4 + 2 * element);
+
+  int64_t statistics = 0, all = 0;
+  for (const model::InputGroup& group : arch.groups) {
+    int64_t k = 0, n = 0;
+    for (const model::Part& part : group.linears) {
+      const model::TensorSpec* spec = arch.find(part.role, config);
+      if (spec == nullptr) continue;
+      NBL_ASSIGN(const int64_t rows, model::dimension(spec->rows, config));
+      NBL_ASSIGN(k, model::dimension(spec->cols, config));
+      n = std::max(n, rows);
+    }
+    const int64_t square = k * k * 4;
+    const int64_t cross = shape.needs & quant::kNeedCross ? square : 0;
+    const int64_t residual = shape.needs & quant::kNeedResidual ? config.hidden * k * 4 : 0;
+    // While it is summed: half a square of blocks, then the square itself beside it; panels of packed inputs.
+    const int64_t panels = (k + (cross > 0 ? k : 0) + (residual > 0 ? config.hidden : 0)) * 1024 * 4;
+    const int64_t gathered = square + square / 2 + 2 * cross + 2 * residual + panels;
+    // While it is used: the sums, a factor in double and in single precision, the matrix that refinement reads, the errors.
+    const int64_t used = square * (1 + 2 + 1 + 1) + cross + residual + n * k * 8 + shape.threads * k * 32 * 4 * 12;
+    statistics = std::max(statistics, std::max(calibrated ? gathered : 0, used));
+    all += gathered;
+  }
+  plan.statistics = calibrated && !shape.sequential ? std::max(all, statistics) : calibrated ? statistics : 8 * largest;
+
+  if (calibrated) {
+    const int64_t rows = Streams::together(shape.windows, shape.length) * shape.length;
+    const int64_t heads = (config.heads + 2 * config.kv_heads) * config.head_dim;
+    const int64_t width = 3 * config.hidden + 2 * heads + (config.gated_mlp ? 2 : 1) * config.ffn;
+    const int64_t prepared = std::max({config.hidden, mlp, config.heads * config.head_dim}) * 2;
+    plan.work = runners * rows * (width + prepared + 2 * config.rotary_dim + 2 * config.kv_heads * config.head_dim) * 4;
+    const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
+    plan.tables += std::min(stream, int64_t{32} << 20);  // embeddings on their way to their batches
+    plan.activations = runners * stream;
+    if (cap > 0 && plan.peak() > cap) {
+      plan.spill = true;
+      plan.spilled = runners * stream;
+      plan.activations = runners * batch * 3;
+    }
+  }
+  if (cap > 0 && plan.peak() > cap) {
+    return Status(Code::limit, fmt::format("quantizing {} takes {} of memory and the cap is {}; the smallest cap that works is {}",
+                                           input.origin(), megabytes(plan.peak()), megabytes(cap),
+                                           megabytes((plan.peak() / 1000000 + 1) * 1000000)));
+  }
+  return plan;
+}
+
+}  // namespace nbl::pipeline

@@ -1,0 +1,78 @@
+// The calibration tokens on their way through the layers: in the model as it is being quantized and, for methods that
+// correct what earlier layers got wrong, beside it in the original model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/status.h"
+#include "model/arch.h"
+#include "model/block.h"
+#include "model/layer_runner.h"
+#include "pipeline/activations.h"
+#include "quant/method.h"
+#include "tensor/checkpoint.h"
+
+namespace nbl::pipeline {
+
+class Streams {
+ public:
+  struct Options {
+    int64_t windows = 0, length = 0;
+    Compute compute = Compute::fast;
+    bool original = false;  ///< the original model runs beside the quantized one
+    std::optional<std::filesystem::path> spill = std::nullopt;  ///< where activations go that are not to stay in memory
+  };
+  /// Called before each batch of windows; an error ends the work.
+  using TickFn = std::function<Status(int64_t window)>;
+
+  /// Embeds `ids` [windows * length].
+  static Result<Streams> create(const Checkpoint& checkpoint, const model::Architecture& arch,
+                                const model::Config& config, Team& team, std::span<const text::TokenId> ids,
+                                const Options& options);
+
+  /// Both streams enter a layer, at first with the same weights.
+  Status begin_layer(const model::LayerWeights& weights, int64_t layer);
+  /// The quantized model's layer changed: one matrix, or anything.
+  Status replace(model::Part part, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(part, matrix); }
+  Status reload(const model::LayerWeights& weights);
+
+  /// Statistics of the inputs of `groups` (ascending), needs[i] of groups[i] (bits of quant::Need). Everything before the
+  /// first of them must have its final weights. `next`: the first group of the next call, or the number of groups.
+  /// stats is indexed by group.
+  Status gather(std::span<const std::size_t> groups, std::span<const uint32_t> needs, std::size_t next,
+                const TickFn& tick, std::vector<quant::InputStats>* stats);
+
+  int64_t spilled_bytes() const noexcept { return hidden_.spilled_bytes() + original_hidden_.spilled_bytes(); }
+
+  /// Windows that go through a layer together.
+  static int64_t together(int64_t windows, int64_t length);
+
+  /// Both streams leave the layer, whose weights are final.
+  Status end_layer(const TickFn& tick);
+
+ private:
+  Streams() = default;
+  Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids);
+  int64_t batches() const noexcept;
+  int64_t batch_windows(int64_t batch) const noexcept;
+  Status begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
+  /// Runs `runner` on to a restart point and keeps the residual stream it has there.
+  Status commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
+
+  const model::Architecture* arch_ = nullptr;
+  model::Config config_;
+  Team* team_ = nullptr;
+  Options options_;
+  std::optional<model::LayerRunner> quantized_, original_;
+  Activations hidden_, original_hidden_;  ///< [windows * length, hidden] at these points of the layer:
+  std::size_t point_ = 0, original_point_ = 0;
+  std::vector<model::InputGroup> groups_;        ///< of the layer at hand
+  bool drifted_ = false;  ///< some weight before the point differs
+};
+
+}  // namespace nbl::pipeline

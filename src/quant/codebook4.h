@@ -1,0 +1,41 @@
+// Four-bit codes into a fixed table, blocks with their largest magnitude as scale: what nf4 and fp4 share. Codes, scales and
+// nested scales are those of bitsandbytes, bit for bit.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "quant/method.h"
+
+namespace nbl::quant {
+
+/// A table of 16 values in [-1, 1] and how a normalized weight finds its code: the number of boundaries below it is its place
+/// among the values in rising order.
+struct Codebook4 {
+  std::array<float, 16> table{};
+  std::array<uint8_t, 16> order{};        ///< codes by rising value
+  std::array<float, 15> boundaries{};     ///< x above boundary i has a place above i
+
+  static Codebook4 create(const std::array<float, 16>& table);
+  uint8_t code(float x) const noexcept;
+};
+
+struct BlockRule {
+  int64_t block = 64;
+  bool nested = false;   ///< scales in 8 bits of a dynamic map, 256 to one f32
+  int search_steps = 0;  ///< scales tried for each block, the one of least error (weighed by the inputs) taken; 0: the largest magnitude
+};
+
+/// Options shared by the methods: block_size, nested, search.
+std::span<const OptionSpec> block_options();
+BlockRule block_rule(const Options& options);
+double nominal_block_bits(const BlockRule& rule);
+
+Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& codebook, const BlockRule& rule,
+                                     const MethodContext& context);
+
+/// The 256 values of the signed dynamic map with 7 exponent bits (Dettmers et al., 2022), rising.
+const std::array<float, 256>& dynamic_map();
+
+}  // namespace nbl::quant

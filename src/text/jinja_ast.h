@@ -1,0 +1,100 @@
+// A compiled template: statements and expressions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "text/jinja.h"
+#include "text/jinja_value.h"
+
+namespace nbl::text::jinja {
+
+struct Expr;
+struct Stmt;
+struct Filter;
+struct Test;
+using ExprPtr = std::unique_ptr<Expr>;
+using Body = std::vector<std::unique_ptr<Stmt>>;
+
+enum class ExprKind : uint8_t {
+  constant,     // value
+  name,         // text
+  list,         // items
+  tuple,        // items
+  dict,         // items: key, value, key, value, ...
+  attribute,    // items[0] . text
+  subscript,    // items[0] [ items[1] ]
+  slice,        // items: object, start, stop, step; absent ones null
+  call,         // items[0] ( arguments )
+  filter,       // items[0] | text ( arguments ); items[0] null: the text of a filter block
+  test,         // items[0] is text ( arguments )
+  negate,       // - items[0]
+  plus,         // + items[0]
+  logical_not,  // not items[0]
+  logical_and,  // items[0] and items[1]
+  logical_or,   // items[0] or items[1]
+  binary,       // items[0] text items[1]
+  concat,       // items joined by ~
+  compare,      // items[0] operators[0] items[1] operators[1] ...
+  conditional,  // items: condition, then, else (may be null)
+};
+
+struct Arguments {
+  std::vector<ExprPtr> positional;
+  std::vector<std::pair<std::string, ExprPtr>> named;
+  ExprPtr more_positional, more_named;  // *args, **kwargs
+};
+
+struct Expr {
+  ExprKind kind = ExprKind::constant;
+  int line = 0;
+  int depth = 1;  // of the tree below
+  std::string text;
+  Value value;
+  std::vector<ExprPtr> items;
+  std::vector<std::string> operators;
+  Arguments arguments;
+  const Filter* filter = nullptr;  // null: one of TemplateOptions::filters
+  const Test* test = nullptr;
+};
+
+enum class StmtKind : uint8_t {
+  text,         // text
+  output,       // expr
+  branch,       // branches, otherwise
+  loop,         // for names in expr if condition: body, else otherwise
+  assign,       // set names = expr; or text . names[0] = expr for a namespace
+  assign_body,  // set names[0] (filtered by expr): body
+  with,         // names = values: body
+  macro,        // text, names = values (defaults: of the last ones), body
+  call,         // call(names = values) expr: body
+  filter,       // expr over body
+  scope,        // block and generation: body in a scope of its own
+  expression,   // do expr
+  break_loop,
+  continue_loop,
+};
+
+struct Stmt {
+  StmtKind kind = StmtKind::text;
+  int line = 0;
+  std::string text;
+  std::vector<std::string> names;
+  ExprPtr expr, condition;
+  std::vector<ExprPtr> values;
+  std::vector<std::pair<ExprPtr, Body>> branches;
+  Body body, otherwise;
+  bool unpack = false;     // several names, or one in a tuple
+  bool recursive = false;  // a loop that may call itself
+};
+
+struct Program {
+  std::string origin;
+  TemplateOptions options;
+  Body body;
+};
+
+}  // namespace nbl::text::jinja

@@ -1,0 +1,428 @@
+// Methods of strings, lists and mappings.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "text/jinja_case.h"
+#include "text/jinja_evaluator.h"
+#include "text/utf8.h"
+
+namespace nbl::text::jinja {
+
+Value find_object_method(const Value& self, std::string_view name);
+
+namespace {
+
+using Args = const CallArguments&;
+
+// --- strings
+
+template <std::string (*Map)(std::string_view)>
+Result<Value> map_text(Evaluator& e, const Value& self, const Bound&, Args) {
+  NBL_TRY(e.spend(static_cast<int64_t>(self.string().size() / 16)));
+  return e.string(Map(self.string()));
+}
+
+template <bool (*Test)(std::string_view)>
+Result<Value> ask_text(Evaluator& e, const Value& self, const Bound&, Args) {
+  NBL_TRY(e.spend(static_cast<int64_t>(self.string().size() / 16)));
+  return Value(Test(self.string()));
+}
+
+/// Removes characters of a set (white space without one) from the ends.
+std::string_view stripped(std::string_view text, const Value* set, bool left, bool right) {
+  if (set == nullptr || set->is(Kind::none)) {
+    if (left) text = strip_left(text);
+    return right ? strip_right(text) : text;
+  }
+  const std::string& chars = set->string();
+  const auto in_set = [&](std::string_view c) {
+    for (std::size_t i = 0; i < chars.size(); i += utf8_length(chars[i])) {
+      if (std::string_view(chars).substr(i, utf8_length(chars[i])) == c) return true;
+    }
+    return false;
+  };
+  while (left && !text.empty() && in_set(text.substr(0, utf8_length(text[0])))) text.remove_prefix(utf8_length(text[0]));
+  while (right && !text.empty()) {
+    std::size_t begin = text.size() - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+    if (!in_set(text.substr(begin))) break;
+    text = text.substr(0, begin);
+  }
+  return text;
+}
+
+template <bool Left, bool Right>
+Result<Value> strip(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] != nullptr && !bound[0]->is_string() && !bound[0]->is(Kind::none)) {
+    return Status(Code::corrupt, "strip arg must be None or str");
+  }
+  const std::size_t set = bound[0] != nullptr && bound[0]->is_string() ? bound[0]->string().size() : 1;
+  NBL_TRY(e.spend(static_cast<int64_t>((self.string().size() / 64 + 1) * (set + 1))));
+  return e.string(std::string(stripped(self.string(), bound[0], Left, Right)));
+}
+
+std::vector<std::string_view> split_at_spaces(std::string_view text, int64_t most, bool from_right) {
+  std::vector<std::string_view> out;
+  if (from_right) {
+    for (text = strip_right(text); !text.empty(); text = strip_right(text)) {
+      if (most >= 0 && static_cast<int64_t>(out.size()) == most) {
+        out.push_back(text);
+        break;
+      }
+      std::size_t begin = text.size();
+      while (begin > 0) {
+        std::size_t at = begin - 1;
+        while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+        const char* p = text.data() + at;
+        if (is_space_char(next_valid_utf8(p))) break;
+        begin = at;
+      }
+      out.push_back(text.substr(begin));
+      text = text.substr(0, begin);
+    }
+    std::reverse(out.begin(), out.end());
+    return out;
+  }
+  for (text = strip_left(text); !text.empty(); text = strip_left(text)) {
+    if (most >= 0 && static_cast<int64_t>(out.size()) == most) {
+      out.push_back(text);
+      break;
+    }
+    const char* p = text.data();
+    const char* const end = p + text.size();
+    const char* stop = p;
+    while (p < end && !is_space_char(next_valid_utf8(p))) stop = p;
+    out.push_back(text.substr(0, static_cast<std::size_t>(stop - text.data())));
+    text.remove_prefix(out.back().size());
+  }
+  return out;
+}
+
+template <bool FromRight>
+Result<Value> split(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const int64_t most, bound.integer(1, -1));
+  std::vector<std::string_view> parts;
+  std::string_view text = self.string();
+  NBL_TRY(e.move_bytes(text.size()));
+  if (bound[0] == nullptr || bound[0]->is(Kind::none)) {
+    NBL_TRY(e.take(static_cast<int64_t>(text.size()) * 16));
+    parts = split_at_spaces(text, most, FromRight);
+  } else {
+    NBL_ASSIGN(const std::string separator, bound.string(0, ""));
+    if (separator.empty()) return Status(Code::corrupt, "empty separator");
+    while (most < 0 || static_cast<int64_t>(parts.size()) < most) {
+      const std::size_t at = FromRight ? text.rfind(separator) : text.find(separator);
+      if (at == std::string_view::npos) break;
+      NBL_TRY(e.take(16));
+      parts.push_back(FromRight ? text.substr(at + separator.size()) : text.substr(0, at));
+      text = FromRight ? text.substr(0, at) : text.substr(at + separator.size());
+    }
+    parts.push_back(text);
+    if (FromRight) std::reverse(parts.begin(), parts.end());
+  }
+  NBL_TRY(e.take(static_cast<int64_t>(parts.size()) * 96));
+  std::vector<Value> out;
+  out.reserve(parts.size());
+  for (const std::string_view part : parts) out.push_back(make_string(part));
+  return e.list(std::move(out));
+}
+
+Result<Value> splitlines(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  const bool keep = bound.flag(0, false);
+  const std::string& text = self.string();
+  NBL_TRY(e.move_bytes(text.size()));
+  std::vector<Value> out;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const char* p = text.data() + i;
+    const uint32_t c = next_valid_utf8(p);
+    std::size_t next = static_cast<std::size_t>(p - text.data());
+    const bool end = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    if (end) {
+      if (c == '\r' && next < text.size() && text[next] == '\n') ++next;
+      NBL_TRY(e.take(96));
+      out.push_back(Value(text.substr(begin, (keep ? next : i) - begin)));
+      begin = next;
+    }
+    i = next;
+  }
+  if (begin < text.size()) out.push_back(Value(text.substr(begin)));
+  return e.list(std::move(out));
+}
+
+template <bool AtEnd>
+Result<Value> has_affix(Evaluator&, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr) return Status(Code::corrupt, "startswith and endswith take an argument");
+  const std::vector<Value> one{*bound[0]};
+  const bool tuple = bound[0]->is(Kind::list) && bound[0]->list().kind == ListKind::tuple;
+  for (const Value& affix : tuple ? bound[0]->list().items : one) {
+    if (!affix.is_string()) {
+      return Status(Code::corrupt, fmt::format("{} first arg must be str or a tuple of str, not {}",
+                                               AtEnd ? "endswith" : "startswith", type_name(affix)));
+    }
+    if (AtEnd ? self.string().ends_with(affix.string()) : self.string().starts_with(affix.string())) return Value(true);
+  }
+  return Value(false);
+}
+
+Result<Value> replace(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const std::string from, bound.string(0, ""));
+  NBL_ASSIGN(const std::string to, bound.string(1, ""));
+  NBL_ASSIGN(const int64_t most, bound.integer(2, -1));
+  const std::string& text = self.string();
+  NBL_TRY(e.move_bytes(text.size()));
+  std::string out;
+  std::size_t at = 0;
+  for (int64_t n = 0; most < 0 || n < most; ++n) {
+    if (from.empty()) {
+      // Before every character, and at the end.
+      NBL_TRY(e.move_bytes(to.size()));
+      out += to;
+      if (at >= text.size()) return Value(std::move(out));
+      out.append(text, at, utf8_length(text[at]));
+      at += utf8_length(text[at]);
+      continue;
+    }
+    const std::size_t found = text.find(from, at);
+    if (found == std::string::npos) break;
+    NBL_TRY(e.move_bytes(to.size()));
+    out.append(text, at, found - at);
+    out += to;
+    at = found + from.size();
+  }
+  out.append(text, at);
+  return Value(std::move(out));
+}
+
+enum class Seek { find, rfind, index, rindex };
+template <Seek How>
+Result<Value> seek(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const std::string what, bound.string(0, ""));
+  const std::string& text = self.string();
+  NBL_TRY(e.spend(static_cast<int64_t>(text.size() / 16)));
+  const bool right = How == Seek::rfind || How == Seek::rindex;
+  const std::size_t at = right ? text.rfind(what) : text.find(what);
+  if (at == std::string::npos) {
+    if (How == Seek::find || How == Seek::rfind) return Value(int64_t{-1});
+    return Status(Code::corrupt, "substring not found");
+  }
+  return Value(static_cast<int64_t>(count_chars(std::string_view(text).substr(0, at))));
+}
+
+Result<Value> count_text(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const std::string what, bound.string(0, ""));
+  const std::string& text = self.string();
+  NBL_TRY(e.spend(static_cast<int64_t>(text.size() / 16)));
+  if (what.empty()) return Value(static_cast<int64_t>(count_chars(text)) + 1);
+  int64_t count = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) ++count;
+  return Value(count);
+}
+
+Result<Value> join(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr) return Status(Code::corrupt, "join() takes one argument");
+  NBL_ASSIGN(const std::vector<Value> parts, e.elements(*bound[0]));
+  std::string out;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (!parts[i].is_string()) {
+      return Status(Code::corrupt, fmt::format("sequence item {}: expected str instance, {} found", i, type_name(parts[i])));
+    }
+    NBL_TRY(e.move_bytes(parts[i].string().size() + self.string().size()));
+    if (i > 0) out += self.string();
+    out += parts[i].string();
+  }
+  return Value(std::move(out));
+}
+
+template <bool AtEnd>
+Result<Value> remove_affix(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const std::string affix, bound.string(0, ""));
+  const std::string& text = self.string();
+  if (AtEnd ? !text.ends_with(affix) : !text.starts_with(affix)) return self;
+  return e.string(AtEnd ? text.substr(0, text.size() - affix.size()) : text.substr(affix.size()));
+}
+
+template <bool FromRight>
+Result<Value> partition(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const std::string separator, bound.string(0, ""));
+  if (separator.empty()) return Status(Code::corrupt, "empty separator");
+  const std::string& text = self.string();
+  NBL_TRY(e.move_bytes(text.size()));
+  const std::size_t at = FromRight ? text.rfind(separator) : text.find(separator);
+  if (at == std::string::npos) {
+    const Value none = make_string("");
+    return e.list(FromRight ? std::vector<Value>{none, none, self} : std::vector<Value>{self, none, none}, ListKind::tuple);
+  }
+  return e.list({Value(text.substr(0, at)), Value(separator), Value(text.substr(at + separator.size()))}, ListKind::tuple);
+}
+
+enum class Pad { left, right, both, zeros };
+template <Pad How>
+Result<Value> pad(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const int64_t width, bound.integer(0, 0));
+  NBL_ASSIGN(const std::string fill, bound.string(1, How == Pad::zeros ? "0" : " "));
+  const std::string& text = self.string();
+  const auto size = static_cast<int64_t>(count_chars(text));
+  if (count_chars(fill) != 1) return Status(Code::corrupt, "The fill character must be exactly one character long");
+  if (width <= size) return self;
+  const int64_t missing = width - size;
+  NBL_TRY(e.move_bytes(static_cast<std::size_t>(std::min<int64_t>(missing, INT64_C(1) << 40)) * fill.size() + text.size()));
+  // str.center() puts the odd one to the left when the width is odd.
+  const int64_t before = How == Pad::left || How == Pad::zeros ? missing
+                         : How == Pad::both                     ? missing / 2 + (missing & width & 1)
+                                                                : 0;
+  std::string out;
+  std::string_view rest = text;
+  if (How == Pad::zeros && (rest.starts_with('-') || rest.starts_with('+'))) {
+    out += rest[0];
+    rest.remove_prefix(1);
+  }
+  for (int64_t i = 0; i < before; ++i) out += fill;
+  out += rest;
+  for (int64_t i = before; i < missing; ++i) out += fill;
+  return Value(std::move(out));
+}
+
+Result<Value> format(Evaluator& e, const Value& self, const Bound&, Args arguments) {
+  NBL_ASSIGN(std::string out, format_braces(e, self.string(), arguments));
+  return e.string(std::move(out));
+}
+
+// --- mappings
+
+Result<Value> items(Evaluator& e, const Value& self, const Bound&, Args) {
+  std::vector<Value> out;
+  NBL_TRY(e.move_bytes(self.dict().items.size() * 128));
+  for (const auto& [key, value] : self.dict().items) {
+    NBL_ASSIGN(Value pair, e.list({key, value}, ListKind::tuple));
+    out.push_back(std::move(pair));
+  }
+  return e.list(std::move(out));
+}
+
+template <bool Keys>
+Result<Value> side(Evaluator& e, const Value& self, const Bound&, Args) {
+  std::vector<Value> out;
+  NBL_TRY(e.move_bytes(self.dict().items.size() * sizeof(Value)));
+  for (const auto& [key, value] : self.dict().items) out.push_back(Keys ? key : value);
+  return e.list(std::move(out));
+}
+
+Result<Value> get(Evaluator&, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr) return Status(Code::corrupt, "get expected at least 1 argument, got 0");
+  if (!hashable(*bound[0])) return Status(Code::corrupt, fmt::format("unhashable type: '{}'", type_name(*bound[0])));
+  const Value* found = self.dict().find(*bound[0]);
+  return found != nullptr ? *found : bound[1] != nullptr ? *bound[1] : Value::none();
+}
+
+Result<Value> copy(Evaluator&, const Value& self, const Bound&, Args) { return self; }
+
+// --- lists
+
+Result<Value> index_of(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr) return Status(Code::corrupt, "index expected at least 1 argument, got 0");
+  const auto& list = self.list().items;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    NBL_ASSIGN(const bool same, e.equals(list[i], *bound[0]));
+    if (same) return Value(static_cast<int64_t>(i));
+  }
+  return Status(Code::corrupt, fmt::format("{} is not in list", repr(*bound[0])));
+}
+
+Result<Value> count_of(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr) return Status(Code::corrupt, "count() takes exactly one argument (0 given)");
+  int64_t count = 0;
+  for (const Value& item : self.list().items) {
+    NBL_ASSIGN(const bool same, e.equals(item, *bound[0]));
+    count += same ? 1 : 0;
+  }
+  return Value(count);
+}
+
+constexpr std::array kStringMethods = {
+    Builtin{"strip", "chars", strip<true, true>},
+    Builtin{"lstrip", "chars", strip<true, false>},
+    Builtin{"rstrip", "chars", strip<false, true>},
+    Builtin{"split", "sep maxsplit", split<false>},
+    Builtin{"rsplit", "sep maxsplit", split<true>},
+    Builtin{"splitlines", "keepends", splitlines},
+    Builtin{"startswith", "prefix", has_affix<false>},
+    Builtin{"endswith", "suffix", has_affix<true>},
+    Builtin{"replace", "old new count", replace},
+    Builtin{"upper", "", map_text<upper>},
+    Builtin{"lower", "", map_text<lower>},
+    Builtin{"casefold", "", map_text<lower>},
+    Builtin{"title", "", map_text<title>},
+    Builtin{"capitalize", "", map_text<capitalize>},
+    Builtin{"swapcase", "", map_text<swap_case>},
+    Builtin{"find", "sub", seek<Seek::find>},
+    Builtin{"rfind", "sub", seek<Seek::rfind>},
+    Builtin{"index", "sub", seek<Seek::index>},
+    Builtin{"rindex", "sub", seek<Seek::rindex>},
+    Builtin{"count", "sub", count_text},
+    Builtin{"join", "iterable", join},
+    Builtin{"isupper", "", ask_text<is_upper>},
+    Builtin{"islower", "", ask_text<is_lower>},
+    Builtin{"isalpha", "", ask_text<is_alpha>},
+    Builtin{"isdigit", "", ask_text<is_digit>},
+    Builtin{"isdecimal", "", ask_text<is_digit>},
+    Builtin{"isnumeric", "", ask_text<is_digit>},
+    Builtin{"isalnum", "", ask_text<is_alnum>},
+    Builtin{"isspace", "", ask_text<is_space>},
+    Builtin{"removeprefix", "prefix", remove_affix<false>},
+    Builtin{"removesuffix", "suffix", remove_affix<true>},
+    Builtin{"partition", "sep", partition<false>},
+    Builtin{"rpartition", "sep", partition<true>},
+    Builtin{"ljust", "width fill", pad<Pad::right>},
+    Builtin{"rjust", "width fill", pad<Pad::left>},
+    Builtin{"center", "width fill", pad<Pad::both>},
+    Builtin{"zfill", "width", pad<Pad::zeros>},
+    Builtin{"format", "*", format},
+};
+
+constexpr std::array kDictMethods = {
+    Builtin{"items", "", items},          Builtin{"keys", "", side<true>}, Builtin{"values", "", side<false>},
+    Builtin{"get", "key default", get}, Builtin{"copy", "", copy},
+};
+
+constexpr std::array kListMethods = {
+    Builtin{"index", "value", index_of},
+    Builtin{"count", "value", count_of},
+    Builtin{"copy", "", copy},
+};
+
+// What would change a value: a template may not.
+constexpr std::string_view kMutators[] = {"append", "clear",  "extend",     "insert", "pop",   "popitem",
+                                          "remove", "reverse", "setdefault", "sort",   "update"};
+
+}  // namespace
+
+Value find_method(const Value& self, const std::string& name) {
+  std::span<const Builtin> methods;
+  if (self.is_string()) {
+    methods = kStringMethods;
+  } else if (self.is(Kind::dict)) {
+    methods = kDictMethods;
+  } else if (self.is(Kind::list) && self.list().kind != ListKind::lazy) {
+    methods = kListMethods;
+  } else if (self.is(Kind::object)) {
+    return find_object_method(self, name);
+  }
+  for (const Builtin& method : methods) {
+    if (method.name == name) return bind_builtin(method, self);
+  }
+  const bool list = self.is(Kind::list) && self.list().kind == ListKind::list;
+  const bool of_dict = name == "popitem" || name == "setdefault" || name == "update" || name == "clear" || name == "pop";
+  const bool of_list = name != "popitem" && name != "setdefault" && name != "update";
+  if ((list && of_list) || (self.is(Kind::dict) && of_dict)) {
+    if (std::find(std::begin(kMutators), std::end(kMutators), name) != std::end(kMutators)) {
+      return Value::undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, type_name(self)));
+    }
+  }
+  return {};
+}
+
+}  // namespace nbl::text::jinja

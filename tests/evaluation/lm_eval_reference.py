@@ -1,0 +1,85 @@
+"""Runs lm-evaluation-harness on local data and weights in float32 and writes what it asked, what the model answered and what it made
+of that. Needs lm_eval, transformers and torch.
+
+Usage: lm_eval_reference.py MODEL --tasks A,B --data DIR --limit N [--num-fewshot K] --output FILE
+MODEL: a Hugging Face directory or a .gguf file (dequantized by transformers)."""
+import argparse
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+import lm_eval_data
+import torch
+import transformers
+
+
+def load(path, dtype):
+    path = pathlib.Path(path)
+    source, options = (str(path), {}) if path.is_dir() else (str(path.parent), {"gguf_file": path.name})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+    return model.eval(), tokenizer
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--tasks", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--num-fewshot", type=int)
+    parser.add_argument("--bootstrap", type=int, default=100000)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--max-gen-toks", type=int)
+    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    lm_eval_data.install(args.data)
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+
+    model, tokenizer = load(args.model, getattr(torch, args.dtype))
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=args.batch)
+    asked = {}
+    scored = lm._loglikelihood_tokens
+
+    def remember(requests, *rest, **options):
+        requests = list(requests)
+        for (context, continuation), context_ids, continuation_ids in requests:
+            asked[context, continuation] = (list(context_ids), list(continuation_ids))
+        return scored(requests, *rest, **options)
+
+    lm._loglikelihood_tokens = remember
+    start = time.monotonic()
+    done = lm_eval.simple_evaluate(
+        model=lm, tasks=args.tasks.split(","), limit=args.limit, num_fewshot=args.num_fewshot, log_samples=True,
+        bootstrap_iters=args.bootstrap, apply_chat_template=args.chat,
+        gen_kwargs={"max_gen_toks": args.max_gen_toks} if args.max_gen_toks else None, confirm_run_unsafe_code=True)
+    seconds = time.monotonic() - start
+    samples = {}
+    for task, rows in done["samples"].items():
+        samples[task] = []
+        for row in rows:
+            arguments = [list(a) for a in row["arguments"]]
+            samples[task].append({
+                "doc_id": row["doc_id"], "filter": row["filter"],
+                "arguments": [[a if isinstance(a, str) else None for a in pair] for pair in arguments],
+                "ids": [asked.get(tuple(a[:2])) if all(isinstance(x, str) for x in a[:2]) else None for a in arguments],
+                "resps": row["resps"], "filtered_resps": row["filtered_resps"],
+                "metrics": {m: row[m] for m in row["metrics"] if isinstance(row.get(m), (int, float))}})
+    result = {key: done[key] for key in ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_better") if key in done}
+    result.update(samples=samples, seconds=seconds)
+    with open(args.output, "w", encoding="utf-8") as file:
+        json.dump(result, file, default=float)
+
+
+if __name__ == "__main__":
+    main()

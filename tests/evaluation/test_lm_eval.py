@@ -1,0 +1,82 @@
+"""nibble eval against lm-evaluation-harness with the same weights in transformers float32: token ids of every request, log-likelihoods,
+metrics and standard errors. Needs NIBBLE_LM_EVAL_PYTHON, a Python with lm_eval, transformers and torch, and the shared data and models."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NIBBLE = os.environ.get("NIBBLE_COMMAND", str(ROOT / "build" / "release" / "bin" / "nibble"))
+PYTHON = os.environ.get("NIBBLE_LM_EVAL_PYTHON")
+SHARED = pathlib.Path(os.environ.get("NIBBLE_SHARED", ROOT.parent / "shared"))
+SCORED = ("hellaswag,arc_easy,arc_challenge,piqa,winogrande,lambada_openai,mmlu_abstract_algebra,mmlu_astronomy,mmlu_world_religions,"
+          "truthfulqa_mc1,truthfulqa_mc2,bbq")
+
+
+def smollm2():
+    found = subprocess.run([str(ROOT / "scripts" / "fetch-smollm2.sh")], capture_output=True, text=True)
+    return found.stdout.strip().splitlines()[-1] if found.returncode == 0 and found.stdout.strip() else None
+
+
+@unittest.skipUnless(PYTHON, "NIBBLE_LM_EVAL_PYTHON names no Python with lm_eval")
+@unittest.skipUnless((SHARED / "data").is_dir(), "the shared data is not there")
+class AgainstLmEval(unittest.TestCase):
+    def run_both(self, model, tasks, limit, shots=None, extra=()):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            common = ["--tasks", tasks, "--limit", str(limit), "--data", str(SHARED / "data")]
+            common += ["--num-fewshot", str(shots)] if shots is not None else []
+            common += list(extra)
+            reference = folder / "reference.json"
+            subprocess.run([PYTHON, str(ROOT / "tests/evaluation/lm_eval_reference.py"), str(model), *common, "--output", str(reference)],
+                           check=True, capture_output=True)
+            ours = folder / "ours.json"
+            subprocess.run([NIBBLE, "eval", str(model), *common, "--compute", "exact", "--log-tokens", "--json", str(ours), "--quiet"],
+                           check=True, capture_output=True)
+            return json.loads(reference.read_text()), json.loads(ours.read_text())
+
+    def check_metrics(self, reference, ours):
+        for task, row in reference["results"].items():
+            for key, value in row.items():
+                if "," not in key:
+                    continue
+                with self.subTest(task=task, metric=key):
+                    found = ours["results"][task][key]
+                    if isinstance(value, str) or value != value:
+                        self.assertIn(found, ("N/A", None))
+                    else:
+                        self.assertAlmostEqual(found, value, delta=5e-5 * max(1.0, abs(value)))
+            self.assertEqual(ours["n-shot"][task], reference["n-shot"][task])
+            self.assertEqual(float(ours["versions"][task]), float(reference["versions"][task]))
+            self.assertEqual(ours["higher_is_better"][task], reference["higher_is_better"][task])
+
+    def check_scored(self, model, shots=None, tasks=SCORED, limit=100):
+        reference, ours = self.run_both(model, tasks, limit, shots)
+        for task, rows in reference["samples"].items():
+            with self.subTest(task=task):
+                self.assertEqual(len(rows), len(ours["samples"][task]))
+                for a, b in zip(rows, ours["samples"][task]):
+                    self.assertEqual([list(p.values()) for p in b["arguments"].values()], a["arguments"])
+                    self.assertEqual([[t["context_ids"], t["continuation_ids"]] for t in b["token_ids"]], a["ids"])
+                    for x, y, ids in zip(a["resps"], b["resps"], a["ids"]):
+                        self.assertAlmostEqual(x[0][0], float(y[0][0]), delta=1e-3 * max(1, len(ids[1])))
+        self.check_metrics(reference, ours)
+
+    def test_prose_28m(self):
+        self.check_scored(SHARED / "models" / "prose-28m")
+
+    def test_smollm2(self):
+        model = smollm2()
+        if model is None:
+            self.skipTest("SmolLM2 cannot be fetched")
+        self.check_scored(model)
+
+    def test_mmlu_five_shot(self):
+        self.check_scored(SHARED / "models" / "prose-28m", shots=5, tasks="mmlu_astronomy,mmlu_abstract_algebra", limit=20)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + [a for a in sys.argv[1:]])

@@ -1,0 +1,454 @@
+"""Templates written for the tests: each case is (template, variables). Kept apart from make_jinja.py so that the interop
+test can use them too."""
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "  Hi ü 世界 \n"},
+        {"role": "assistant", "content": "Hello.", "tool_calls": [
+            {"type": "function", "function": {"name": "f", "arguments": {"x": 1, "y": [1.5, None, True], "s": "a\"<b>é"}}}]},
+        {"role": "tool", "name": "f", "content": "{}"}, {"role": "user", "content": "Bye"}]
+VALUES = {
+    "s": "Hello World", "u": "ñandú ß Ünïcode", "n": 7, "neg": -7, "f": 2.5, "z": 0, "t": True, "nil": None, "e": "", "el": [], "ed": {},
+    "l": [3, 1, 2], "ls": ["b", "A", "c", "a"], "d": {"b": 1, "a": 2, "C": 3, "items": "shadow", "k": "v"},
+    "people": [{"name": "Ann", "age": 30, "tags": ["x"]}, {"name": "bob", "age": 25, "tags": []},
+               {"name": "Cid", "age": 30, "city": "Oslo", "tags": ["y", "z"]}],
+    "nested": {"a": {"b": [{"c": 5}]}}, "q": "it's \"quoted\"\n\ttab\\", "html": "<a href='x'>&</a>", "text": "line one\n  two\n\nfour\n",
+    "messages": CHAT, "num": "42", "fl": "3.75", "hex": "0x1F", "big": 1e20, "small": 1e-7, "third": 1 / 3, "long": "word " * 30,
+}
+
+EXPRESSIONS = """
+1 + 2 * 3 - 4
+7 / 2
+7 // 2
+-7 // 2
+-7 % 3
+7 % -3
+7.5 // 2
+7.5 % 2
+-7.5 % 2
+2 ** 10
+2 ** -1
+2 ** 3 ** 2
+-2 ** 2
+1e3
+1_000 + 0x10 + 0b11 + 0o17
+0.5 if false else 1.5e-5
+3.0
+1e16
+1e15
+123456789.123
+big
+small
+third
+not t
+not not nil
+t and n
+z or s
+nil or z or e
+t and e
+1 < 2 < 3
+1 < 3 < 2
+1 == 1.0
+true == 1
+"a" < "b"
+[1, 2] < [1, 3]
+s == "Hello World" != n
+"World" in s
+"x" not in s
+2 in l
+"b" in d
+5 in l or "A" in ls
+nil is none
+s is string and n is number
+"a" ~ 1 ~ nil ~ true ~ 2.0
+s ~ l ~ d
+[1, "a", none, true, 2.5, [], {}, (1,), (1, 2), ()]
+{"a": 1, "b": [1, 2], 3: none, "q": "it's"}
+(1, 2, 3)[1]
+l[0] + l[-1]
+l[1:]
+l[:2]
+l[::-1]
+l[::2]
+l[-2:]
+l[5:]
+s[0] ~ s[-1]
+s[1:5]
+s[::-1]
+s[-5:]
+u[2:6]
+u[::-2]
+d.b
+d["a"]
+d.items is string
+d["items"]
+d.missing is defined
+missing is defined
+missing is undefined
+missing|default("x")
+missing
+nil|default("x")
+nil|default("x", true)
+e|d("y", true)
+nested.a.b[0].c
+nested["a"].b.0.c
+s.upper() ~ s.lower() ~ s.title() ~ s.capitalize() ~ s.swapcase()
+u.upper()
+u.lower()
+u.title()
+u|title
+u|capitalize
+"it's o'clock (foo) a-b"|title
+"it's o'clock"|title ~ "it's o'clock".title()
+s.split()
+s.split("o")
+s.split("o", 1)
+s.rsplit("o", 1)
+"  a  b c ".split()
+"  a  b c ".split(none, 1)
+"  a  b c ".rsplit(none, 1)
+"a,b,,c".split(",")
+"".split(",")
+"".split()
+text.splitlines()
+text.splitlines(true)
+"  x ".strip() ~ "|" ~ "  x ".lstrip() ~ "|" ~ "  x ".rstrip()
+"xxaxx".strip("x")
+"abcba".strip("ab")
+"\\u2003x\\u00a0".strip()
+s.startswith("Hell") and s.endswith("d")
+s.startswith(("x", "H"))
+s.replace("l", "L")
+s.replace("l", "L", 2)
+"abc".replace("", "-")
+s.find("o")
+s.rfind("o")
+u.find("ß")
+s.find("zz")
+s.count("l")
+s.index("W")
+", ".join(ls)
+"-".join("abc")
+"abc".isalpha() ~ "123".isdigit() ~ "a1".isalnum() ~ " ".isspace() ~ "AB".isupper() ~ "ab".islower()
+"7".zfill(3) ~ "-7".zfill(4) ~ "ab".center(7, "*") ~ "ab".ljust(4) ~ "|" ~ "ab".rjust(4)
+"ab".center(5) ~ "|" ~ "abc".center(6, "-") ~ "|" ~ "abc"|center(8) ~ "|"
+"prefix-x".removeprefix("prefix-") ~ "x.py".removesuffix(".py")
+"a=b=c".partition("=")
+"a=b=c".rpartition("=")
+"{} and {}".format(1, "x")
+"{1} {0} {name}".format(1, 2, name="z")
+"{:>5}|{:<5}|{:^5}|{:05d}|{:.2f}|{:,}|{:x}|{!r}".format("a", "b", "c", 42, 3.14159, 1234567, 255, "q")
+"{0[0]} {1.b}".format(l, d)
+"%s is %d years, %.1f%% %5s|%-5s|%05d %r %x" % ("Ann", 30, 99.5, "r", "l", 42, "q", 255)
+"%s" % "one"
+"%(name)s" % {"name": "x"}
+"%s-%s"|format("a", 2)
+d.keys()|list
+d.values()|list
+d.get("a") ~ d.get("zz") ~ d.get("zz", 9)
+d|items|list
+d|dictsort
+d|dictsort(true)
+d|dictsort(by="value", reverse=true) if false else {"x": 2, "y": 1}|dictsort(by="value")
+l|sort
+ls|sort
+ls|sort(case_sensitive=true)
+l|sort(reverse=true)
+people|sort(attribute="age")|map(attribute="name")|list
+people|sort(attribute="age,name")|map(attribute="name")|list
+people|map(attribute="city", default="?")|list
+people|selectattr("age", "equalto", 30)|map(attribute="name")|join(", ")
+people|rejectattr("city", "defined")|map(attribute="name")|list
+people|selectattr("tags")|list|length
+people|map(attribute="tags.0")|list|length
+people|groupby("age")|length
+people|sum(attribute="age")
+[1, 2, 3.5]|sum
+[[1], [2]]|sum(start=[])
+l|max ~ l|min
+people|max(attribute="age")
+[]|max is undefined
+l|first ~ l|last
+[]|first is defined
+s|first ~ s|last ~ s|length
+u|length
+d|length
+l|length
+l|reverse|list
+s|reverse
+l|list == [3, 1, 2]
+s|list
+d|list
+ls|map("upper")|list
+ls|map("replace", "a", "z")|join
+[0, 1, "", "x", none]|select|list
+[0, 1, "", "x", none]|reject|list
+range(10)|select("odd")|list
+range(10)|select("divisibleby", 3)|list
+range(10)|reject("gt", 4)|list
+[1, "1", 1.0, true, "a", "A"]|unique|list
+ls|unique|list
+[3, 1, 3, 2]|unique|list
+range(7)|batch(3)|list
+range(7)|batch(3, "x")|list
+range(7)|slice(3)|list
+range(5)|list
+range(2, 8, 3)|list
+range(5, 0, -2)|list
+"  x "|trim ~ "|"
+"xxaxx"|trim("x")
+s|upper ~ s|lower
+nil|string ~ n|string ~ l|string
+num|int + 1
+fl|int
+fl|float
+"x"|int
+"x"|int(9)
+"x"|float
+hex|int(base=16)
+"ff"|int(0, 16)
+2.9|int
+-2.9|int
+t|int
+[1]|int
+2.567|round(2)
+2.5|round
+3.5|round
+-2.5|round
+2.567|round(1, "floor")
+2.561|round(1, "ceil")
+7|round
+1234|round(-2)
+neg|abs ~ f|abs
+d|tojson
+people|tojson
+people[0]|tojson(indent=2)
+[]|tojson(indent=2)
+{"a": [], "b": {}}|tojson(indent=4)
+q|tojson
+u|tojson
+u|tojson(ensure_ascii=true)
+"😀"|tojson(ensure_ascii=true)
+d|tojson(sort_keys=true)
+d|tojson(separators=(",", ":"))
+[1.0, 1e20, 1e-7, true, none]|tojson
+html|tojson
+html|e
+html|escape|length
+q
+[q]
+["\\x00\\x7f\\u200b\\u00e9"]
+text|indent
+text|indent(2, true)
+text|indent(width=3, first=false, blank=true)
+text|indent(">> ")
+text|wordcount
+long|truncate(20)
+long|truncate(20, true)
+long|truncate(22, false, "…", 0)
+long|length
+"a b&c/d?é"|urlencode
+s|replace("o", "0")|replace("l", 1)
+5|string|length
+s is string
+s is iterable and l is iterable and d is iterable and not n is iterable
+l is sequence and d is mapping and not l is mapping
+n is integer and f is float and not n is float and not t is integer
+t is boolean and not n is boolean
+t is true and not t is false
+n is odd and 4 is even and 9 is divisibleby 3
+n is eq 7 and n is ne(8) and n is gt 3 and n is lessthan 8
+n is sameas 7
+n in [7] and 7 is in [7]
+"AB" is upper and "ab" is lower
+range is callable
+missing is not defined
+s is not none
+n == 7 if t else 8
+"yes" if n > 5
+"yes" if n > 50
+"a" "b" 'c'
+'it\\'s' ~ "\\x41\\u00e9\\n\\101"
+"a\\qb"
+namespace(a=1).a
+dict(a=1, b=2)
+dict([("x", 1)], y=2)
+d|map("upper")|list
+l + [4]
+l * 2
+"ab" * 3
+(1, 2) + (3,)
+-l[0]
++n
+n|abs
+(n)|string ~ (1, 2)|join("-")
+[1, 2, 3]|join(", ")
+people|join(", ", attribute="name")
+missing|length
+missing|list
+missing ~ "x"
+missing == missing
+missing == none
+missing|join
+missing|upper ~ "x"
+l.index(1) ~ l.count(3)
+(1, 2, 1).count(1)
+"abc"[1]
+"abc"[10] is defined
+l[10] is defined
+nil is sameas none
+1 is number and 1.5 is number and true is number
+[1, [2, [3]]] == [1, [2, [3]]]
+{"a": 1} == {"a": 1.0}
+[1, 2] == (1, 2)
+not (1 == 2) and 3
+1 if 0 else 2 if 0 else 3
+x.y.z if x is defined else "none"
+s|length > 5 and s|upper == "HELLO WORLD"
+messages[-1]["content"]
+messages|map(attribute="role")|list
+messages[2].tool_calls[0].function.arguments|tojson
+messages|selectattr("role", "in", ["user", "tool"])|list|length
+"a" in "abc" and "d" not in "abc"
+(messages|length) - 1
+messages[1:]|length
+"x" ~ (none or "y") ~ [none]|first
+10 // 3 ~ 10 % 3 ~ 10 / 4
+"%.3f"|format(2.0)
+"%5.1f|%-8s|%+d"|format(2.55, "ab", 3)
+"%d%%" % 5
+"abc"|batch(2)|list
+1.0 ~ 100.0 ~ 1e100 ~ 1.5e300 ~ 0.0001 ~ 0.00001
+"tést"|upper|lower|capitalize
+'a' < 'B'
+loop is defined
+joiner("|")() ~ "x"
+cycler("a", "b").next()
+("Ann" is in people)|string
+{}.x is defined
+{"a": none}.a is none
+d.k ~ d['k']
+"x"|attr("upper") is callable
+"\\t" ~ "a" ~ '\\\\'
+"{{ not a tag }}"
+l|map("string")|map("length")|sum
+[[1, 2], [3, 4]]|map("first")|list
+[{"a": {"b": 1}}]|map(attribute="a.b")|list
+"a\\r\\nb\\rc".splitlines()
+"trailing\\n".splitlines()
+"ÀÉ".lower() ~ "straße".upper() ~ "ŉ".islower()
+"1,2;3".replace(",", ";").split(";")|map("int")|sum
+""".strip().split("\n")
+
+STATEMENTS = [
+    "{% for x in l %}{{ loop.index }}:{{ x }}{% if not loop.last %}, {% endif %}{% endfor %}",
+    "{% for x in [] %}x{% else %}empty{% endfor %}",
+    "{% for x in l %}{% if x == 1 %}{% break %}{% endif %}{{ x }}{% else %}none{% endfor %}",
+    "{% for x in range(6) %}{% if x is odd %}{% continue %}{% endif %}{{ x }}{% endfor %}",
+    "{% for x in range(10) if x % 3 == 0 %}{{ loop.index0 }}/{{ loop.length }}:{{ x }} {% endfor %}",
+    "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% for k, v in d|dictsort %}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ k }}{% endfor %}",
+    "{% for (a, b) in [(1, 2), (3, 4)] %}{{ a + b }} {% endfor %}",
+    "{% for c in 'añb' %}[{{ c }}]{% endfor %}",
+    "{% for x in l %}{% for y in ls %}{{ loop.index }}{{ loop.depth }}{% endfor %}{{ loop.index }}|{% endfor %}",
+    "{% for x in l %}{{ loop.previtem }}<{{ x }}>{{ loop.nextitem }} {% endfor %}",
+    "{% for x in l %}{{ loop.cycle('a', 'b') }}{% endfor %}",
+    "{% for x in [1, 1, 2, 2, 1] %}{% if loop.changed(x) %}{{ x }}{% endif %}{% endfor %}",
+    "{% for p in people recursive %}{{ p.name }}{% if p.kids %}({{ loop(p.kids) }}){% endif %}{% endfor %}",
+    "{% for t in [{'n': 1, 'k': [{'n': 2, 'k': [{'n': 3}]}]}] recursive %}{{ t.n }}@{{ loop.depth }}{% if t.k %}[{{ loop(t.k) }}]{% endif %}{% endfor %}",
+    "{% for k in d %}{{ k }}{% endfor %}{% for x in missing %}x{% else %}nothing{% endfor %}",
+    "{% if n > 5 %}big{% elif n > 3 %}mid{% else %}small{% endif %}",
+    "{% if nil %}a{% elif z %}b{% elif el %}c{% elif ed %}d{% elif e %}e{% else %}f{% endif %}",
+    "{% set x = 1 %}{% for i in l %}{% set x = x + i %}{{ x }}{% endfor %}{{ x }}",
+    "{% set ns = namespace(x=1, found=false) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}{{ ns.found }}{{ ns['x'] }}",
+    "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set a, b = b, a %}{{ a }}{{ b }}",
+    "{% set t = 1, 2 %}{{ t }}",
+    "{% set x %}block {{ n }}{% endset %}[{{ x }}]{{ x|length }}",
+    "{% set x | upper | trim %}  block {{ n }} {% endset %}[{{ x }}]",
+    "{% if true %}{% set y = 5 %}{% endif %}{{ y }}",
+    "{% with a = 1, b = n %}{{ a }}{{ b }}{% endwith %}{{ a is defined }}",
+    "{% with %}{% set q = 1 %}{{ q }}{% endwith %}{{ q|length }}",
+    "{% macro m(a, b=2, c='x') %}{{ a }}-{{ b }}-{{ c }}{% endmacro %}{{ m(1) }} {{ m(1, c='z') }} {{ m(1, 5, 6) }} {{ m() }}",
+    "{% macro m() %}{{ varargs|length }}{{ kwargs|tojson }}{% endmacro %}{{ m(1, 2, x=3) }}",
+    "{% macro m(x) %}<{{ x }}>{{ caller() }}</{{ x }}>{% endmacro %}{% call m('b') %}in {{ n }}{% endcall %}",
+    "{% macro each(xs) %}{% for x in xs %}{{ caller(x, loop.index) }};{% endfor %}{% endmacro %}{% call(v, i) each(l) %}{{ i }}={{ v }}{% endcall %}",
+    "{% macro f(n) %}{{ n }}{% if n > 0 %} {{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(5) }}",
+    "{% set g = 'outer' %}{% macro m() %}{{ g }}{% endmacro %}{{ m() }}{% set g = 'later' %}{{ m() }}",
+    "{% macro a() %}A{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}{{ a.name }}",
+    "{% filter upper %}abc {{ s }}{% endfilter %}",
+    "{% filter replace('a', 'b')|upper %}banana{% endfilter %}",
+    "{% raw %}{{ not }} {% for %}{% endraw %}!",
+    "{%- raw -%}  {{ x }}  {%- endraw -%}  !",
+    "a{# comment #}b{#- trimmed -#}  c {#\n multi\n#}\nd",
+    "  {% if true %}\n    x\n  {% endif %}\ny\n",
+    "  {%- if true -%}\n    x\n  {%- endif -%}\ny\n",
+    "  {%+ if true %}\n    x\n  {%+ endif %}\ny\n",
+    "<div>\n    {% for x in l %}\n        {{ x }}\n    {% endfor %}\n</div>\n",
+    "<div>\n    {%- for x in l %}\n        {{- x }}\n    {%- endfor %}\n</div>\n\n",
+    "{% if true +%}\n x{% endif %}\n\n y",
+    "x {{- s -}} y\n {{ s }}\n",
+    "a\r\nb\rc\n{{ '1\r\n2' }}\r\n",
+    "{{ '{{' }}{{ \"%}\" }}{{ {'a': {'b': 1}}['a']['b'] }}",
+    "{% block title %}in block {{ n }}{% endblock %} {% block b %}x{% endblock b %}",
+    "{% generation %}text {{ n }}{% endgeneration %}",
+    "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+    "{% for m in messages %}{{ m.role }}: {{ m['content'] | trim }}\n{% endfor %}",
+    "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments|tojson }}{% endfor %}{% endif %}{% endfor %}",
+    "{{ messages[0].content if messages[0].role == 'system' else 'none' }}",
+    "{% for x in [1,2,3] %}{{ x }}{{ ',' if not loop.last }}{% endfor %}",
+    "{% set x = [] %}{% for i in l %}{% set x = x + [i] %}{% endfor %}{{ x }}",
+    "{% set ns = namespace(list=[]) %}{% for i in l %}{% set ns.list = ns.list + [i * 2] %}{% endfor %}{{ ns.list }}",
+    "{% set ns = namespace() %}{% set ns.a = {'b': [1]} %}{{ ns.a.b[0] }}{{ ns.zz is defined }}",
+    "{% set d2 = dict(d, z=26) %}{{ d2.z }}{{ d2|length }}",
+    "{{ [1, 2,\n 3] }}{{ {\n'a': 1,\n} }}",
+    "{% for a in 'ab' %}{% for b in 'xy' %}{% if b == 'y' %}{% break %}{% endif %}{{ a }}{{ b }}{% endfor %}{% endfor %}",
+    "{%set x=5%}{{x}}{%-if x==5-%}ok{%-endif-%}",
+    "{% set j = joiner(', ') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}",
+    "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
+    "line1\n{# c #}\nline2\n   {# c #}   \nline3",
+    "{% macro m(x, y) -%}\n  {{ x }}{{ y }}\n{%- endmacro %}\n{{ m(*[1, 2]) }}{{ m(**{'x': 3, 'y': 4}) }}",
+    "{% for x in l -%}\n {{ x }}\n{%- endfor %}\n\n",
+    "\n\n{% if true %}\n\na\n\n{% endif %}\n\n",
+    "{{ n, 1 }}",
+    "{{ loop is defined }}{% for x in l %}{% set loop_i = loop.index %}{{ loop_i }}{% endfor %}{{ loop_i is defined }}",
+    "{% for x in l %}{% if loop.first %}{% set seen = 'y' %}{% endif %}{{ seen }}-{% endfor %}",
+    "{% for item in people %}{{ item.name }}{% if item.tags %}: {{ item.tags | join('/') }}{% endif %}\n{% endfor %}",
+    "{% if 'x' in d or 'b' in d and d.b == 1 %}yes{% endif %}",
+    "{% if not s == 'x' and not n is string %}yes{% endif %}",
+    "{% for x in l|sort %}{{ x }}{% endfor %}{% for x in (1, 2) %}{{ x }}{% endfor %}{% for x in 1, 2 %}{{ x }}{% endfor %}",
+    "{%- set content = '<think>\\nplan\\n</think>\\n\\nanswer' %}{{ content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') }}|{{ content.split('</think>')[-1].lstrip('\\n') }}",
+]
+
+# Failures: both must refuse. The words are what our message must hold.
+FAILURES = [
+    ("{{ missing.x }}", "'missing' is undefined"),
+    ("\n\n{{ d.x.y }}", "line 3"),
+    ("{{ raise_exception('no system role') }}", "no system role"),
+    ("{{ 'a' + 1 }}", "can only concatenate str"),
+    ("{{ 1 / 0 }}", "division by zero"),
+    ("{{ l.append(1) }}", "unsafe"),
+    ("{{ d.update({}) }}", "unsafe"),
+    ("{{ s.__class__.__mro__ }}", "__class__"),
+    ("{{ n() }}", "not callable"),
+    ("{% for x in n %}{% endfor %}", "not iterable"),
+    ("{% for x in l %}", "endfor"),
+    ("{% if %}x{% endif %}", "expected"),
+    ("{{ s|nofilter }}", "nofilter"),
+    ("{{ s is notest }}", "notest"),
+    ("{% nosuchtag %}", "nosuchtag"),
+    ("{{ (1 }}", "line 1"),
+    ("{{ 'open }}", "not closed"),
+    ("{# open", "not closed"),
+    ("{% raw %} open", "endraw"),
+    ("{{ missing + 1 }}", "undefined"),
+    ("{{ missing() }}", "undefined"),
+    ("{{ {}|tojson(indent='x', bad=1) }}", "bad"),
+    ("{{ missing|tojson }}", "JSON"),
+    ("{{ range(1000000)|length }}", "range"),
+    ("{% set d.x = 1 %}", "namespace"),
+    ("{{ 1 < 'a' }}", "ordered"),
+    ("{{ '%d' % 'x' }}", "number"),
+    ("{{ 1 in 5 }}", "iterable"),
+    ("{% set ns = namespace() %}{% set ns._x = 1 %}", "_x"),
+    ("{{ s[0 }}", "line 1"),
+    ("{{ 1 2 }}", "line 1"),
+    ("{% include 'x' %}", "include"),
+]

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""The wheel as a user gets it: built, made self-contained, installed into an empty environment, used from a folder elsewhere;
+and beside numpy, imported in both orders. Needs PyPI.
+
+usage: wheel_test.py SOURCE
+"""
+import pathlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+PROGRAM = """
+import sys
+for name in sys.argv[1:]:
+    __import__(name)
+import nibble, pathlib
+model = nibble.load(str(pathlib.Path(nibble.__file__).parent / "share/nibble/models/prose-3.7m"))
+print("".join(model.stream("It was a", max_new_tokens=4)))
+"""
+
+
+def run(*command, **options):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{command}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def main(source):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        run(pathlib.Path(source) / "scripts" / "build-wheel.sh", folder / "wheels")
+        wheels = list((folder / "wheels").glob("nibble-*.whl"))
+        if len(wheels) != 1 or "-py3-none-manylinux" not in wheels[0].name:
+            sys.exit(f"unexpected wheels: {wheels}")
+        names = zipfile.ZipFile(wheels[0]).namelist()
+        for wanted in ("nibble/py.typed", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json"):
+            if wanted not in names:
+                sys.exit(f"{wheels[0].name} lacks {wanted}")
+        run(sys.executable, "-m", "venv", folder / "venv")
+        python = folder / "venv" / "bin" / "python"
+        run(python, "-m", "pip", "install", "--quiet", wheels[0])
+        first = run(python, "-c", PROGRAM, cwd=folder)
+        if not run(folder / "venv" / "bin" / "nibble", "--version", cwd=folder).startswith("nibble "):
+            sys.exit("the command does not say its version")
+        run(folder / "venv" / "bin" / "nibble", "inspect", "builtin", "--quiet", cwd=folder)
+        run(python, "-m", "pip", "install", "--quiet", "numpy")
+        for order in (("numpy", "nibble"), ("nibble", "numpy")):
+            if run(python, "-c", PROGRAM, *order, cwd=folder) != first:
+                sys.exit(f"imported in the order {order}, another text")
+        print("wheel: ok")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
