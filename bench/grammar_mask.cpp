@@ -36,7 +36,7 @@ class Words : public text::Tokenizer {
     pieces_.insert(pieces_.end(), others.begin(), others.end());
     while (static_cast<int64_t>(pieces_.size()) < kVocab) {
       std::string word = random() % 2 == 0 ? " " : "";
-      const unsigned kind = random() % 20;
+      const unsigned kind = static_cast<uint32_t>(random()) % 20;
       const std::size_t length = 2 + random() % 9;
       for (std::size_t i = 0; i < length; ++i) {
         if (kind == 0) word += static_cast<char>('0' + random() % 10);

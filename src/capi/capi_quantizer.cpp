@@ -3,6 +3,7 @@
 
 #include "capi/catalog.h"
 #include "capi/handles.h"
+#include "pipeline/allocation.h"
 
 namespace nbl::capi {
 namespace {
@@ -65,15 +66,17 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
   options.version = nbl_version();
   options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
   Monitor monitor(q->runtime, q->progress, q->progress_user);
+  const double target = settings.real("target_bpw");
+  NBL_ASSIGN(const bool calibrated, needs_calibration(options));
+  const bool wanted = calibrated || target > 0;
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
-  } else if (q->has_text) {
+  } else if (q->has_text && wanted) {
     NBL_ASSIGN(const auto tokenizer, pipeline::load_tokenizer(input));
     NBL_ASSIGN(options.calibration, pipeline::make_calibration(*tokenizer, q->calibration_text, q->calibration_source,
                                                                settings.integer("calibration.windows"),
                                                                settings.integer("calibration.length")));
   } else if (settings.boolean("calibration.self")) {
-    NBL_ASSIGN(const bool wanted, needs_calibration(options));
     if (wanted) {
       auto written = pipeline::write_calibration(input, settings.integer("calibration.windows"),
                                                  settings.integer("calibration.length"), options.seed, options.compute,
@@ -81,6 +84,10 @@ Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* 
       NBL_TRY(monitor.outcome(written.status()));
       options.calibration = std::move(written).value();
     }
+  }
+  if (target > 0) {
+    const Status status = pipeline::allocate_to_target(input, target, settings.text("measurement"), q->runtime->team, monitor.fn(), &options);
+    NBL_TRY(monitor.outcome(status));
   }
   options.resume = settings.boolean("resume");
   options.max_memory_bytes = q->runtime->max_memory_bytes;

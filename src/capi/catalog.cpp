@@ -73,6 +73,28 @@ Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); 
 
 }  // namespace
 
+namespace {
+
+/// Whether the method needs calibration with its defaults or with any one option set otherwise.
+bool can_use_calibration(const quant::Method& method) {
+  const auto needs = [&](const std::map<std::string, std::string>& values) {
+    const auto options = quant::Options::create(method.options(), values, method.id());
+    return options.ok() && method.needs(*options) != quant::kNeedNone;
+  };
+  if (needs({})) return true;
+  for (const Spec& spec : method.options()) {
+    const std::string name(spec.name);
+    if (spec.type == Spec::Type::boolean && needs({{name, spec.fallback == "true" ? "false" : "true"}})) return true;
+    if (spec.type == Spec::Type::integer && needs({{name, std::to_string(static_cast<int64_t>(spec.max))}})) return true;
+    for (const std::string_view choice : spec.choices) {
+      if (needs({{name, std::string(choice)}})) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 Json methods_catalog() {
   Json list = Json::array();
   for (const quant::Method* method : quant::methods()) {
@@ -82,6 +104,7 @@ Json methods_catalog() {
     if (const auto defaults = quant::Options::create(method->options(), {}, method->id()); defaults.ok()) {
       m.set("needs_calibration", method->needs(*defaults) != quant::kNeedNone);
       m.set("nominal_bits", method->nominal_bits(*defaults));
+      m.set("uses_calibration", can_use_calibration(*method));
     }
     m.set("options", schema_json(method->options()));
     list.push_back(std::move(m));
@@ -172,6 +195,8 @@ std::span<const Spec> quantizer_settings() {
         {"compute", Spec::Type::choice, "fast", 0, 0, {"exact", "fast"}, "of calibration; fast: bfloat16 where the processor has it"},
         {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
+        {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
+        {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
     };
   }();
@@ -195,6 +220,11 @@ std::span<const Spec> evaluation_settings() {
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
+        {"verdicts", Spec::Type::text, "", 0, 0, {}, "a judge's verdicts, JSON lines {\"task\", \"doc_id\", \"score\"}: judge_score"},
+        {"cache", Spec::Type::text, "", 0, 0, {}, "SQLite file that keeps answers: a killed run goes on where it was"},
+        {"apply_chat_template", Spec::Type::boolean, "false", 0, 0, {}, "put questions into the model's chat template"},
+        {"fewshot_as_multiturn", Spec::Type::boolean, "false", 0, 0, {}, "examples as turns of the conversation, not in one message"},
+        {"system_instruction", Spec::Type::text, "", 0, 0, {}, "system message, or the first text without a chat template"},
         {"run_unsafe_code", Spec::Type::boolean, "false", 0, 0, {}, "tasks may run, in a sandbox, programs that the model wrote"},
         {"skip_missing", Spec::Type::boolean, "false", 0, 0, {}, "leave out tasks whose files are not in the data folder"},
         {"bootstrap", Spec::Type::integer, "100000", 0, 1e7, {}, "bootstrap samples of standard errors; 0: none"},

@@ -27,7 +27,7 @@ bool method_has_option(const std::string& method, const std::string& option) {
 bool method_needs_calibration(const std::string& method) {
   const Doc doc(nbl_methods_json());
   for (const auto m : elements(doc.root())) {
-    if (text(m, "id") == method) return flag(m, "needs_calibration");
+    if (text(m, "id") == method) return flag(m, "uses_calibration");
   }
   return false;
 }
@@ -71,7 +71,9 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
   for (const auto& [name, value] : job.settings) quantizer.set(name, value);
   for (const auto& [regex, recipe] : job.overrides) quantizer.add_override(regex, recipe);
   const auto needs = [&](const auto& each) { return method_needs_calibration(method_of(each.second)); };
-  if (method_needs_calibration(method_of(job.recipe)) ||
+  const bool allocated = std::any_of(job.settings.begin(), job.settings.end(),
+                                     [](const auto& setting) { return setting.first == "target_bpw"; });
+  if (allocated || method_needs_calibration(method_of(job.recipe)) ||
       std::any_of(job.overrides.begin(), job.overrides.end(), needs)) {
     if (job.calibration != "self") {
       const std::string file = resolve_data(job.calibration, "calibration.txt");
@@ -124,6 +126,8 @@ struct Args {
   int64_t bits = 0, group_size = 0, calib_tokens = 65536;
   std::vector<std::string> lora, sets, overrides;
   bool lm_head = false, resume = false;
+  double target_bpw = 0;
+  std::string measurement;
 };
 
 /// "name=value" in two.
@@ -141,7 +145,15 @@ int quantize(const Global& global, const Args& args) {
   job.calibration = args.calib;
   job.calibration_tokens = args.calib_tokens;
   job.log = args.log;
-  const std::string method = method_of(args.method);
+  double target = args.target_bpw;
+  // "mixed" is gptq, the best of the methods, with bits and groups given out to a target.
+  if (method_of(args.method) == "mixed") {
+    job.recipe = "gptq" + args.method.substr(5);
+    if (target == 0) target = 4;
+  }
+  if (target > 0) job.settings.emplace_back("target_bpw", fmt::format("{}", target));
+  if (!args.measurement.empty()) job.settings.emplace_back("measurement", args.measurement);
+  const std::string method = method_of(job.recipe);
   if (args.bits > 0) job.settings.emplace_back(method + ".bits", fmt::format("{}", args.bits));
   if (args.group_size != 0) {
     const bool block = !method_has_option(method, "group_size") && method_has_option(method, "block_size");
@@ -208,6 +220,10 @@ void add_quantize(const Commands& c) {
       ->allow_extra_args(false);
   command->add_flag("--resume", args->resume, "go on from the journal that a killed run of the same job left beside OUT");
   command->add_option("--log", args->log, "write events to this file, one JSON object a line")->type_name("FILE");
+  command->add_option("--target-bpw", args->target_bpw, "give out bits and groups by measured sensitivities to this size")
+      ->check(CLI::Range(1.0, 16.0));
+  command->add_option("--measurement", args->measurement, "file of measured sensitivities: read when it exists, else written")
+      ->type_name("FILE");
   command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
   command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });
 }

@@ -16,6 +16,7 @@
 #include "dialects/common.h"
 #include "dialects/hf_conv1d.h"
 #include "dialects/model_card.h"
+#include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
 
 namespace nbl::dialects {
@@ -114,6 +115,15 @@ class HfWriter final : public CheckpointWriter {
       return {};
     }
     if (name == "manifest.json") return {};  // this directory gets its own
+    if (name == "tokenizer.gguf") {          // what other tools read is made of it
+      NBL_ASSIGN(const Json metadata, Json::parse(bytes, "tokenizer.gguf"));
+      const auto made = huggingface_tokenizer(metadata);
+      if (made.ok()) {
+        NBL_TRY(write_file("tokenizer_config.json", made->config));
+        return write_file("tokenizer.json", made->json);
+      }
+      if (made.status().code() != Code::unsupported) return made.status();
+    }
     return write_file(std::string(name), bytes);
   }
 
@@ -129,6 +139,10 @@ class HfWriter final : public CheckpointWriter {
       names_.emplace(name);
       packed_ = true;
       return {};
+    }
+    if (tensor.input_rounding) {
+      return Status(Code::unsupported,
+                    fmt::format("tensor {}: a dense weight cannot hold rounded inputs; the native format can", name));
     }
     if (!tensor.input_scale.empty()) {
       return Status(Code::unsupported,
@@ -168,6 +182,8 @@ class HfWriter final : public CheckpointWriter {
     }
     NBL_TRY(write_shards());
     if (packer_ != nullptr) {
+      // A tied output projection has no weight of its own, but loaders that make modules first must know it as dense.
+      if (!names_.contains("lm_head.weight")) dense_.push_back("lm_head");
       std::sort(dense_.begin(), dense_.end(), io::natural_less);
       config_.set("quantization_config", packer_->quantization_config(dense_));
       for (const auto& [name, text] : packer_->files()) NBL_TRY(write_file(name, text));

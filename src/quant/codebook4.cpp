@@ -182,6 +182,8 @@ Codebook4 Codebook4::create(const std::array<float, 16>& table) {
   std::iota(c.order.begin(), c.order.end(), uint8_t{0});
   std::stable_sort(c.order.begin(), c.order.end(), [&](uint8_t a, uint8_t b) { return table[a] < table[b]; });
   for (std::size_t i = 0; i < 15; ++i) c.boundaries[i] = (table[c.order[i]] + table[c.order[i + 1]]) / 2;
+  c.base = table[c.order[0]];
+  for (std::size_t i = 0; i < 15; ++i) c.rises[i] = table[c.order[i + 1]] - table[c.order[i]];
   return c;
 }
 

@@ -16,9 +16,17 @@ struct Codebook4 {
   std::array<float, 16> table{};
   std::array<uint8_t, 16> order{};        ///< codes by rising value
   std::array<float, 15> boundaries{};     ///< x above boundary i has a place above i
+  float base = 0;                         ///< the lowest value, and by how much the value rises at each boundary
+  std::array<float, 15> rises{};
 
   static Codebook4 create(const std::array<float, 16>& table);
   uint8_t code(float x) const noexcept;
+  /// table[code(x)], without the table: a step at every boundary.
+  float value(float x) const noexcept {
+    float sum = base;
+    for (int i = 0; i < 15; ++i) sum += x > boundaries[static_cast<std::size_t>(i)] ? rises[static_cast<std::size_t>(i)] : 0.0f;
+    return sum;
+  }
 };
 
 struct BlockRule {

@@ -15,9 +15,15 @@ class Basics(Case):
         self.assertRegex(self.accept("--version"), r"^nibble \d+\.\d+\.\d+\n$")
         text = self.accept("--help")
         for command in ("info", "inspect", "quantize", "convert", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
-                        "bench", "sweep", "verify"):
+                        "bench", "sweep", "verify", "chat", "doctor", "help"):
             self.assertIn(command, text)
             self.accept(command, "--help")
+
+    def test_help_names_commands_and_methods(self):
+        self.assertIn("Subcommands:", self.accept("help"))
+        self.assertIn("nibble quantize", self.accept("help", "quantize"))
+        self.assertIn("bits", self.accept("help", "gptq"))
+        self.refuse(2, ["help", "nonsense"], "nonsense")
 
     def test_global_options_before_and_after(self):
         before = self.result("--threads", "1", "info")
@@ -373,7 +379,8 @@ class Models(Case):
         self.assertLess(nf4["bits_per_weight"], int8["bits_per_weight"])
         self.assertEqual(j["pareto"], ["original", "rtn:bits=8,group=-1", "nf4:block=64"])
         html = (folder / "report.html").read_text()
-        self.assertEqual(html.count("<svg"), 2)
+        self.assertEqual(html.count("<svg"), 4)  # three scatter plots, the bars of one task
+        self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
 

@@ -13,10 +13,13 @@ using testing::random_layer;
 
 TEST(Properties, MoreBitsNeverRaiseTheError) {
   const Layer layer = random_layer(48, 192, 11);
-  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq"}) {
+  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq",
+                             "hqq", "spqr"}) {
     double previous = std::numeric_limits<double>::infinity();
     for (int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
-      if (bits == 1 && std::string(method).find("rtn") == std::string::npos) continue;
+      const bool narrow = std::string(method).find("rtn") != std::string::npos || std::string(method) == "hqq";
+      if (bits == 1 && !narrow) continue;
+      if (bits > 4 && std::string(method) == "spqr") continue;
       const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
       const std::string text = method + separator + "group=64,bits=" + std::to_string(bits);
       SCOPED_TRACE(text);
@@ -47,7 +50,7 @@ TEST(Properties, AMatrixOnTheGridIsReturnedExactly) {
         }
       }
     }
-    for (const char* method : {"rtn", "rtn:mse=40", "gptq:desc_act=false", "gptq:static_groups=true", "awq"}) {
+    for (const char* method : {"rtn", "rtn:mse=40", "gptq:desc_act=false", "gptq:static_groups=true", "awq", "hqq"}) {
       const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
       const std::string text = method + separator + "group=32,bits=" + std::to_string(bits);
       SCOPED_TRACE(text);
@@ -96,7 +99,8 @@ TEST(Properties, PermutedColumnsGiveThePermutedResult) {
 
 TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=40", "nf4", "int8"}) {
+  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=40", "nf4", "int8", "nf4:nested=true,search=10", "fp4", "fp8:scales=block",
+                           "hqq:bits=3", "kquant:type=Q4_K", "kquant:type=IQ4_XS", "kquant:type=Q3_K", "ternary:group=64", "spqr"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
     ASSERT_TRUE(recipe.ok());
@@ -120,13 +124,117 @@ TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
 TEST(Properties, ShortLastGroupsAndRowsBeyondATileWork) {
   const Layer layer = random_layer(35, 100, 21);
   for (const char* text : {"rtn:bits=4,group=64", "gptq:bits=4,group=64", "gptq:bits=4,group=48,static_groups=true",
-                           "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32"}) {
+                           "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32",
+                           "fp4:block=32", "nf4:nested=true", "fp8:scales=tensor", "fp8:scales=block", "hqq", "kquant:type=Q4_K",
+                           "kquant:type=Q2_K", "kquant:type=Q8_0", "ternary:group=32", "spqr", "llm_int8", "smoothquant"}) {
     SCOPED_TRACE(text);
     const LinearResult result = testing::quantize(text, layer.task());
     EXPECT_EQ(result.tensor.n, 35);
     EXPECT_EQ(result.tensor.k, 100);
     EXPECT_LT(result.error, 0.5);
   }
+}
+
+TEST(Ternary, AMatrixOfThreeValuesIsReturnedExactly) {
+  Random random(12);
+  Layer layer = random_layer(20, 128, 6);
+  for (int64_t i = 0; i < 20 * 128; ++i) {
+    const float scale = static_cast<float>(1 + i / 64 % 50) / 64.0f;
+    layer.weight[static_cast<std::size_t>(i)] = scale * (static_cast<float>(random.below(3)) - 1.0f);
+  }
+  for (const char* text : {"ternary:group=64", "ternary:group=64,feedback=false"}) {
+    EXPECT_EQ(testing::dequantize(testing::quantize(text, layer.task()).tensor), layer.weight) << text;
+  }
+}
+
+TEST(Kquant, EveryTypeBeatsRoundingToNearest) {
+  const Layer layer = random_layer(40, 512, 41);
+  double previous = 1;
+  for (const char* type : {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0"}) {
+    SCOPED_TRACE(type);
+    const std::string text = std::string("kquant:type=") + type;
+    const LinearResult plain = testing::quantize(text + ",feedback=false", layer.task());
+    const LinearResult fed = testing::quantize(text, layer.task());
+    EXPECT_LT(fed.error, plain.error);
+    EXPECT_LT(fed.error, previous);
+    previous = fed.error;
+    const Segment& segment = fed.tensor.segments[0];
+    // The same widths and groups rounded to nearest with f16 scales of their own take more bytes and lose more.
+    if (type[3] != 'K') continue;
+    ASSERT_TRUE(segment.scale_codes.has_value());
+    const LinearResult nearest = testing::quantize(
+        "rtn:bits=" + std::to_string(segment.bits) + ",group=" + std::to_string(segment.group_size) + ",sym=" +
+            (segment.zero_kind == ZeroKind::symmetric ? "true" : "false"), layer.task());
+    EXPECT_LT(fed.error, nearest.error);
+    EXPECT_LT(fed.tensor.bits_per_weight(), nearest.tensor.bits_per_weight() + 0.2);
+  }
+  for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS"}) {
+    SCOPED_TRACE(type);
+    EXPECT_LT(testing::quantize(std::string("kquant:type=") + type, layer.task()).error,
+              testing::quantize("rtn:bits=4,group=32,sym=true", layer.task()).error);
+  }
+}
+
+TEST(Kquant, RowsThatAreNoSuperBlocksGetTheNextType) {
+  const Layer layer = random_layer(16, 96, 5);
+  const LinearResult result = testing::quantize("kquant:type=Q4_K", layer.task());
+  ASSERT_FALSE(result.notes.empty());
+  EXPECT_EQ(result.notes[0], "Q5_0 instead of Q4_K: rows of 96 are no multiple of 256");
+  EXPECT_EQ(result.tensor.segments[0].bits, 5);
+}
+
+TEST(Spqr, OutliersAreThoseThatCostMostAndLowerTheError) {
+  Layer layer = random_layer(48, 256, 17);
+  layer.weight[5 * 256 + 100] = 3.0f;
+  const LinearResult none = testing::quantize("spqr:outliers=0", layer.task());
+  const LinearResult some = testing::quantize("spqr:outliers=0.02", layer.task());
+  EXPECT_FALSE(none.tensor.outliers.has_value());
+  ASSERT_TRUE(some.tensor.outliers.has_value());
+  EXPECT_NEAR(static_cast<double>(some.tensor.outliers->count), 0.02 * 48 * 256, 5);
+  EXPECT_LT(some.error, 0.8 * none.error);
+  EXPECT_NEAR(testing::dequantize(some.tensor)[5 * 256 + 100], 3.0f, 0.3);
+  // Codes, scales, outliers, column order, row offsets.
+  EXPECT_LT(some.tensor.bits_per_weight(), 3 + 0.625 + 0.02 * 48 + 32.0 / 48 + 0.2);
+}
+
+TEST(Nf4, SearchedScalesLowerTheErrorInTheSameForm) {
+  const Layer layer = random_layer(32, 256, 19);
+  for (const char* method : {"nf4", "fp4", "nf4:nested=true"}) {
+    SCOPED_TRACE(method);
+    const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
+    Layer diagonal = layer;  // the search weighs columns; so must its measure
+    diagonal.stats.square.resize(256);
+    for (std::size_t c = 0; c < 256; ++c) diagonal.stats.square[c] = layer.stats.hessian[c * 257];
+    diagonal.stats.hessian.clear();
+    const LinearResult plain = testing::quantize(method, diagonal.task());
+    const LinearResult searched = testing::quantize(method + separator + "search=30", diagonal.task());
+    EXPECT_LT(searched.error, 0.95 * plain.error);
+    EXPECT_EQ(searched.tensor.description(), plain.tensor.description());
+    EXPECT_EQ(searched.tensor.stored_bytes(), plain.tensor.stored_bytes());
+  }
+}
+
+TEST(SmoothQuant, ScalesAreThoseOfThePaper) {
+  Layer layer = random_layer(8, 64, 23);
+  layer.stats.abs_max.assign(64, 1.0f);
+  for (std::size_t c = 0; c < 64; ++c) layer.stats.abs_max[c] = 0.5f + static_cast<float>(c);
+  for (const double alpha : {0.3, 0.5, 0.8}) {
+    const auto recipe = parse_recipe("smoothquant:alpha=" + std::to_string(alpha));
+    ASSERT_TRUE(recipe.ok());
+    const LinearTask task = layer.task();
+    const auto scales = recipe->method->input_scales(std::span(&task, 1), recipe->options, testing::context());
+    ASSERT_TRUE(scales.ok());
+    ASSERT_EQ(scales->size(), 64u);
+    for (std::size_t c = 0; c < 64; ++c) {
+      double reach = 0;
+      for (std::size_t r = 0; r < 8; ++r) reach = std::max(reach, std::fabs(static_cast<double>(layer.weight[r * 64 + c])));
+      EXPECT_NEAR((*scales)[c], std::pow(0.5 + static_cast<double>(c), alpha) / std::pow(reach, 1 - alpha), 1e-4 * (*scales)[c]);
+    }
+  }
+  const LinearResult fixed = testing::quantize("smoothquant:activations=static", layer.task());
+  ASSERT_TRUE(fixed.tensor.input_rounding.has_value());
+  EXPECT_FLOAT_EQ(fixed.tensor.input_rounding->scale, 63.5f / 127.0f);
+  EXPECT_EQ(testing::quantize("llm_int8:threshold=5", layer.task()).tensor.input_rounding->threshold, 5.0f);
 }
 
 TEST(Awq, ScalesLowerTheErrorOfTheScaledLayer) {
