@@ -86,7 +86,9 @@ Result<std::unique_ptr<Checkpoint>> GgufCheckpoint::open(const std::filesystem::
 Status GgufCheckpoint::index(const GgufArch& arch) {
   int unknown = 0;
   for (const io::RawTensor& raw : container_->tensors()) {
-    if (raw.name == "rope_freqs.weight") continue;  // in the config
+    if (raw.name == "rope_freqs.weight" || raw.name == "rope_factors_long.weight" ||
+        raw.name == "rope_factors_short.weight")
+      continue;  // in the config
     auto translated = gguf_to_hf(arch, raw.name);
     if (!translated) {
       if (++unknown <= 5)

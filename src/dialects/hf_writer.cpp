@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "dialects/common.h"
+#include "dialects/hf_conv1d.h"
 #include "dialects/model_card.h"
 #include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
@@ -147,7 +148,15 @@ class HfWriter final : public CheckpointWriter {
       return Status(Code::unsupported,
                     fmt::format("tensor {}: a dense weight cannot hold an input scale; the native format can", name));
     }
-    auto type = add_dense(std::string(name), tensor, spool_);
+    Result<DType> type = DType::f32;
+    if (stored_as_conv1d(config_, name)) {
+      NBL_ASSIGN(const Array array, to_array(tensor));
+      NBL_ASSIGN(Segment segment, pack_dense(tensor.n, tensor.k, array.dtype, array.storage.bytes().data()));
+      NBL_ASSIGN(const QTensor turned, transpose_dense(make_qtensor(tensor.n, tensor.k, std::move(segment))));
+      type = add_dense(std::string(name), turned, spool_);
+    } else {
+      type = add_dense(std::string(name), tensor, spool_);
+    }
     if (!type.ok()) return type.status();
     if (named) dense_.push_back(module);
     dense_types_.insert(*type);

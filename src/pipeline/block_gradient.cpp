@@ -161,7 +161,10 @@ bool BlockGradient::supports(const model::Architecture& arch, const model::Confi
                                  Role::mlp_norm,  Role::gate, Role::up, Role::down};
   const model::LayerConfig& lc = config.layer[static_cast<std::size_t>(layer)];
   return roles == wanted && config.norm == model::Norm::rms && config.gated_mlp &&
-         config.activation == model::Activation::silu && config.ropes.size() == 1 && lc.rope == 0 && lc.window == 0;
+         config.activation == model::Activation::silu && config.ropes.size() == 1 && lc.rope == 0 && lc.window == 0 &&
+         lc.score_factor == 1 && config.rope == model::Rope::half_split && config.ropes.front().original == 0 &&
+         config.norm_place == model::NormPlace::pre && !config.parallel_residual && config.qk_norm == model::QkNorm::none &&
+         config.score_cap == 0 && config.residual_scale == 1 && config.clip_qkv == 0 && config.slopes.empty();
 }
 
 Result<BlockGradient> BlockGradient::create(const model::Config& config, int64_t layer, Team& team, int64_t windows,

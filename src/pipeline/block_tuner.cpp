@@ -102,7 +102,7 @@ double squared_distance(const float* a, const float* b, int64_t count) {
 
 Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const TuneData& data, const TuneOptions& options,
                               Team& team, const std::function<Status(int64_t)>& tick, const LayerWeights& original,
-                              LayerWeights* weights, std::map<Role, AffineCodes>* codes) {
+                              LayerWeights* weights, std::map<model::Part, AffineCodes>* codes) {
   TuneResult result;
   // A sixteenth of the tokens judges what the others taught; when there are hardly any, all do both.
   const int64_t judges = data.batches >= 4 ? std::max<int64_t>(1, data.batches / 16) : data.batches;
@@ -128,10 +128,10 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
     return sum / static_cast<double>(judges * batch_floats);
   };
 
-  for (const auto& [role, matrix] : weights->matrices) NBL_TRY(block.set(role, matrix));
+  for (const auto& [part, matrix] : weights->matrices) NBL_TRY(block.set(part.role, matrix));
   NBL_ASSIGN(result.before, judge());
   const LayerWeights quantized = *weights;
-  std::map<Role, Learned> learned;
+  std::map<model::Part, Learned> learned;
   for (auto& [role, c] : *codes) {
     Learned& l = learned[role];
     l.codes = &c;
@@ -150,7 +150,7 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
     if (iteration > 0) {
       for (auto& [role, l] : learned) {
         l.materialize(team);
-        NBL_TRY(block.set(role, *l.matrix));
+        NBL_TRY(block.set(role.role, *l.matrix));
       }
     }
     NBL_TRY(block.forward(x.data(), y.data()));
@@ -159,11 +159,11 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
     const double left = 1 - static_cast<double>(iteration) / static_cast<double>(options.iterations);
     const double rate = (options.rate > 0 ? options.rate : 1.0 / static_cast<double>(options.iterations)) * left;
     for (auto& [role, l] : learned)
-      l.step(gradients.at(role), static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
+      l.step(gradients.at(role.role), static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
   }
   for (auto& [role, l] : learned) {
     l.materialize(team);
-    NBL_TRY(block.set(role, *l.matrix));
+    NBL_TRY(block.set(role.role, *l.matrix));
   }
   NBL_ASSIGN(result.after, judge());
   result.changed = std::isfinite(result.after) && result.after < result.before;

@@ -44,6 +44,6 @@ struct TuneResult {
 /// block with those values; follows.
 Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const TuneData& data, const TuneOptions& options,
                               Team& team, const std::function<Status(int64_t iteration)>& tick,
-                              const model::LayerWeights& original, model::LayerWeights* weights, std::map<model::Role, quant::AffineCodes>* codes);
+                              const model::LayerWeights& original, model::LayerWeights* weights, std::map<model::Part, quant::AffineCodes>* codes);
 
 }  // namespace nbl::pipeline

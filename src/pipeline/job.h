@@ -26,7 +26,7 @@ namespace nbl::pipeline {
 
 /// One linear of one layer and what is to happen to it.
 struct Plan {
-  model::Role role;
+  model::Part role;
   std::string name;                       ///< of the tensor, with ".weight"
   const quant::Recipe* recipe = nullptr;  ///< null: kept
   uint32_t needs = 0;
@@ -34,6 +34,7 @@ struct Plan {
 
 /// The linears of one layer, by input group.
 struct LayerPlan {
+  std::vector<model::InputGroup> inputs;  ///< of this layer, in the order of `groups`
   std::vector<std::vector<Plan>> groups;
   uint32_t needs = 0;
   quant::BlockLearning learning;  ///< of all its linears together, when they have one recipe that asks for it
@@ -107,7 +108,7 @@ class Job {
   bool learning_ = false;  ///< some layer is learned
   std::unique_ptr<CheckpointWriter> writer_;
   std::set<std::string> written_;
-  std::set<model::Role> scaled_;  ///< producers of the layer at hand that took another input's scales
+  std::set<model::Part> scaled_;  ///< producers of the layer at hand that took another input's scales
   int64_t done_ = 0, total_ = 0;
   double stored_bytes_ = 0, weights_ = 0;
   QuantizeReport report_;

@@ -11,7 +11,7 @@
 namespace nbl::pipeline {
 
 using model::LayerWeights;
-using model::Role;
+using model::Part;
 using model::TensorSpec;
 
 void restore(const QTensor& tensor, Team& team, LayerWeights::Matrix* m) {
@@ -96,7 +96,7 @@ Status Job::finish_linear(const Plan& plan, const QTensor& tensor, LayerReport r
 /// Learns the codes of the layer's pending linears together, then writes them.
 Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original, LayerWeights& weights) {
   const Calibration& c = options_.calibration;
-  std::map<Role, quant::AffineCodes> codes;
+  std::map<Part, quant::AffineCodes> codes;
   std::string note;
   for (const Pending& p : pending_)
     if (p.codes != nullptr) codes.emplace(p.plan->role, *p.codes);
@@ -171,7 +171,7 @@ Status Job::scale(LayerWeights& weights, const LayerPlan& plan, std::vector<quan
     NBL_ASSIGN(const std::vector<float> s, recipe->method->input_scales(tasks, recipe->options, context));
     if (s.empty()) continue;
     changed = true;
-    NBL_ASSIGN(const FoldResult folded, fold_input_scales(weights, arch_->groups[g], s, stats[g]));
+    NBL_ASSIGN(const FoldResult folded, fold_input_scales(weights, config_, plan.inputs[g], s, stats[g]));
     if (folded.where == Folded::input_scale) {
       input_scales[g].resize(s.size());
       for (std::size_t c = 0; c < s.size(); ++c) input_scales[g][c] = 1.0f / s[c];
@@ -187,24 +187,26 @@ Status Job::scale(LayerWeights& weights, const LayerPlan& plan, std::vector<quan
 /// of what the scales gained), biases, and linears that an override keeps.
 Status Job::write_kept(const LayerWeights& weights, const LayerPlan& plan, int64_t l) {
   const auto put = [&](const TensorSpec& spec, std::string_view suffix, const std::vector<float>& values,
-                       Shape shape) -> Status {
-    const std::string name = model::tensor_name(spec, l, suffix);
+                       Shape shape, int32_t expert = -1) -> Status {
+    const std::string name = model::tensor_name(spec, l, suffix, expert);
     if (values.empty() || written_.contains(name)) return {};
     NBL_ASSIGN(const Array array, Array::from_f32(values, std::move(shape)));
     return add_array(name, array);
   };
   for (const auto& [role, norm] : weights.norms) {
-    const TensorSpec* spec = arch_->find(role);
+    const TensorSpec* spec = arch_->find(role, config_);
     if (spec == nullptr || !scaled_.contains(role)) continue;
-    NBL_TRY(put(*spec, "weight", norm.w, {static_cast<int64_t>(norm.w.size())}));
+    std::vector<float> stored = norm.w;
+    for (float& w : stored) w -= config_.norm_offset;
+    NBL_TRY(put(*spec, "weight", stored, {static_cast<int64_t>(stored.size())}));
     NBL_TRY(put(*spec, "bias", norm.bias, {static_cast<int64_t>(norm.bias.size())}));
   }
   for (const auto& group : plan.groups) {
     for (const Plan& p : group) {
       const LayerWeights::Matrix& m = weights.matrices.at(p.role);
-      const TensorSpec* spec = arch_->find(p.role);
+      const TensorSpec* spec = arch_->find(p.role.role, config_);
       if (!scaled_.contains(p.role)) continue;
-      NBL_TRY(put(*spec, "bias", m.bias, {m.n}));
+      NBL_TRY(put(*spec, "bias", m.bias, {m.n}, p.role.expert));
       if (p.recipe != nullptr) continue;
       NBL_ASSIGN(Segment segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
       NBL_TRY(add_matrix(p.name, make_qtensor(m.n, m.k, std::move(segment))));

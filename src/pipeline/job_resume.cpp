@@ -78,21 +78,29 @@ Status Job::repeat(const FinishedLayer& done) {
   report_.layers.insert(report_.layers.end(), done.reports.begin(), done.reports.end());
   ++report_.resumed_layers;
   if (!running) return {};
-  for (const TensorSpec& spec : arch_->tensors) {
-    if (!model::is_layer_role(spec.role)) continue;
-    const std::string weight = model::tensor_name(spec, done.layer, "weight"), bias = model::tensor_name(spec, done.layer, "bias");
-    for (const auto& [name, tensor] : done.matrices)
-      if (name == weight) restore(tensor, team_, &weights.matrices.at(spec.role));
-    for (const auto& [name, array] : done.arrays) {
-      if (name != weight && name != bias) continue;
-      NBL_ASSIGN(std::vector<float> values, array.to_f32());
-      if (spec.cols.empty()) {
-        auto& norm = weights.norms.at(spec.role);
-        (name == weight ? norm.w : norm.bias) = std::move(values);
-      } else {
-        weights.matrices.at(spec.role).bias = std::move(values);
-      }
+  const auto stored_array = [&](const std::string& name, std::vector<float>* to) -> Status {
+    for (const auto& [stored, array] : done.arrays) {
+      if (stored != name) continue;
+      NBL_ASSIGN(*to, array.to_f32());
     }
+    return {};
+  };
+  for (auto& [part, matrix] : weights.matrices) {
+    const TensorSpec* spec = arch_->find(part.role, config_);
+    const std::string weight = model::tensor_name(*spec, done.layer, "weight", part.expert);
+    for (const auto& [name, tensor] : done.matrices)
+      if (name == weight) restore(tensor, team_, &matrix);
+    NBL_TRY(stored_array(model::tensor_name(*spec, done.layer, "bias", part.expert), &matrix.bias));
+  }
+  for (auto& [role, norm] : weights.norms) {
+    const TensorSpec* spec = arch_->find(role, config_);
+    std::vector<float> stored;
+    NBL_TRY(stored_array(model::tensor_name(*spec, done.layer, "weight"), &stored));
+    if (!stored.empty()) {
+      for (float& w : stored) w += config_.norm_offset;
+      norm.w = std::move(stored);
+    }
+    NBL_TRY(stored_array(model::tensor_name(*spec, done.layer, "bias"), &norm.bias));
   }
   NBL_TRY(streams_->reload(weights));
   return streams_->end_layer([&](int64_t w) {

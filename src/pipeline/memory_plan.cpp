@@ -58,7 +58,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
 
   int64_t layer = 0, largest = 0, mlp = 1;
   for (const model::TensorSpec& spec : arch.tensors) {
-    if (spec.cols.empty()) continue;
+    if (spec.cols.empty() || (spec.when & ~config.variant) != 0) continue;
     NBL_ASSIGN(const int64_t rows, model::dimension(spec.rows, config));
     NBL_ASSIGN(const int64_t cols, model::dimension(spec.cols, config));
     if (!model::is_layer_role(spec.role)) {
@@ -66,7 +66,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.tables = std::max(plan.tables, rows * cols * 3 * 4);
       continue;
     }
-    layer += rows * cols;
+    layer += rows * cols * (model::is_expert_role(spec.role) ? config.experts.count : 1);
     largest = std::max(largest, rows * cols);
     mlp = std::max(mlp, spec.role == model::Role::gate_up ? 2 * config.ffn : config.ffn);
   }
@@ -78,8 +78,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   int64_t statistics = 0, all = 0;
   for (const model::InputGroup& group : arch.groups) {
     int64_t k = 0, n = 0;
-    for (model::Role role : group.linears) {
-      const model::TensorSpec* spec = arch.find(role);
+    for (const model::Part& part : group.linears) {
+      const model::TensorSpec* spec = arch.find(part.role, config);
       if (spec == nullptr) continue;
       NBL_ASSIGN(const int64_t rows, model::dimension(spec->rows, config));
       NBL_ASSIGN(k, model::dimension(spec->cols, config));

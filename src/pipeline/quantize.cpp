@@ -18,7 +18,7 @@ namespace nbl::pipeline {
 
 using model::InputGroup;
 using model::LayerWeights;
-using model::Role;
+using model::Part;
 using model::TensorSpec;
 
 Status Job::plan() {
@@ -28,14 +28,15 @@ Status Job::plan() {
   for (int64_t l = 0; l < config_.layers; ++l) {
     LayerPlan layer;
     bool at_once = false;
-    for (const InputGroup& group : arch_->groups) {
+    layer.inputs = model::layer_groups(*arch_, config_, l);
+    for (const InputGroup& group : layer.inputs) {
       std::vector<Plan> plans;
-      for (Role role : group.linears) {
-        const TensorSpec* spec = arch_->find(role);
+      for (const Part& part : group.linears) {
+        const TensorSpec* spec = arch_->find(part.role, config_);
         if (spec == nullptr) continue;
         Plan p;
-        p.role = role;
-        p.name = model::tensor_name(*spec, l, "weight");
+        p.role = part;
+        p.name = model::tensor_name(*spec, l, "weight", part.expert);
         if (!input_.has(p.name)) continue;  // a fused or an optional variant; load_layer names what is truly missing
         NBL_ASSIGN(p.recipe, overrides_->find(p.name));
         if (p.recipe != nullptr) {

@@ -39,7 +39,7 @@ class Streams {
   /// Both streams enter a layer, at first with the same weights.
   Status begin_layer(const model::LayerWeights& weights, int64_t layer);
   /// The quantized model's layer changed: one matrix, or anything.
-  Status replace(model::Role role, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(role, matrix); }
+  Status replace(model::Part part, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(part, matrix); }
   Status reload(const model::LayerWeights& weights);
 
   /// Statistics of the inputs of `groups` (ascending), needs[i] of groups[i] (bits of quant::Need). Everything before the
@@ -79,6 +79,7 @@ class Streams {
   Activations hidden_, original_hidden_;  ///< [windows * length, hidden] at these points of the layer:
   Activations input_;  ///< hidden_ as the layer began
   std::size_t point_ = 0, original_point_ = 0;
+  std::vector<model::InputGroup> groups_;        ///< of the layer at hand
   bool drifted_ = false;  ///< some weight before the point differs
 };
 
