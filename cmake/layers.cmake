@@ -12,7 +12,7 @@ set(NIBBLE_DEPS_text fmt::fmt PkgConfig::pcre2 PkgConfig::utf8proc)
 set(NIBBLE_DEPS_model fmt::fmt)
 set(NIBBLE_DEPS_dialects fmt::fmt PkgConfig::zstd)
 set(NIBBLE_DEPS_pipeline fmt::fmt PkgConfig::pcre2 PkgConfig::zstd)
-set(NIBBLE_DEPS_eval fmt::fmt PkgConfig::pcre2 PkgConfig::utf8proc)
+set(NIBBLE_DEPS_eval fmt::fmt PkgConfig::pcre2 PkgConfig::utf8proc PkgConfig::sqlite3)
 set(NIBBLE_DEPS_capi fmt::fmt)
 
 # The instruction-set flags of a kernel file follow from its name: <anything>_avx2.cpp and so on.

@@ -205,7 +205,7 @@ NBL_API const char* nbl_architectures_json(void);
 NBL_API const char* nbl_isas_json(void);
 /* [{"id", "summary"}]: perplexity protocols. */
 NBL_API const char* nbl_protocols_json(void);
-/* [{"id", "summary"}]: kinds of evaluation task. */
+/* [{"id", "summary", "version", "output_type", "num_fewshot", "metrics", "files"}]: benchmark tasks; groups have "members". */
 NBL_API const char* nbl_tasks_json(void);
 /* [{"name", "type", "default", "min", "max", "choices", "help"}]: settings of every quantizer, whatever its method. */
 NBL_API const char* nbl_quantizer_settings_json(void);
@@ -497,6 +497,11 @@ NBL_API nbl_status nbl_evaluation_set_text(nbl_evaluation* evaluation, const cha
 /* A multiple-choice task: JSON lines {"context", "choices": [...], "answer": index}. Copied. */
 NBL_API nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const char* name, const char* jsonl,
                                            size_t size);
+/* A task of your own in lm-evaluation-harness's task format, YAML or JSON: `size` bytes, copied; docs/evaluation.md says which
+ * keys. source names it in messages; where it is a path, the task's files are looked for beside it, else in the setting
+ * "data". UNSUPPORTED names what is outside the subset. */
+NBL_API nbl_status nbl_evaluation_add_task_definition(nbl_evaluation* evaluation, const char* definition, size_t size,
+                                                      const char* source);
 NBL_API nbl_status nbl_evaluation_set_progress(nbl_evaluation* evaluation, nbl_progress_fn progress, void* user);
 
 /* Perplexity of the first model over the text: JSON as `nibble perplexity --json`. */
@@ -504,7 +509,10 @@ NBL_API nbl_status nbl_evaluation_perplexity(nbl_evaluation* evaluation, nbl_buf
 /* KL divergence, top-1 agreement and perplexity ratio of every other model against the first, in lockstep over the
  * text: no logits are stored. JSON as `nibble compare --json`. MISMATCH: vocabularies differ. */
 NBL_API nbl_status nbl_evaluation_compare(nbl_evaluation* evaluation, nbl_buffer** out_json);
-/* Accuracy of every model on every task, and paired differences: JSON as `nibble eval --json`. */
+/* Every model on every task: those named by the setting "tasks" (nbl_tasks_json() lists them; their files lie in the folder
+ * that the setting "data" names) and the added ones. Results in lm-evaluation-harness's layout and paired differences of
+ * every two models: JSON as `nibble eval --json`; with the setting "samples" also every request and answer. NOT_FOUND: a task's
+ * file is missing; the message says what fetches it. */
 NBL_API nbl_status nbl_evaluation_tasks(nbl_evaluation* evaluation, nbl_buffer** out_json);
 /* Log-likelihood of continuations under the first model. requests: JSON lines {"context", "continuation"} or
  * {"context_ids", "continuation_ids"}. JSON as `nibble score --json`, in the order of the requests. */

@@ -366,7 +366,7 @@ class Session {
  public:
   /// What is 0 leaves the session's setting of that name.
   struct GenerateOptions {
-    int64_t max_new_tokens = 128;
+    int64_t max_new_tokens = 0;
     float temperature = 0;
     int32_t top_k = 0;
     float top_p = 0;
@@ -472,6 +472,10 @@ class Evaluation {
   }
   void add_task(const std::string& name, std::string_view jsonl) {
     check(nbl_evaluation_add_task(get(), name.c_str(), jsonl.data(), jsonl.size()));
+  }
+  /// YAML or JSON; `source`: its path or name.
+  void add_task_definition(std::string_view definition, const std::string& source) {
+    check(nbl_evaluation_add_task_definition(get(), definition.data(), definition.size(), source.c_str()));
   }
   void set_progress(ProgressFn fn) {
     progress_->fn = std::move(fn);

@@ -4,6 +4,8 @@
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/evaluate.h"
+#include "eval/own_task.h"
+#include "eval/speed_report.h"
 #include "capi/handles.h"
 
 namespace nbl::capi {
@@ -156,13 +158,16 @@ Status score(nbl_evaluation* e, std::string_view lines, Json* out) {
 Status speed(nbl_evaluation* e, Json* out) {
   NBL_TRY(need_models(*e, 1, "measuring speed"));
   NBL_ASSIGN(const Options settings, settings_of(*e));
-  eval::BenchOptions options;
+  eval::SpeedRequest request;
+  eval::BenchOptions& options = request.options;
   options.prompt = settings.integer("speed.prompt");
   options.gen = settings.integer("speed.gen");
   options.depth = settings.integer("speed.depth");
   options.reps = settings.integer("speed.reps");
+  request.batch = settings.integer("speed.batch");
+  request.profile = settings.boolean("speed.profile");
   Monitor monitor(e->runtime, e->progress, e->progress_user);
-  const auto result = eval::measure_speed(e->models[0], e->runtime->team, options, monitor.fn());
+  auto result = eval::report_speed(e->models[0], e->runtime->team, request, monitor.fn());
   NBL_TRY(monitor.outcome(result.status()));
   Json j = result_header(*e->runtime);
   j.set("model", e->names[0]);
@@ -170,7 +175,7 @@ Status speed(nbl_evaluation* e, Json* out) {
   j.set("gen", options.gen);
   j.set("depth", options.depth);
   j.set("reps", options.reps);
-  append(&j, eval::to_json(*result));
+  append(&j, *result);
   *out = std::move(j);
   return {};
 }
@@ -271,6 +276,20 @@ nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const char* name,
     NBL_ASSIGN(const auto documents, nbl::eval::parse_choice_jsonl({jsonl, size}, name));
     if (documents.empty()) return {Code::corrupt, fmt::format("task {} has no questions", name)};
     evaluation->tasks.push_back(nbl::eval::choice_task(name, documents));
+    return {};
+  });
+}
+
+nbl_status nbl_evaluation_add_task_definition(nbl_evaluation* evaluation, const char* definition, size_t size,
+                                              const char* source) {
+  return change(evaluation, [&]() -> Status {
+    NBL_TRY(require(definition, "definition"));
+    NBL_ASSIGN(nbl::eval::Task task,
+               nbl::eval::parse_task({definition, size}, source == nullptr ? "the task definition" : source));
+    for (const nbl::eval::Task& other : evaluation->tasks) {
+      if (other.id == task.id) return {Code::invalid_argument, fmt::format("a task named {} has been added already", task.id)};
+    }
+    evaluation->tasks.push_back(std::move(task));
     return {};
   });
 }

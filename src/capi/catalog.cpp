@@ -197,6 +197,7 @@ std::span<const Spec> quantizer_settings() {
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
         {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
+        {"rotation", Spec::Type::choice, "none", 0, 0, {"none", "hadamard"}, "rotate the residual stream first, folded into the weights"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
     };
   }();
@@ -220,6 +221,11 @@ std::span<const Spec> evaluation_settings() {
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
+        {"verdicts", Spec::Type::text, "", 0, 0, {}, "a judge's verdicts, JSON lines {\"task\", \"doc_id\", \"score\"}: judge_score"},
+        {"cache", Spec::Type::text, "", 0, 0, {}, "SQLite file that keeps answers: a killed run goes on where it was"},
+        {"apply_chat_template", Spec::Type::boolean, "false", 0, 0, {}, "put questions into the model's chat template"},
+        {"fewshot_as_multiturn", Spec::Type::boolean, "false", 0, 0, {}, "examples as turns of the conversation, not in one message"},
+        {"system_instruction", Spec::Type::text, "", 0, 0, {}, "system message, or the first text without a chat template"},
         {"run_unsafe_code", Spec::Type::boolean, "false", 0, 0, {}, "tasks may run, in a sandbox, programs that the model wrote"},
         {"skip_missing", Spec::Type::boolean, "false", 0, 0, {}, "leave out tasks whose files are not in the data folder"},
         {"bootstrap", Spec::Type::integer, "100000", 0, 1e7, {}, "bootstrap samples of standard errors; 0: none"},
@@ -229,6 +235,8 @@ std::span<const Spec> evaluation_settings() {
         {"speed.gen", Spec::Type::integer, "32", 1, 1e6, {}, "tokens generated when measuring decode"},
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
+        {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();
   return schema;

@@ -19,6 +19,7 @@ Result<std::string> Job::identity() const {
   Json job = make_manifest(input_, options_, report_, calibrated);
   job.set("format", options_.format);
   job.set("lm_head", options_.include_lm_head);
+  if (!options_.rotation.empty()) job.set("rotation", options_.rotation);
   Sha256 hash;
   const auto add = [&](std::string_view text) { hash.update(std::as_bytes(std::span(text.data(), text.size()))); };
   add(input_.config().dump());

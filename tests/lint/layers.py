@@ -32,6 +32,7 @@ THIRD_PARTY = {
     r"zstd": {"io", "dialects", "src/pipeline/activations.cpp"},
     r"pcre2": {"text", "pipeline", "eval"},
     r"utf8proc": {"text", "eval"},
+    r"sqlite3": {"eval"},
     r"(gtest|gmock|benchmark)/": set(),
 }
 

@@ -227,6 +227,7 @@ FUNCTIONS = {
     "nbl_evaluation_add_model": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(nbl_model), ctypes.c_char_p]),
     "nbl_evaluation_set_text": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]),
     "nbl_evaluation_add_task": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]),
+    "nbl_evaluation_add_task_definition": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]),
     "nbl_evaluation_set_progress": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), nbl_progress_fn, ctypes.c_void_p]),
     "nbl_evaluation_perplexity": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_evaluation_compare": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
