@@ -16,11 +16,16 @@ using model::LayerWeights;
 using model::Role;
 using quant::AffineCodes;
 
+constexpr double kRate = 0.02;  ///< steps of the grid, when none is asked for
+
 /// A matrix whose codes are real numbers for as long as they are learned.
 struct Learned {
   AffineCodes* codes = nullptr;
   LayerWeights::Matrix* matrix = nullptr;
   std::vector<float> latent, scales;  ///< [n, k] in units of the grid; [n, groups]
+  // Running means of the gradients and of their squares (Kingma and Ba, 2015): what is noise cancels out, so that only
+  // those codes move whose gradient keeps its sign. Plain signs move all of them, and undo what gptq had weighed up.
+  std::vector<float> mean, square, scale_mean, scale_square;
 
   float zero(std::size_t group) const {
     return codes->symmetric ? static_cast<float>(1 << (codes->bits - 1)) : codes->zeros[group];
@@ -32,6 +37,10 @@ struct Learned {
   void begin(const std::vector<float>& original, Team& team) {
     scales = codes->scales;
     latent.resize(codes->codes.size());
+    mean.assign(latent.size(), 0.0f);
+    square.assign(latent.size(), 0.0f);
+    scale_mean.assign(scales.size(), 0.0f);
+    scale_square.assign(scales.size(), 0.0f);
     each_group(team, [&](std::size_t first, std::size_t last, std::size_t g) {
       const float s = scales[g], z = zero(g);
       for (std::size_t i = first; i < last; ++i) {
@@ -65,19 +74,25 @@ struct Learned {
     });
   }
 
-  /// A step against the sign of each gradient; rounding passes it on as if it were not there.
-  void step(const std::vector<float>& gradient, float rate, float scale_rate, Team& team) {
+  /// A step downhill, the `count`-th (from 1); rounding passes a gradient on as if it were not there.
+  void step(const std::vector<float>& gradient, int64_t count, float rate, float scale_rate, Team& team) {
+    constexpr float kKeepMean = 0.9f, kKeepSquare = 0.95f;
     const float top = max_code();
+    const float mean_gain = 1.0f / (1.0f - std::pow(kKeepMean, static_cast<float>(count)));
+    const float square_gain = 1.0f / (1.0f - std::pow(kKeepSquare, static_cast<float>(count)));
+    const auto direction = [&](float slope, float& m, float& v) {
+      m = kKeepMean * m + (1 - kKeepMean) * slope;
+      v = kKeepSquare * v + (1 - kKeepSquare) * slope * slope;
+      return v > 0 ? m * mean_gain / std::sqrt(v * square_gain) : 0.0f;
+    };
     each_group(team, [&](std::size_t first, std::size_t last, std::size_t g) {
       const float z = zero(g);
       float along = 0;
       for (std::size_t i = first; i < last; ++i) {
-        const float slope = gradient[i];
-        along += slope * (code_of(latent[i]) - z);
-        const float moved = latent[i] - (slope > 0 ? rate : slope < 0 ? -rate : 0.0f);
-        latent[i] = std::clamp(moved, -0.49f, top + 0.49f);
+        along += gradient[i] * (code_of(latent[i]) - z);
+        latent[i] = std::clamp(latent[i] - rate * direction(gradient[i], mean[i], square[i]), -0.49f, top + 0.49f);
       }
-      if (along != 0) scales[g] *= along > 0 ? 1 - scale_rate : 1 + scale_rate;
+      scales[g] *= 1 - scale_rate * std::clamp(direction(along, scale_mean[g], scale_square[g]), -1.0f, 1.0f);
     });
   }
 
@@ -157,9 +172,9 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
     for (std::size_t i = 0; i < y.size(); ++i) y[i] -= target[i];  // the loss's gradient, but for a factor
     NBL_TRY(block.backward(y.data(), &gradients));
     const double left = 1 - static_cast<double>(iteration) / static_cast<double>(options.iterations);
-    const double rate = (options.rate > 0 ? options.rate : 1.0 / static_cast<double>(options.iterations)) * left;
+    const double rate = (options.rate > 0 ? options.rate : kRate) * left;
     for (auto& [role, l] : learned)
-      l.step(gradients.at(role.role), static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
+      l.step(gradients.at(role.role), iteration + 1, static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
   }
   for (auto& [role, l] : learned) {
     l.materialize(team);

@@ -19,8 +19,8 @@ namespace nbl::pipeline {
 
 struct TuneOptions {
   int64_t iterations = 50;
-  double rate = 0;        ///< of codes, in steps of the grid an iteration; falls linearly to 0. 0: 1 / iterations
-  double scale_rate = 0.002;  ///< of scales, relative; falls alike
+  double rate = 0;        ///< of codes, in steps of the grid an iteration; falls linearly to 0. 0: a good one
+  double scale_rate = 0.001;  ///< of scales, relative; falls alike
   int64_t batches = 2;    ///< of windows in an iteration
   uint64_t seed = 0;
   Compute compute = Compute::fast;
