@@ -12,5 +12,8 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
 find_package(simdjson REQUIRED)
 find_package(CLI11 REQUIRED)
+# Line editing in `nibble chat`; without it lines are plain.
+pkg_check_modules(libedit IMPORTED_TARGET libedit)

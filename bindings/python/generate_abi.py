@@ -52,7 +52,7 @@ class Header:
         return [] if text.strip() == "void" else [self.parameter(p) for p in text.split(",")]
 
     def ctype(self, c, raw_text=False):
-        base = c.replace("const ", "").strip()
+        base = re.sub(r"\bconst\b", "", c).strip()
         stars = base.count("*")
         base = base.replace("*", "").strip()
         if base == "char" and stars:

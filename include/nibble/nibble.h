@@ -205,12 +205,14 @@ NBL_API const char* nbl_architectures_json(void);
 NBL_API const char* nbl_isas_json(void);
 /* [{"id", "summary"}]: perplexity protocols. */
 NBL_API const char* nbl_protocols_json(void);
-/* [{"id", "summary"}]: kinds of evaluation task. */
+/* [{"id", "summary", "version", "output_type", "num_fewshot", "metrics", "files"}]: benchmark tasks; groups have "members". */
 NBL_API const char* nbl_tasks_json(void);
 /* [{"name", "type", "default", "min", "max", "choices", "help"}]: settings of every quantizer, whatever its method. */
 NBL_API const char* nbl_quantizer_settings_json(void);
 /* The same, for evaluations. */
 NBL_API const char* nbl_evaluation_settings_json(void);
+/* The same, for generation: samplers, penalties, stop strings, beams, grammars, speculation (docs/generation.md). */
+NBL_API const char* nbl_generation_settings_json(void);
 
 /* ==================================================================================================================
  * 6. Checkpoints: a model as it lies in files
@@ -224,6 +226,11 @@ typedef struct nbl_checkpoint nbl_checkpoint;
 NBL_API nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint);
 NBL_API void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint);
 
+/* The same checkpoint with a LoRA adapter merged into its weights as they are read: for quantizing a fine-tuned model.
+ * Parameters and errors as nbl_model_add_adapter(). */
+NBL_API nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
+                                              nbl_checkpoint** out_checkpoint);
+
 enum {
   NBL_INSPECT_TENSORS = 1, /* list every tensor */
   NBL_INSPECT_HASH = 2     /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
@@ -235,6 +242,13 @@ NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t f
  * names those that do not. UNSUPPORTED: the format carries no manifest. */
 NBL_API nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn progress, void* progress_user,
                                          int32_t* out_ok, nbl_buffer** out_json);
+
+/* Looks for what would spoil a long job, before it: tokenizer, BOS and EOS, chat template, NaN, dead channels, coverage by
+ * the calibration text (`size` bytes of UTF-8; 0: that check is skipped), memory and disk. Reads every weight once.
+ * out_json: {"checks": [{"name", "status" ("ok", "warning", "fail", "skipped"), "detail"}]}. What is wrong with the model
+ * is a failed check, not an error. */
+NBL_API nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
+                                          nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json);
 
 enum {
   NBL_CONVERT_ALLOW_LOSSY = 1, /* quantize anew what the format cannot hold, instead of refusing */
@@ -317,6 +331,12 @@ NBL_API nbl_status nbl_model_open(nbl_runtime* runtime, const char* path, const 
                                   nbl_model** out_model);
 NBL_API void nbl_model_destroy(nbl_model* model);
 
+/* The same model with a LoRA adapter (a directory that PEFT wrote: adapter_config.json and adapter_model.safetensors)
+ * applied beside its weights, quantized or not. The two models share the weights; adapters added to the result add up.
+ * scale: multiplies the adapter's own scale; usually 1.
+ * Errors: UNSUPPORTED naming what of the adapter is not implemented, MISMATCH (made for another model), CORRUPT. */
+NBL_API nbl_status nbl_model_add_adapter(nbl_model* model, const char* path, float scale, nbl_model** out_model);
+
 /* Number of token ids: ids are 0 ... vocab_size - 1, and a row of logits has so many floats. */
 NBL_API int64_t nbl_model_vocab_size(const nbl_model* model);
 /* The longest sequence the model was made for; 0: unbounded. */
@@ -327,6 +347,9 @@ NBL_API nbl_status nbl_model_info(nbl_model* model, nbl_buffer** out_json);
 /* The tokenizer that the files carry. NOT_FOUND: they carry none. */
 NBL_API nbl_status nbl_tokenizer_from_checkpoint(nbl_checkpoint* checkpoint, nbl_tokenizer** out_tokenizer);
 NBL_API nbl_status nbl_tokenizer_from_model(nbl_model* model, nbl_tokenizer** out_tokenizer);
+/* The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
+ * tokenizer.model, such a file itself, a GGUF file of any architecture. Errors: those of nbl_checkpoint_open. */
+NBL_API nbl_status nbl_tokenizer_open(nbl_runtime* runtime, const char* path, nbl_tokenizer** out_tokenizer);
 NBL_API void nbl_tokenizer_destroy(nbl_tokenizer* tokenizer);
 
 enum {
@@ -343,8 +366,21 @@ NBL_API nbl_status nbl_tokenizer_decode(nbl_tokenizer* tokenizer, const int32_t*
 NBL_API nbl_status nbl_tokenizer_piece(nbl_tokenizer* tokenizer, int32_t id, nbl_buffer** out_text);
 /* The id of such a piece. NOT_FOUND: the vocabulary has none. */
 NBL_API nbl_status nbl_tokenizer_find(nbl_tokenizer* tokenizer, const char* piece, int32_t* out_id);
-/* JSON: kind, vocab_size, bos, eos. */
+/* JSON: kind, vocab_size, bos, eos, turn_ends (ids that end an answer), chat_templates (their names). */
 NBL_API nbl_status nbl_tokenizer_info(nbl_tokenizer* tokenizer, nbl_buffer** out_json);
+
+/* A conversation as the text that the model expects: its own chat template (Jinja, interpreted in a sandbox that bounds
+ * steps, depth and memory) over the messages. Encode the text with flags 0: the template writes its special tokens.
+ *   messages_json: [{"role", "content", ...}, ...], one at least.
+ *   tools_json: JSON schemas of functions that the model may call, as transformers passes them; NULL: none.
+ *   settings_json: an object; NULL: {}. "add_generation_prompt" (false): end with what begins an answer;
+ *     "continue_final_message" (false): leave the last message open; "chat_template": a template's name or its source.
+ *     Every other member is a variable of the template ("enable_thinking": false).
+ * Errors: NOT_FOUND (the model carries no template), INVALID_ARGUMENT (not such JSON), CORRUPT (the template raises an
+ * error or is none: line and reason), UNSUPPORTED (a part of the language that is missing), LIMIT (a bound). */
+NBL_API nbl_status nbl_tokenizer_apply_chat_template(nbl_tokenizer* tokenizer, const char* messages_json,
+                                                     const char* tools_json, const char* settings_json,
+                                                     nbl_buffer** out_text);
 
 /* ==================================================================================================================
  * 9. Sessions: one sequence being processed
@@ -379,11 +415,32 @@ NBL_API nbl_status nbl_session_append(nbl_session* session, const int32_t* ids, 
 /* Forgets everything after the first `position` tokens. */
 NBL_API nbl_status nbl_session_truncate(nbl_session* session, int64_t position);
 
+/* The tokens consumed so far: see nbl_buffer_ids(). */
+NBL_API nbl_status nbl_session_tokens(nbl_session* session, nbl_buffer** out_ids);
+
+/* Writes the sequence (tokens, keys and values) to a file, which appears only when it is whole. */
+NBL_API nbl_status nbl_session_save(nbl_session* session, const char* path);
+/* Takes a saved sequence in place of the session's own.
+ * Errors: CORRUPT (no such file, damaged), MISMATCH (of another model or another kv_type), LIMIT (no room). On an error the
+ * session is empty or what it was. */
+NBL_API nbl_status nbl_session_load(nbl_session* session, const char* path);
+
+/* One setting of this session's generation as text, one of nbl_generation_settings_json(); "" takes it back to its
+ * default. Also "kv_type" (auto, f32, f16, bf16, q8, q4: how keys and values are kept), while the session is empty.
+ * Errors: INVALID_ARGUMENT, naming the setting, the value and what is allowed. */
+NBL_API nbl_status nbl_session_set(nbl_session* session, const char* name, const char* value);
+/* A smaller model with the same vocabulary that drafts tokens for this one to check: generation gives what it would give
+ * without, sooner. The setting "draft_tokens" says how many at a time. NULL: none.
+ * Errors: MISMATCH (another vocabulary). */
+NBL_API nbl_status nbl_session_set_draft(nbl_session* session, nbl_model* draft);
+
 /* Called with each token that was chosen. text: what became certain with it, `size` bytes, never half a character,
  * maybe none; always empty for a model without a tokenizer. Return 0 to go on, anything else to stop. The last call,
- * with id -1, brings text that was held back, if any. */
+ * with id -1, brings text that was held back, if any; a call with id -2 and no text, between the parts of a long prompt
+ * and with tokens of samples other than the first, only gives you the chance to stop. */
 typedef int32_t (*nbl_token_fn)(void* user, int32_t id, const char* text, size_t size);
 
+/* A field that is 0 leaves the session's setting of that name. */
 typedef struct nbl_generate_options {
   uint32_t struct_size;
   int32_t top_k;          /* choose among the k likeliest; 0: all */
@@ -399,12 +456,23 @@ typedef struct nbl_generate_options {
 #define NBL_GENERATE_OPTIONS_INIT \
   { (uint32_t)sizeof(nbl_generate_options), 0, 0, 0.0f, 0.0f, 0, 0, 0, NULL, NULL }
 
-/* Appends the prompt, then chooses token after token until max_new_tokens, an end-of-sequence token, the end of the
- * room or your stop. out_result: JSON {"prompt_tokens", "text", "token_ids", "finish_reason" ("length", "eos",
- * "context", "cancelled"), "prefill_tok_s", "decode_tok_s", ...}; NULL if you need none. Being stopped by on_token is
- * no error. The session keeps the sequence: generate again to continue it. */
+/* Appends the prompt, then chooses token after token until max_new_tokens, an end-of-sequence token, a stop string, the
+ * end of the room or your stop. out_result: JSON {"prompt_tokens", "text", "token_ids", "finish_reason" ("length", "eos",
+ * "stop", "context", "grammar", "cancelled"), "prefill_tok_s", "decode_tok_s", ...}, and what settings add: "stop",
+ * "logprobs", "prompt_logprobs", "samples", "drafted_tokens", "accepted_tokens"; NULL if you need none. Being stopped by
+ * on_token is no error. The session keeps the sequence: generate again to continue it. */
 NBL_API nbl_status nbl_session_generate(nbl_session* session, const int32_t* prompt, int64_t count,
                                         const nbl_generate_options* options, nbl_buffer** out_result);
+
+/* Several sessions of one model decoded together, a token each: the weights are read once for all of them. */
+typedef struct nbl_batch nbl_batch;
+NBL_API nbl_status nbl_batch_create(nbl_model* model, int64_t max_sessions, nbl_batch** out_batch);
+NBL_API void nbl_batch_destroy(nbl_batch* batch);
+/* Appends tokens[i] to sessions[i], all different and of the batch's model. *out_logits: row-major [count, vocab_size], in
+ * the order of the sessions, borrowed until the batch's next step. On an error no session has moved.
+ * Errors: LIMIT (a session is full), INVALID_ARGUMENT, BUSY. */
+NBL_API nbl_status nbl_batch_step(nbl_batch* batch, nbl_session* const* sessions, const int32_t* tokens, int64_t count,
+                                  const float** out_logits);
 
 /* ==================================================================================================================
  * 10. Evaluation: what did quantization cost?
@@ -429,6 +497,11 @@ NBL_API nbl_status nbl_evaluation_set_text(nbl_evaluation* evaluation, const cha
 /* A multiple-choice task: JSON lines {"context", "choices": [...], "answer": index}. Copied. */
 NBL_API nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const char* name, const char* jsonl,
                                            size_t size);
+/* A task of your own in lm-evaluation-harness's task format, YAML or JSON: `size` bytes, copied; docs/evaluation.md says which
+ * keys. source names it in messages; where it is a path, the task's files are looked for beside it, else in the setting
+ * "data". UNSUPPORTED names what is outside the subset. */
+NBL_API nbl_status nbl_evaluation_add_task_definition(nbl_evaluation* evaluation, const char* definition, size_t size,
+                                                      const char* source);
 NBL_API nbl_status nbl_evaluation_set_progress(nbl_evaluation* evaluation, nbl_progress_fn progress, void* user);
 
 /* Perplexity of the first model over the text: JSON as `nibble perplexity --json`. */
@@ -436,7 +509,10 @@ NBL_API nbl_status nbl_evaluation_perplexity(nbl_evaluation* evaluation, nbl_buf
 /* KL divergence, top-1 agreement and perplexity ratio of every other model against the first, in lockstep over the
  * text: no logits are stored. JSON as `nibble compare --json`. MISMATCH: vocabularies differ. */
 NBL_API nbl_status nbl_evaluation_compare(nbl_evaluation* evaluation, nbl_buffer** out_json);
-/* Accuracy of every model on every task, and paired differences: JSON as `nibble eval --json`. */
+/* Every model on every task: those named by the setting "tasks" (nbl_tasks_json() lists them; their files lie in the folder
+ * that the setting "data" names) and the added ones. Results in lm-evaluation-harness's layout and paired differences of
+ * every two models: JSON as `nibble eval --json`; with the setting "samples" also every request and answer. NOT_FOUND: a task's
+ * file is missing; the message says what fetches it. */
 NBL_API nbl_status nbl_evaluation_tasks(nbl_evaluation* evaluation, nbl_buffer** out_json);
 /* Log-likelihood of continuations under the first model. requests: JSON lines {"context", "continuation"} or
  * {"context_ids", "continuation_ids"}. JSON as `nibble score --json`, in the order of the requests. */

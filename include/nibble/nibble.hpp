@@ -166,6 +166,10 @@ class Runtime {
 class Tokenizer {
  public:
   explicit Tokenizer(nbl_tokenizer* owned) : handle_(owned) {}
+  /// Of a model, or of a place that has a vocabulary and no weights.
+  Tokenizer(const Runtime& runtime, const std::string& path)
+      : handle_(detail::make_handle<nbl_tokenizer, nbl_tokenizer_destroy>(
+            [&](nbl_tokenizer** out) { return nbl_tokenizer_open(runtime.get(), path.c_str(), out); })) {}
   nbl_tokenizer* get() const noexcept { return handle_.get(); }
   std::vector<int32_t> encode(std::string_view text, uint32_t flags = 0) const {
     const detail::Buffer ids = detail::make_handle<nbl_buffer, nbl_buffer_destroy>(
@@ -185,6 +189,13 @@ class Tokenizer {
   std::string info() const {
     return detail::text_of([&](nbl_buffer** out) { return nbl_tokenizer_info(get(), out); });
   }
+  /// Messages, tools and settings as JSON, the last two maybe empty; see nbl_tokenizer_apply_chat_template().
+  std::string apply_chat_template(const std::string& messages, const std::string& tools = {},
+                                  const std::string& settings = {}) const {
+    return detail::text_of([&](nbl_buffer** out) {
+      return nbl_tokenizer_apply_chat_template(get(), messages.c_str(), tools.c_str(), settings.c_str(), out);
+    });
+  }
 
  private:
   detail::Handle<nbl_tokenizer, nbl_tokenizer_destroy> handle_;
@@ -200,6 +211,12 @@ class Checkpoint {
   std::string inspect(uint32_t flags = 0) const {
     return detail::text_of([&](nbl_buffer** out) { return nbl_checkpoint_inspect(get(), flags, out); });
   }
+  /// With a LoRA adapter merged into the weights.
+  Checkpoint with_adapter(const std::string& path, float scale = 1) const {
+    nbl_checkpoint* raw = nullptr;
+    check(nbl_checkpoint_add_adapter(get(), path.c_str(), scale, &raw));
+    return Checkpoint(raw);
+  }
   /// JSON {"ok", "differences"}.
   std::string verify(ProgressFn progress = {}) const {
     detail::Callback<ProgressFn> callback{std::move(progress), nullptr};
@@ -207,6 +224,17 @@ class Checkpoint {
     int32_t ok = 0;
     const nbl_status status =
         nbl_checkpoint_verify(get(), callback.fn ? detail::on_progress : nullptr, &callback, &ok, &raw);
+    const detail::Buffer result(raw);
+    callback.rethrow();
+    check(status);
+    return nbl_buffer_text(result.get());
+  }
+  /// JSON {"checks"}; no text: calibration is not checked.
+  std::string examine(std::string_view calibration_text = {}, ProgressFn progress = {}) const {
+    detail::Callback<ProgressFn> callback{std::move(progress), nullptr};
+    nbl_buffer* raw = nullptr;
+    const nbl_status status = nbl_checkpoint_examine(get(), calibration_text.data(), calibration_text.size(),
+                                                     callback.fn ? detail::on_progress : nullptr, &callback, &raw);
     const detail::Buffer result(raw);
     callback.rethrow();
     check(status);
@@ -234,6 +262,7 @@ class Checkpoint {
   }
 
  private:
+  explicit Checkpoint(nbl_checkpoint* owned) : handle_(owned) {}
   detail::Handle<nbl_checkpoint, nbl_checkpoint_destroy> handle_;
 };
 
@@ -295,6 +324,12 @@ class Model {
          [&](const nbl_model_options* o, nbl_model** out) { return nbl_model_load(checkpoint.get(), o, out); });
   }
   nbl_model* get() const noexcept { return handle_.get(); }
+  /// With a LoRA adapter beside the weights, which the two models share.
+  Model with_adapter(const std::string& path, float scale = 1) const {
+    nbl_model* raw = nullptr;
+    check(nbl_model_add_adapter(get(), path.c_str(), scale, &raw));
+    return Model(raw);
+  }
   int64_t vocab_size() const noexcept { return nbl_model_vocab_size(get()); }
   int64_t max_positions() const noexcept { return nbl_model_max_positions(get()); }
   /// JSON.
@@ -308,6 +343,7 @@ class Model {
   }
 
  private:
+  explicit Model(nbl_model* owned) : handle_(owned) {}
   template <class Open>
   void load(Options options, Open&& open) {
     detail::Callback<ProgressFn> progress{std::move(options.progress), nullptr};
@@ -328,11 +364,12 @@ class Model {
 
 class Session {
  public:
+  /// What is 0 leaves the session's setting of that name.
   struct GenerateOptions {
-    int64_t max_new_tokens = 128;
+    int64_t max_new_tokens = 0;
     float temperature = 0;
     int32_t top_k = 0;
-    float top_p = 1;
+    float top_p = 0;
     uint64_t seed = 0;
     bool ignore_eos = false;
   };
@@ -346,6 +383,19 @@ class Session {
   int64_t position() const noexcept { return nbl_session_position(get()); }
   int64_t capacity() const noexcept { return nbl_session_capacity(get()); }
   void truncate(int64_t position) { check(nbl_session_truncate(get(), position)); }
+  std::vector<int32_t> tokens() const {
+    const detail::Buffer ids = detail::make_handle<nbl_buffer, nbl_buffer_destroy>(
+        [&](nbl_buffer** out) { return nbl_session_tokens(get(), out); });
+    const int32_t* first = nbl_buffer_ids(ids.get());
+    return {first, first + nbl_buffer_size(ids.get()) / sizeof(int32_t)};
+  }
+  /// One of nbl_generation_settings_json(), or "kv_type".
+  void set(const std::string& name, const std::string& value) {
+    check(nbl_session_set(get(), name.c_str(), value.c_str()));
+  }
+  void set_draft(const Model& draft) { check(nbl_session_set_draft(get(), draft.get())); }
+  void save(const std::string& path) const { check(nbl_session_save(get(), path.c_str())); }
+  void load(const std::string& path) { check(nbl_session_load(get(), path.c_str())); }
   /// Logits [rows, vocab_size] as `want` (NBL_LOGITS_*) says; borrowed until the session's next call.
   std::span<const float> append(std::span<const int32_t> ids, int32_t want = NBL_LOGITS_LAST) {
     const float* logits = nullptr;
@@ -380,6 +430,29 @@ class Session {
   detail::Handle<nbl_session, nbl_session_destroy> handle_;
 };
 
+/// Several sessions of one model decoded together.
+class Batch {
+ public:
+  Batch(const Model& model, int64_t max_sessions)
+      : vocab_(model.vocab_size()), handle_(detail::make_handle<nbl_batch, nbl_batch_destroy>([&](nbl_batch** out) {
+          return nbl_batch_create(model.get(), max_sessions, out);
+        })) {}
+  nbl_batch* get() const noexcept { return handle_.get(); }
+  /// Logits [sessions, vocab_size]; borrowed until the next step.
+  std::span<const float> step(std::span<Session* const> sessions, std::span<const int32_t> tokens) {
+    if (sessions.size() != tokens.size()) throw Error(NBL_E_INVALID_ARGUMENT, "one token a session was expected");
+    std::vector<nbl_session*> raw;
+    for (Session* session : sessions) raw.push_back(session->get());
+    const float* logits = nullptr;
+    check(nbl_batch_step(get(), raw.data(), tokens.data(), static_cast<int64_t>(raw.size()), &logits));
+    return {logits, raw.size() * static_cast<std::size_t>(vocab_)};
+  }
+
+ private:
+  int64_t vocab_;
+  detail::Handle<nbl_batch, nbl_batch_destroy> handle_;
+};
+
 class Evaluation {
  public:
   explicit Evaluation(const Runtime& runtime)
@@ -399,6 +472,10 @@ class Evaluation {
   }
   void add_task(const std::string& name, std::string_view jsonl) {
     check(nbl_evaluation_add_task(get(), name.c_str(), jsonl.data(), jsonl.size()));
+  }
+  /// YAML or JSON; `source`: its path or name.
+  void add_task_definition(std::string_view definition, const std::string& source) {
+    check(nbl_evaluation_add_task_definition(get(), definition.data(), definition.size(), source.c_str()));
   }
   void set_progress(ProgressFn fn) {
     progress_->fn = std::move(fn);

@@ -3,6 +3,8 @@
 
 #include "base/hash.h"
 #include "capi/handles.h"
+#include "model/lora.h"
+#include "pipeline/doctor.h"
 #include "model/arch.h"
 #include "pipeline/convert.h"
 
@@ -103,6 +105,20 @@ nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_check
   });
 }
 
+nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
+                                      nbl_checkpoint** out_checkpoint) {
+  if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(path, "path"));
+    NBL_TRY(require(out_checkpoint, "out_checkpoint"));
+    NBL_ASSIGN(auto adapter, nbl::model::load_lora(path, scale));
+    NBL_ASSIGN(auto merged, nbl::model::merge_lora(checkpoint->checkpoint, std::move(adapter)));
+    *out_checkpoint = new nbl_checkpoint{checkpoint->runtime, std::move(merged)};
+    return {};
+  });
+}
+
 void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint) { delete checkpoint; }
 
 nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json) {
@@ -137,6 +153,29 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
     j.set("differences", std::move(list));
     if (out_json != nullptr) *out_json = make_json_buffer(j);
     *out_ok = differences->empty() ? 1 : 0;
+    return {};
+  });
+}
+
+nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
+                                  nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json) {
+  if (out_json != nullptr) *out_json = nullptr;
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    NBL_TRY(require(out_json, "out_json"));
+    if (size > 0) NBL_TRY(require(calibration_text, "calibration_text"));
+    Monitor monitor(checkpoint->runtime, progress, progress_user);
+    nbl::pipeline::DoctorOptions options;
+    options.calibration_text = {calibration_text, size};
+    const auto checks = nbl::pipeline::examine(*checkpoint->checkpoint, options, monitor.fn());
+    NBL_TRY(monitor.outcome(checks.status()));
+    Json j = result_header(*checkpoint->runtime);
+    Json list = Json::array();
+    for (const nbl::pipeline::Check& c : *checks) {
+      list.push_back(Json::object({{"name", c.name}, {"status", c.status}, {"detail", c.detail}}));
+    }
+    j.set("checks", std::move(list));
+    *out_json = make_json_buffer(j);
     return {};
   });
 }

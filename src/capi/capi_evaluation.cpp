@@ -4,6 +4,7 @@
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/evaluate.h"
+#include "eval/own_task.h"
 #include "capi/handles.h"
 
 namespace nbl::capi {
@@ -271,6 +272,20 @@ nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const char* name,
     NBL_ASSIGN(const auto documents, nbl::eval::parse_choice_jsonl({jsonl, size}, name));
     if (documents.empty()) return {Code::corrupt, fmt::format("task {} has no questions", name)};
     evaluation->tasks.push_back(nbl::eval::choice_task(name, documents));
+    return {};
+  });
+}
+
+nbl_status nbl_evaluation_add_task_definition(nbl_evaluation* evaluation, const char* definition, size_t size,
+                                              const char* source) {
+  return change(evaluation, [&]() -> Status {
+    NBL_TRY(require(definition, "definition"));
+    NBL_ASSIGN(nbl::eval::Task task,
+               nbl::eval::parse_task({definition, size}, source == nullptr ? "the task definition" : source));
+    for (const nbl::eval::Task& other : evaluation->tasks) {
+      if (other.id == task.id) return {Code::invalid_argument, fmt::format("a task named {} has been added already", task.id)};
+    }
+    evaluation->tasks.push_back(std::move(task));
     return {};
   });
 }

@@ -1,9 +1,16 @@
 // Evaluations: benchmark tasks.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/hash.h"
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
+#include "eval/answer_cache.h"
 #include "eval/evaluate.h"
+#include "text/chat_template.h"
 
 namespace nbl::capi {
 namespace {
@@ -26,7 +33,63 @@ eval::EvaluateOptions options_of(const nbl_evaluation& e, const Options& setting
   o.margin = settings.real("margin");
   o.max_tokens = settings.integer("max_gen_toks");
   o.own_tasks = e.tasks;
+  o.verdicts = settings.text("verdicts");
+  o.prompt.system_instruction = settings.text("system_instruction");
+  o.prompt.fewshot_as_multiturn = settings.boolean("fewshot_as_multiturn");
   return o;
+}
+
+/// The model's own chat template over messages.
+Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint) {
+  auto templates = std::make_shared<text::ChatTemplates>();
+  templates->set_origin("the chat template of " + checkpoint.origin());
+  for (const char* asset : {"special_tokens_map.json", "tokenizer_config.json"}) {
+    if (!checkpoint.has_asset(asset)) continue;
+    NBL_ASSIGN(const std::string text, checkpoint.asset(asset));
+    NBL_ASSIGN(const Json config, Json::parse(text, std::string(asset) + " of " + checkpoint.origin()));
+    NBL_TRY(text::read_chat_config(config, templates.get()));
+  }
+  if (checkpoint.has_asset("chat_template.jinja")) {
+    NBL_ASSIGN(std::string source, checkpoint.asset("chat_template.jinja"));
+    templates->add("default", std::move(source));
+  }
+  if (templates->empty()) {
+    return Status(Code::not_found, checkpoint.origin() + " carries no chat template; evaluate it without apply_chat_template");
+  }
+  return eval::ChatRenderer([templates](const std::vector<eval::ChatMessage>& messages, bool generation) -> Result<std::string> {
+    Json list = Json::array();
+    for (const eval::ChatMessage& m : messages) list.push_back(Json::object({{"role", m.role}, {"content", m.content}}));
+    return templates->apply(list, Json(), Json::object({{"add_generation_prompt", generation}}));
+  });
+}
+
+/// The model's files, hashed by name and content; its weights when it came from no file.
+Result<std::string> model_sha256(const Checkpoint& checkpoint) {
+  namespace fs = std::filesystem;
+  const fs::path origin = checkpoint.origin();
+  std::error_code ec;
+  std::vector<fs::path> files;
+  if (fs::is_directory(origin, ec)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(origin, ec))
+      if (entry.is_regular_file(ec)) files.push_back(entry.path());
+  } else if (fs::is_regular_file(origin, ec)) {
+    files.push_back(origin);
+  }
+  std::sort(files.begin(), files.end());
+  Sha256 hash;
+  for (const fs::path& file : files) {
+    const std::string name = file.filename().string() + "\n";
+    hash.update(std::as_bytes(std::span(name.data(), name.size())));
+    NBL_ASSIGN(const auto mapped, MappedFile::open(file));
+    hash.update(mapped->bytes());
+  }
+  if (files.empty()) {
+    for (const TensorInfo& info : checkpoint.tensors()) {
+      NBL_ASSIGN(const Array array, checkpoint.array(info.name));
+      hash.update(array.storage.bytes());
+    }
+  }
+  return hash.finish_hex();
 }
 
 /// The tasks by name; without names, all of the caller's own.
@@ -56,11 +119,24 @@ Status need_models(const nbl_evaluation& e, std::size_t count, const char* what)
 Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
   NBL_TRY(need_models(*e, 1, "an evaluation of tasks"));
   NBL_ASSIGN(const Options settings, settings_of(*e));
-  const eval::EvaluateOptions options = options_of(*e, settings);
+  eval::EvaluateOptions options = options_of(*e, settings);
+  std::unique_ptr<eval::AnswerCache> cache;
+  if (!settings.text("cache").empty()) {
+    NBL_ASSIGN(cache, eval::AnswerCache::open(settings.text("cache")));
+  }
+  options.cache = cache.get();
   NBL_ASSIGN(const eval::Selection selection, selection_of(settings.text("tasks"), options));
   Monitor monitor(e->runtime, e->progress, e->progress_user);
   std::vector<eval::ModelRun> runs;
+  std::vector<std::string> hashes;
   for (std::size_t m = 0; m < e->models.size(); ++m) {
+    if (settings.boolean("apply_chat_template")) {
+      NBL_ASSIGN(options.prompt.chat, renderer_of(*e->checkpoints[m]));
+    }
+    NBL_ASSIGN(const std::string hash, model_sha256(*e->checkpoints[m]));
+    hashes.push_back(hash);
+    const ComputeOptions& compute = e->models[m]->compute();
+    options.identity = fmt::format("{} {} {} {}", hash, compute_name(compute.compute), isa_name(compute.isa), nbl_version());
     auto run = eval::run_tasks(e->models[m], e->names[m], e->runtime->team, selection, options, monitor.fn());
     NBL_TRY(monitor.outcome(run.status()));
     runs.push_back(std::move(run).value());
@@ -68,6 +144,9 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
 
   Json j = result_header(*e->runtime);
   j.set("model", e->names[0]);
+  j.set("model_name", e->names[0]);
+  j.set("model_source", "nibble");
+  j.set("model_sha256", hashes[0]);
   Json models = Json::array();
   for (const eval::ModelRun& run : runs) {
     const Json results = eval::results_json(run);
@@ -76,7 +155,7 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
         if (key != "samples" || runs.size() == 1) j.set(key, value);
       }
     }
-    Json row = Json::object({{"name", run.name}});
+    Json row = Json::object({{"name", run.name}, {"model_sha256", hashes[static_cast<std::size_t>(&run - runs.data())]}});
     for (const auto& [key, value] : results.members()) {
       if (key == "results" || key == "groups" || key == "n-samples" || (key == "samples" && runs.size() > 1))
         row.set(key, value);
@@ -94,6 +173,9 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
                                 {"fewshot_seed", static_cast<int64_t>(options.fewshot_seed)},
                                 {"bootstrap_iters", options.bootstrap_iterations},
                                 {"batch_size", options.batch},
+                                {"apply_chat_template", settings.boolean("apply_chat_template")},
+                                {"fewshot_as_multiturn", options.prompt.fewshot_as_multiturn},
+                                {"system_instruction", options.prompt.system_instruction},
                                 {"seed", static_cast<int64_t>(options.seed)},
                                 {"compute", compute_name(e->models[0]->compute().compute)},
                                 {"isa", isa_name(e->runtime->isa)}}));

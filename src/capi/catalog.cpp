@@ -7,6 +7,7 @@
 #include "eval/eval.h"
 #include "eval/task.h"
 #include "model/arch.h"
+#include "model/generation_settings.h"
 #include "nibble/nibble.h"
 
 namespace nbl::capi {
@@ -67,6 +68,7 @@ const char* text_of() noexcept {
 }
 
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
+Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
 
 }  // namespace
@@ -219,6 +221,11 @@ std::span<const Spec> evaluation_settings() {
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
+        {"verdicts", Spec::Type::text, "", 0, 0, {}, "a judge's verdicts, JSON lines {\"task\", \"doc_id\", \"score\"}: judge_score"},
+        {"cache", Spec::Type::text, "", 0, 0, {}, "SQLite file that keeps answers: a killed run goes on where it was"},
+        {"apply_chat_template", Spec::Type::boolean, "false", 0, 0, {}, "put questions into the model's chat template"},
+        {"fewshot_as_multiturn", Spec::Type::boolean, "false", 0, 0, {}, "examples as turns of the conversation, not in one message"},
+        {"system_instruction", Spec::Type::text, "", 0, 0, {}, "system message, or the first text without a chat template"},
         {"run_unsafe_code", Spec::Type::boolean, "false", 0, 0, {}, "tasks may run, in a sandbox, programs that the model wrote"},
         {"skip_missing", Spec::Type::boolean, "false", 0, 0, {}, "leave out tasks whose files are not in the data folder"},
         {"bootstrap", Spec::Type::integer, "100000", 0, 1e7, {}, "bootstrap samples of standard errors; 0: none"},
@@ -247,5 +254,6 @@ const char* nbl_protocols_json(void) { return text_of<protocols_catalog>(); }
 const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
+const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
 
 }  // extern "C"

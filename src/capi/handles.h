@@ -16,12 +16,14 @@
 #include "capi/guard.h"
 #include "eval/eval.h"
 #include "eval/task.h"
+#include "model/generation_settings.h"
 #include "model/model.h"
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
 #include "tensor/checkpoint.h"
 #include "tensor/linear.h"
 #include "tensor/qtensor.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace nbl::capi {
@@ -78,18 +80,30 @@ struct nbl_checkpoint {
 struct nbl_model {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
   std::shared_ptr<const nbl::Checkpoint> checkpoint;  ///< what it was made of
   double load_seconds = 0;
 };
 
 struct nbl_tokenizer {
   std::shared_ptr<const nbl::text::Tokenizer> tokenizer;
+  std::shared_ptr<const nbl::text::ChatTemplates> chat;
 };
 
 struct nbl_session {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::model::Model> model;
   std::unique_ptr<nbl::model::Session> session;
+  nbl::model::GenerationSettings settings;
+  nbl::model::GrammarCache grammar;
+  std::unique_ptr<nbl::model::Session> draft;
+  std::atomic<bool> busy{false};
+};
+
+struct nbl_batch {
+  nbl::capi::RuntimePtr runtime;
+  std::shared_ptr<const nbl::model::Model> model;
+  std::unique_ptr<nbl::model::Batch> batch;
   std::atomic<bool> busy{false};
 };
 

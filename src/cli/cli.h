@@ -45,8 +45,12 @@ struct Global {
   bool tables() const { return !json_on_stdout(); }
   int32_t compute_mode() const { return compute == "exact" ? NBL_COMPUTE_EXACT : NBL_COMPUTE_FAST; }
   Runtime make_runtime() const;
-  Checkpoint open_checkpoint(const Runtime& runtime, const std::string& model) const;
-  Model open_model(const Runtime& runtime, const std::string& model) const;
+  /// Of a model, or of a place that has a vocabulary and no weights.
+  Tokenizer open_tokenizer(const Runtime& runtime, const std::string& model) const;
+  // lora: adapters, "DIR" or "DIR:SCALE" each, merged into the checkpoint's weights or beside the model's.
+  Checkpoint open_checkpoint(const Runtime& runtime, const std::string& model,
+                             const std::vector<std::string>& lora = {}) const;
+  Model open_model(const Runtime& runtime, const std::string& model, const std::vector<std::string>& lora = {}) const;
 };
 
 /// Each adds one command: its options, and what runs when it was chosen.
@@ -57,16 +61,19 @@ struct Commands {
   Action& chosen;
 };
 void add_info(const Commands& commands);
+void add_help(const Commands& commands);
 void add_inspect(const Commands& commands);
 void add_quantize(const Commands& commands);
 void add_convert(const Commands& commands);
 void add_run(const Commands& commands);
+void add_chat(const Commands& commands);
 void add_tokenize(const Commands& commands);
 void add_score(const Commands& commands);
 void add_perplexity(const Commands& commands);
 void add_compare(const Commands& commands);
 void add_eval(const Commands& commands);
 void add_bench(const Commands& commands);
+void add_doctor(const Commands& commands);
 void add_verify(const Commands& commands);
 void add_sweep(const Commands& commands);
 
@@ -81,6 +88,8 @@ void write_file(const std::string& path, std::string_view bytes);
 std::string resolve_model(const std::string& model);
 /// A file, where "builtin" is `name` among the data that comes with the project.
 std::string resolve_data(const std::string& file, const std::string& name);
+/// "DIR" or "DIR:SCALE" of a LoRA adapter.
+std::pair<std::string, float> parse_adapter(const std::string& text);
 /// "512M", "4G", "1500000" as bytes.
 int64_t parse_size(const std::string& text);
 
@@ -90,6 +99,8 @@ int64_t parse_size(const std::string& text);
 /// Ctrl-C and SIGTERM ask the running job to stop; a second one kills.
 void catch_signals();
 bool interrupted();
+/// Goes on after an interruption: the next Ctrl-C asks again, and ends a read that waits for input.
+void clear_interruption();
 
 /// A bar on a terminal, a line every few seconds elsewhere, nothing when quiet. Answers false once interrupted.
 ProgressFn make_progress(const Global& global);

@@ -91,6 +91,17 @@ std::string resolve_data(const std::string& file, const std::string& name) {
   return found.string();
 }
 
+std::pair<std::string, float> parse_adapter(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  float scale = 1;
+  if (colon != std::string::npos) {
+    const char* begin = text.data() + colon + 1;
+    const auto [end, error] = std::from_chars(begin, text.data() + text.size(), scale);
+    if (error == std::errc() && end == text.data() + text.size()) return {text.substr(0, colon), scale};
+  }
+  return {text, 1.0f};
+}
+
 int64_t parse_size(const std::string& text) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

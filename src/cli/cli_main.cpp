@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   add_quantize(commands);
   add_convert(commands);
   add_run(commands);
+  add_chat(commands);
   add_tokenize(commands);
   add_score(commands);
   add_perplexity(commands);
@@ -75,6 +76,8 @@ int run(int argc, char** argv) {
   add_bench(commands);
   add_sweep(commands);
   add_verify(commands);
+  add_doctor(commands);
+  add_help(commands);
   app.footer(
       "Exit status: 0 done; 1 done, and the answer is no; 2 wrong usage; 3 bad input; 4 a limit (memory, disk,\n"
       "unsupported CPU); 130 cancelled. `nibble COMMAND --help` shows a command's options.");
@@ -146,12 +149,27 @@ auto opened(Open&& open) {
 
 }  // namespace
 
-Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model,
+                                   const std::vector<std::string>& lora) const {
+  Checkpoint checkpoint = opened([&] { return Checkpoint(runtime, resolve_model(model)); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    checkpoint = opened([&, &from = path, by = scale] { return checkpoint.with_adapter(from, by); });
+  }
+  return checkpoint;
 }
 
-Model Global::open_model(const Runtime& runtime, const std::string& model) const {
-  return opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+Tokenizer Global::open_tokenizer(const Runtime& runtime, const std::string& model) const {
+  return opened([&] { return Tokenizer(runtime, resolve_model(model)); });
+}
+
+Model Global::open_model(const Runtime& runtime, const std::string& model, const std::vector<std::string>& lora) const {
+  Model out = opened([&] { return Model(runtime, resolve_model(model), {compute_mode(), make_progress(*this)}); });
+  for (const std::string& adapter : lora) {
+    const auto [path, scale] = parse_adapter(adapter);
+    out = opened([&, &from = path, by = scale] { return out.with_adapter(from, by); });
+  }
+  return out;
 }
 
 void emit_json(const Global& global, const std::string& json) {

@@ -91,17 +91,30 @@ class Display {
 
 }  // namespace
 
-void catch_signals() {
+namespace {
+
+void install_handlers(int flags) {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;  // the second one kills
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | flags;  // the second one kills
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+}
+
+}  // namespace
+
+void catch_signals() {
+  install_handlers(SA_RESTART);
   // A file that grows past the limit of its size is then an error that can be reported, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted() { return stop_asked != 0; }
+
+void clear_interruption() {
+  stop_asked = 0;
+  install_handlers(0);
+}
 
 ProgressFn make_progress(const Global& global) {
   return [display = std::make_shared<Display>(global)](const Progress& p) { return display->show(p); };

@@ -12,10 +12,10 @@ namespace {
 
 struct Args {
   std::vector<std::string> models, tasks, settings;
-  std::string data, samples, html, csv;
+  std::string data, samples, html, csv, cache, system, verdicts;
   int64_t limit = 0, shots = -1, batch = 8, max_tokens = 0;
   double margin = 0.01;
-  bool skip_missing = false, tokens = false, run_code = false;
+  bool skip_missing = false, tokens = false, run_code = false, chat = false, multiturn = false;
 };
 
 std::string shot_text(int64_t shots) { return shots < 0 ? "None" : fmt::format("{}", shots); }
@@ -32,6 +32,11 @@ int eval(const Global& global, const Args& args) {
   evaluation.set("seed", fmt::format("{}", global.seed));
   evaluation.set("skip_missing", args.skip_missing ? "true" : "false");
   evaluation.set("run_unsafe_code", args.run_code ? "true" : "false");
+  evaluation.set("cache", args.cache);
+  if (!args.verdicts.empty()) evaluation.set("verdicts", read_file(args.verdicts));
+  evaluation.set("apply_chat_template", args.chat ? "true" : "false");
+  evaluation.set("fewshot_as_multiturn", args.multiturn ? "true" : "false");
+  evaluation.set("system_instruction", args.system);
   const bool keep = !args.samples.empty() || !args.html.empty();
   evaluation.set("samples", keep ? "true" : "false");
   evaluation.set("sample_tokens", args.tokens ? "true" : "false");
@@ -91,7 +96,7 @@ void add_eval(const Commands& c) {
   command
       ->add_option("--tasks", args->tasks,
                    "names of tasks, groups or tags (nibble info lists them; * is a wild card), JSON-lines files "
-                   "{\"context\",\"choices\",\"answer\"}, or builtin")
+                   "{\"context\",\"choices\",\"answer\"}, task definitions (.yaml, .json), or builtin")
       ->delimiter(',')
       ->type_name("TASK|FILE,...")
       ->required();
@@ -118,6 +123,12 @@ void add_eval(const Commands& c) {
   command->add_option("--log-samples", args->samples, "write every request and answer to files in this folder")
       ->type_name("DIR");
   command->add_flag("--log-tokens", args->tokens, "the token ids of each request too");
+  command->add_flag("--apply-chat-template,--apply_chat_template", args->chat, "put questions into the model's chat template");
+  command->add_flag("--fewshot-as-multiturn,--fewshot_as_multiturn", args->multiturn, "examples as turns of the conversation");
+  command->add_option("--system-instruction,--system_instruction", args->system, "system message")->type_name("TEXT");
+  command->add_option("--verdicts", args->verdicts, "a judge's verdicts on logged samples: {\"task\",\"doc_id\",\"score\"} a line")
+      ->type_name("FILE.jsonl");
+  command->add_option("--cache", args->cache, "keep answers in this file: a killed run goes on where it was")->type_name("FILE");
   command->add_option("--csv", args->csv, "write the results as CSV")->type_name("FILE");
   command->add_option("--html", args->html, "write a report that opens in a browser")->type_name("FILE");
   command->add_option("--set", args->settings, "any setting of an evaluation")->type_name("NAME=VALUE");

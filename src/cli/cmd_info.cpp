@@ -95,7 +95,7 @@ int method_options(const Global& global, const std::string& id) {
     emit_json(global, indented(simdjson::minify(m)));
     return kDone;
   }
-  throw Failure(kUsage, fmt::format("there is no method \"{}\"; `nibble info` lists them", id));
+  throw Failure(kUsage, fmt::format("there is no command and no method \"{}\"; `nibble help` and `nibble info` list them", id));
 }
 
 struct InspectArgs {
@@ -164,6 +164,21 @@ void add_info(const Commands& c) {
   command->callback([c, method, measure] {
     c.chosen = [c, method, measure] {
       return method->empty() ? info(c.global, *measure) : method_options(c.global, *method);
+    };
+  });
+}
+
+void add_help(const Commands& c) {
+  auto* command = c.app.add_subcommand("help", "a command's options, or those of a quantization method");
+  auto name = std::make_shared<std::string>();
+  command->add_option("NAME", *name, "a command or a method; without one, everything that there is");
+  command->callback([c, name] {
+    c.chosen = [c, name] {
+      const auto named = c.app.get_subcommands([&](const CLI::App* each) { return each->get_name() == *name; });
+      if (!name->empty() && named.empty()) return method_options(c.global, *name);
+      const CLI::App* asked = name->empty() ? &c.app : named.front();
+      fmt::print("{}", asked->help(name->empty() ? "" : "nibble"));
+      return static_cast<int>(kDone);
     };
   });
 }

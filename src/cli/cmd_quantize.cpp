@@ -124,7 +124,7 @@ struct Args {
   std::string model, output, calib = "self", format, log;
   std::string method;
   int64_t bits = 0, group_size = 0, calib_tokens = 65536;
-  std::vector<std::string> sets, overrides;
+  std::vector<std::string> lora, sets, overrides;
   bool lm_head = false, resume = false;
   double target_bpw = 0;
   std::string measurement;
@@ -172,7 +172,7 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model);
+  const Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);
@@ -216,6 +216,8 @@ void add_quantize(const Commands& c) {
       ->add_option("--overrides", args->overrides, "another recipe for tensors whose whole name matches; empty: keep")
       ->type_name("REGEX=RECIPE");
   command->add_option("--format", args->format, "format of the output (default: native)");
+  command->add_option("--lora", args->lora, "DIR or DIR:SCALE of a LoRA adapter to merge first; may be repeated")
+      ->allow_extra_args(false);
   command->add_flag("--resume", args->resume, "go on from the journal that a killed run of the same job left beside OUT");
   command->add_option("--log", args->log, "write events to this file, one JSON object a line")->type_name("FILE");
   command->add_option("--target-bpw", args->target_bpw, "give out bits and groups by measured sensitivities to this size")

@@ -141,7 +141,10 @@ int sweep(const Global& global, const Args& args) {
     row.bits_per_weight = number(report.root(), "bits_per_weight");
     row.file_bytes = integer(report.root(), "file_bytes");
     row.quantize_seconds = number(report.root(), "seconds");
-    for (const auto layer : items(report.root(), "layers")) layers.insert(text(layer, "name"));
+    for (const auto layer : items(report.root(), "layers")) {
+      layers.insert(text(layer, "name"));
+      row.errors.emplace_back(text(layer, "name"), number(layer, "error"));
+    }
     result.rows.push_back(row);
   }
   result.rows[0].bits_per_weight = original_bits(inspected_doc, layers);
@@ -181,7 +184,14 @@ int sweep(const Global& global, const Args& args) {
     index = 0;
     for (const auto m : items(tasks.root(), "models")) {
       for (const auto [task, r] : members(m, "results")) {
-        result.rows[index].tasks.push_back({std::string(task), {number(r, "acc,none"), number(r, "acc_stderr,none")}});
+        for (const auto [key, value] : members(r)) {
+          const std::string metric(key);
+          const std::size_t comma = metric.find(',');
+          if (comma == std::string::npos || !value.is_number()) continue;
+          result.rows[index].tasks.push_back({std::string(task), metric, value.get_double().value(),
+                                              number(r, metric.substr(0, comma) + "_stderr" + metric.substr(comma))});
+          break;
+        }
       }
       ++index;
     }

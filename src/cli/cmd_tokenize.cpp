@@ -30,7 +30,7 @@ std::string ids_and_pieces(const Tokenizer& tokenizer, const std::vector<int32_t
 
 int tokenize(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
-  const Tokenizer tokenizer = global.open_checkpoint(runtime, args.model).tokenizer();
+  const Tokenizer tokenizer = global.open_tokenizer(runtime, args.model);
   const uint32_t flags =
       (args.special ? uint32_t{NBL_ENCODE_SPECIAL} : 0u) | (args.literal ? uint32_t{NBL_ENCODE_LITERAL} : 0u);
   if (!args.jsonl.empty()) {
@@ -72,7 +72,7 @@ int tokenize(const Global& global, const Args& args) {
 
 int detokenize(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
-  const Tokenizer tokenizer = global.open_checkpoint(runtime, args.model).tokenizer();
+  const Tokenizer tokenizer = global.open_tokenizer(runtime, args.model);
   const std::string text = tokenizer.decode(args.ids, !args.keep_special);
   if (global.tables()) fmt::print("{}\n", text);
   emit_json(global, indented(ObjectText()

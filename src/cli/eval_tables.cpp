@@ -135,9 +135,11 @@ void add_tasks(Evaluation& evaluation, const std::vector<std::string>& tasks, co
   std::error_code ec;
   for (const std::string& task : tasks) {
     const fs::path path = task;
-    if (task == "builtin" || fs::is_regular_file(path, ec) || path.extension() == ".jsonl") {
+    if (task == "builtin" || path.extension() == ".jsonl" || (path.extension() == ".txt" && fs::is_regular_file(path, ec))) {
       const std::string file = resolve_data(task, "choice.jsonl");
       evaluation.add_task(fs::path(file).stem().string(), read_file(file));
+    } else if (path.extension() == ".yaml" || path.extension() == ".yml" || path.extension() == ".json") {
+      evaluation.add_task_definition(read_file(task), task);
     } else {
       names += (names.empty() ? "" : ",") + task;
     }

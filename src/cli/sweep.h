@@ -10,6 +10,12 @@
 
 namespace nibble::cli {
 
+/// One number of one task.
+struct SweepTask {
+  std::string task, metric;  ///< metric: "acc,none"
+  double value = 0, error = 0;
+};
+
 struct SweepRow {
   std::string recipe, path;
   double bits_per_weight = 0;
@@ -17,7 +23,8 @@ struct SweepRow {
   double quantize_seconds = 0, load_ms = 0, prefill_tok_s = 0, decode_tok_s = 0;
   double perplexity = 0, perplexity_stderr = 0;
   double mean_kl = 0, kl_stderr = 0, top1_agreement = 1;
-  std::vector<std::pair<std::string, std::pair<double, double>>> tasks;  ///< name, accuracy and its standard error
+  std::vector<SweepTask> tasks;                      ///< each task's first metric
+  std::vector<std::pair<std::string, double>> errors;  ///< of each quantized matrix, relative
   std::string continuation;
   bool original = false, pareto = false;
 };
@@ -32,7 +39,7 @@ struct Sweep {
 void mark_pareto(Sweep* sweep);
 std::string sweep_json(const Sweep& sweep);
 std::string sweep_table(const Sweep& sweep, bool markdown);
-/// One HTML page, nothing outside it: the table, KL against bits per weight, decode speed against size.
+/// One HTML page, nothing outside it: table, quality against size and against speed, tasks, errors layer by layer.
 std::string sweep_html(const Sweep& sweep);
 
 /// Splits "gptq:bits=4,group=64,nf4" into recipes: a part without "=", or with ":" before it, starts a new one.

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <map>
 
+#include "cli/html.h"
 #include "cli/json_text.h"
 #include "cli/sweep.h"
 #include "cli/table.h"
@@ -15,7 +18,7 @@ double megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 std::vector<std::string> header(const Sweep& sweep) {
   std::vector<std::string> names{"recipe",        "bits/weight",  "file MB",    "peak RSS MB", "quantize s", "load ms",
                                  "prefill tok/s", "decode tok/s", "perplexity", "mean KL",     "top-1 %"};
-  for (const auto& [task, acc] : sweep.rows.front().tasks) names.push_back(task + " acc");
+  for (const SweepTask& t : sweep.rows.front().tasks) names.push_back(t.task + " " + t.metric.substr(0, t.metric.find(',')));
   return names;
 }
 
@@ -31,104 +34,8 @@ std::vector<std::string> cells(const SweepRow& r) {
                                fmt::format("{:.3f} ± {:.3f}", r.perplexity, r.perplexity_stderr),
                                r.original ? "-" : fmt::format("{:.5f} ± {:.5f}", r.mean_kl, r.kl_stderr),
                                r.original ? "-" : fmt::format("{:.2f}", 100 * r.top1_agreement)};
-  for (const auto& [task, acc] : r.tasks) row.push_back(fmt::format("{:.3f} ± {:.3f}", acc.first, acc.second));
+  for (const SweepTask& t : r.tasks) row.push_back(fmt::format("{:.3f} ± {:.3f}", t.value, t.error));
   return row;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-struct Point {
-  double x, y;
-  std::string label;
-};
-
-/// Round numbers that cover [low, high], about five of them.
-std::vector<double> ticks(double low, double high) {
-  const double raw_step = (high - low) / 5;
-  const double power = std::pow(10.0, std::floor(std::log10(raw_step)));
-  const double step = power * (raw_step / power < 1.5   ? 1
-                               : raw_step / power < 3.5 ? 2
-                               : raw_step / power < 7.5 ? 5
-                                                        : 10);
-  std::vector<double> values;
-  for (double v = std::ceil(low / step) * step; v <= high + step * 1e-9; v += step) values.push_back(v);
-  return values;
-}
-
-/// A scatter plot as SVG. log_y: decades.
-std::string scatter(const std::vector<Point>& points, const std::string& x_title, const std::string& y_title,
-                    bool log_y) {
-  if (points.empty()) return "<p>Nothing to plot.</p>";
-  constexpr double kWidth = 620, kHeight = 380, kLeft = 70, kRight = 20, kTop = 20, kBottom = 50;
-  double x0 = points[0].x, x1 = x0, y0 = points[0].y, y1 = y0;
-  for (const Point& p : points) {
-    x0 = std::min(x0, p.x), x1 = std::max(x1, p.x);
-    y0 = std::min(y0, p.y), y1 = std::max(y1, p.y);
-  }
-  x0 = 0;
-  x1 = x1 > 0 ? x1 * 1.15 : 1;
-  const auto scale_y = [&](double y) { return log_y ? std::log10(y) : y; };
-  double low = log_y ? std::floor(scale_y(y0)) : 0, high = log_y ? std::ceil(scale_y(y1)) : y1 * 1.1;
-  if (!(high > low)) high = low + 1;
-  const auto px = [&](double x) { return kLeft + (x - x0) / (x1 - x0) * (kWidth - kLeft - kRight); };
-  const auto py = [&](double y) {
-    return kHeight - kBottom - (scale_y(y) - low) / (high - low) * (kHeight - kTop - kBottom);
-  };
-  std::string s = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{} against {}\">\n", kWidth,
-                              kHeight, escaped(y_title), escaped(x_title));
-  for (const double t : ticks(x0, x1)) {
-    s += fmt::format(
-        "<line class=\"grid\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\"/><text x=\"{0:.1f}\" y=\"{3}\" "
-        "text-anchor=\"middle\">{4:g}</text>\n",
-        px(t), kTop, kHeight - kBottom, kHeight - kBottom + 18, t);
-  }
-  std::vector<double> y_ticks;
-  if (log_y) {
-    for (double e = low; e <= high; ++e) y_ticks.push_back(std::pow(10.0, e));
-  } else {
-    y_ticks = ticks(low, high);
-  }
-  for (const double t : y_ticks) {
-    s += fmt::format(
-        "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/><text x=\"{}\" y=\"{:.1f}\" "
-        "text-anchor=\"end\">{:g}</text>\n",
-        kLeft, kWidth - kRight, py(t), py(t), kLeft - 6, py(t) + 4, t);
-  }
-  for (const Point& p : points) {
-    const bool flip = px(p.x) > kWidth * 0.7;
-    s += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"><title>{}: {:.4g}, {:.4g}</title></circle><text class=\"label\" "
-        "x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n",
-        px(p.x), py(p.y), escaped(p.label), p.x, p.y, px(p.x) + (flip ? -8 : 8), py(p.y) - 5, flip ? "end" : "start",
-        escaped(p.label));
-  }
-  s += fmt::format("<text class=\"title\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                   (kLeft + kWidth - kRight) / 2, kHeight - 10, escaped(x_title));
-  s += fmt::format(
-      "<text class=\"title\" transform=\"translate(16 {}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n</svg>\n",
-      (kTop + kHeight - kBottom) / 2, escaped(y_title));
-  return s;
 }
 
 }  // namespace
@@ -146,8 +53,12 @@ std::string sweep_json(const Sweep& sweep) {
   std::string rows, pareto;
   for (const SweepRow& r : sweep.rows) {
     ObjectText tasks;
-    for (const auto& [task, acc] : r.tasks) {
-      tasks.set_raw(task, ObjectText().set("acc,none", acc.first).set("acc_stderr,none", acc.second).text());
+    for (const SweepTask& t : r.tasks) {
+      const std::size_t comma = t.metric.find(',');
+      tasks.set_raw(t.task, ObjectText()
+                                .set(t.metric, t.value)
+                                .set(t.metric.substr(0, comma) + "_stderr" + t.metric.substr(comma), t.error)
+                                .text());
     }
     ObjectText o;
     o.set("recipe", r.recipe)
@@ -175,56 +86,115 @@ std::string sweep_table(const Sweep& sweep, bool markdown) {
   return table.text(markdown);
 }
 
-std::string sweep_html(const Sweep& sweep) {
-  std::string head, body;
-  for (const std::string& name : header(sweep)) head += "<th>" + escaped(name) + "</th>";
-  for (const SweepRow& r : sweep.rows) {
-    body += r.pareto ? "<tr class=\"pareto\">" : "<tr>";
-    for (const std::string& cell : cells(r)) body += "<td>" + escaped(cell) + "</td>";
-    body += "</tr>\n";
-  }
-  std::vector<Point> kl, speed;
-  for (const SweepRow& r : sweep.rows) {
-    if (!r.original && r.mean_kl > 0) kl.push_back({r.bits_per_weight, r.mean_kl, r.recipe});
-    speed.push_back({megabytes(r.file_bytes), r.decode_tok_s, r.recipe});
-  }
-  std::string continuations;
-  for (const SweepRow& r : sweep.rows) {
-    if (!r.continuation.empty()) {
-      continuations += fmt::format("<dt>{}</dt><dd><b>{}</b>{}</dd>\n", escaped(r.recipe), escaped(sweep.prompt),
-                                   escaped(r.continuation));
+namespace {
+
+/// The mean error of each layer's matrices, a column a recipe; darker is worse.
+std::string heat_map(const Sweep& sweep) {
+  std::map<int64_t, std::map<std::size_t, std::pair<double, int64_t>>> layers;
+  double worst = 0;
+  for (std::size_t r = 0; r < sweep.rows.size(); ++r) {
+    for (const auto& [name, error] : sweep.rows[r].errors) {
+      const std::size_t at = name.find_first_of("0123456789");
+      const int64_t layer = at == std::string::npos ? -1 : std::strtoll(name.c_str() + at, nullptr, 10);
+      auto& [sum, count] = layers[layer][r];
+      sum += error;
+      ++count;
     }
   }
+  if (layers.empty()) return {};
+  for (const auto& [layer, columns] : layers)
+    for (const auto& [r, cell] : columns) worst = std::max(worst, cell.first / static_cast<double>(cell.second));
+  std::string s = "<h2>Error layer by layer</h2>\n<p>Relative error of the quantized matrices of each layer, mean; darker is larger.</p>\n"
+                  "<div class=\"wide\"><table class=\"heat\"><thead><tr><th>layer</th>";
+  for (const SweepRow& row : sweep.rows)
+    if (!row.original) s += "<th>" + html_escaped(row.recipe) + "</th>";
+  s += "</tr></thead><tbody>\n";
+  for (const auto& [layer, columns] : layers) {
+    s += fmt::format("<tr><td>{}</td>", layer < 0 ? std::string("other") : fmt::format("{}", layer));
+    for (std::size_t r = 0; r < sweep.rows.size(); ++r) {
+      if (sweep.rows[r].original) continue;
+      const auto cell = columns.find(r);
+      if (cell == columns.end()) {
+        s += "<td>-</td>";
+        continue;
+      }
+      const double error = cell->second.first / static_cast<double>(cell->second.second);
+      s += fmt::format("<td style=\"background:rgba(217,119,6,{:.2f})\">{:.4f}</td>", worst > 0 ? 0.8 * error / worst : 0.0, error);
+    }
+    s += "</tr>\n";
+  }
+  return s + "</tbody></table></div>\n";
+}
+
+std::string task_bars(const Sweep& sweep) {
+  std::string s;
+  for (std::size_t t = 0; t < sweep.rows.front().tasks.size(); ++t) {
+    std::vector<Bar> bars;
+    for (const SweepRow& r : sweep.rows) {
+      if (t >= r.tasks.size()) continue;
+      const double half = 1.96 * r.tasks[t].error;
+      bars.push_back({r.recipe, r.tasks[t].value, r.tasks[t].value - half, r.tasks[t].value + half});
+    }
+    const SweepTask& first = sweep.rows.front().tasks[t];
+    s += bar_chart(bars, first.task + ", " + first.metric.substr(0, first.metric.find(',')), 1);
+  }
+  return s.empty() ? s : "<h2>Tasks</h2>\n<div class=\"charts\">\n" + s + "</div>\n";
+}
+
+/// Marks the points that no other beats in both directions; `small_x`: less is better.
+void mark_front(std::vector<Point>& points, bool small_x) {
+  for (Point& p : points) {
+    p.front = std::none_of(points.begin(), points.end(), [&](const Point& o) {
+      const bool x = small_x ? o.x <= p.x : o.x >= p.x, strict_x = o.x != p.x;
+      return x && o.y <= p.y && (strict_x || o.y < p.y);
+    });
+  }
+}
+
+}  // namespace
+
+std::string sweep_html(const Sweep& sweep) {
+  std::string s = html_head("What quantization costs");
   const Doc machine(sweep.machine);
-  return fmt::format(R"(<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>nibble: what quantization costs</title>
-<style>
-body{{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222;background:#fff}}
-table{{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}}
-th,td{{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}}
-th:first-child,td:first-child{{text-align:left}} .pareto td:first-child{{font-weight:bold}}
-.scroll{{overflow-x:auto}} .plots{{display:flex;flex-wrap:wrap;gap:1em}} .plots figure{{flex:1 1 480px;margin:0}}
-svg{{width:100%;height:auto}} svg text{{font:11px system-ui,sans-serif;fill:#444}} svg .title{{font-size:13px}}
-.grid{{stroke:#e4e4e4}} circle{{fill:#1464b4}} dt{{font-weight:bold;margin-top:.6em}} dd{{margin-left:1em}}
-</style></head><body>
-<h1>What quantization costs</h1>
-<p>Model {}; text {}, protocol {}, {} tokens scored. Errors are standard errors over windows (questions, for accuracy).
-Mean KL is that of the original's next-token distribution from the candidate's, in nats. Rows in bold are beaten by no other
-in both bits per weight and mean KL.</p>
-<p>nibble {}, {}, {} threads, {}.</p>
-<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>
-{}</tbody></table></div>
-<div class="plots"><figure><h2>KL against bits per weight</h2>{}</figure>
-<figure><h2>Decode speed against size</h2>{}</figure></div>
-<h2>Greedy continuations</h2><dl>
-{}</dl></body></html>
-)",
-                     escaped(sweep.model), escaped(sweep.text), escaped(sweep.protocol), sweep.tokens, nbl_version(),
-                     escaped(text(machine.root(), "cpu")), integer(machine.root(), "threads"),
-                     escaped(text(machine.root(), "isa")), head, body,
-                     scatter(kl, "bits per weight", "mean KL, nats", true),
-                     scatter(speed, "file, MB", "decode, tokens per second", false), continuations);
+  s += fmt::format(
+      "<p>Model {}; text {}, protocol {}, {} tokens scored. Errors are standard errors over windows (questions, for tasks). Mean KL is "
+      "that of the original's next-token distribution from the candidate's, in nats. Rows in bold are beaten by no other in both bits per "
+      "weight and mean KL.</p>\n<p>nibble {}, {}, {} threads, {}.</p>\n",
+      html_escaped(sweep.model), html_escaped(sweep.text), html_escaped(sweep.protocol), sweep.tokens, nbl_version(),
+      html_escaped(text(machine.root(), "cpu")), integer(machine.root(), "threads"), html_escaped(text(machine.root(), "isa")));
+  s += "<div class=\"wide\"><table><thead><tr>";
+  for (const std::string& name : header(sweep)) s += "<th>" + html_escaped(name) + "</th>";
+  s += "</tr></thead><tbody>\n";
+  for (const SweepRow& r : sweep.rows) {
+    s += r.pareto ? "<tr style=\"font-weight:600\">" : "<tr>";
+    for (const std::string& cell : cells(r)) s += "<td>" + html_escaped(cell) + "</td>";
+    s += "</tr>\n";
+  }
+  s += "</tbody></table></div>\n";
+  std::vector<Point> size, speed, ppl;
+  for (const SweepRow& r : sweep.rows) {
+    ppl.push_back({megabytes(r.file_bytes), r.perplexity, r.perplexity - 1.96 * r.perplexity_stderr,
+                   r.perplexity + 1.96 * r.perplexity_stderr, r.recipe, false});
+    if (r.original || !(r.mean_kl > 0)) continue;
+    const double low = std::max(r.mean_kl - 1.96 * r.kl_stderr, r.mean_kl * 0.1), high = r.mean_kl + 1.96 * r.kl_stderr;
+    size.push_back({r.bits_per_weight, r.mean_kl, low, high, r.recipe, false});
+    speed.push_back({r.decode_tok_s, r.mean_kl, low, high, r.recipe, false});
+  }
+  mark_front(size, true);
+  mark_front(speed, false);
+  mark_front(ppl, true);
+  s += "<h2>Quality against size and speed</h2>\n<div class=\"charts\">\n";
+  s += scatter_plot(size, "bits per weight", "mean KL, nats", true) + scatter_plot(speed, "decode, tokens per second", "mean KL, nats", true);
+  s += scatter_plot(ppl, "file, MB", "perplexity", false) + "</div>\n<p>Whiskers: 95 %. The line joins what no other recipe beats.</p>\n";
+  s += task_bars(sweep) + heat_map(sweep);
+  std::string continuations;
+  for (const SweepRow& r : sweep.rows) {
+    if (!r.continuation.empty())
+      continuations += fmt::format("<dt>{}</dt><dd><b>{}</b>{}</dd>\n", html_escaped(r.recipe), html_escaped(sweep.prompt),
+                                   html_escaped(r.continuation));
+  }
+  if (!continuations.empty()) s += "<h2>Greedy continuations</h2><dl>\n" + continuations + "</dl>\n";
+  return s + "</body></html>\n";
 }
 
 }  // namespace nibble::cli

@@ -205,6 +205,14 @@ class ConfigBuilder {
       const Json* value = container_.metadata().find(key);
       if (value != nullptr && value->is_int() && value->as_int() <= INT32_MAX) config_.set(hf, *value);
     }
+    // An answer in a chat ends with a token of its own, where the file names one.
+    const Json* turn = container_.metadata().find("tokenizer.ggml.eot_token_id");
+    const Json* eos = config_.find("eos_token_id");
+    if (turn == nullptr || eos == nullptr || !turn->is_int() || turn->as_int() > INT32_MAX || *turn == *eos) return;
+    Json both = Json::array();
+    both.push_back(*eos);
+    both.push_back(*turn);
+    config_.set("eos_token_id", std::move(both));
   }
 
   const io::Container& container_;

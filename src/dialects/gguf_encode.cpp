@@ -90,9 +90,10 @@ std::optional<GgufRows> encode_blocks(const QTensor& tensor, const GgufBlock& bl
 }
 
 Result<GgufRows> encode_dense(const QTensor& tensor) {
-  const DType own = tensor.segments.front().value_type;
-  // GGUF has no e4m3; every one of its values is a bf16, and a float32 when a scale multiplies it.
-  const DType stored = tensor.segments.front().scaled ? DType::f32 : own == DType::e4m3 ? DType::bf16 : own;
+  // Values with scales are products in float32.
+  const DType own = tensor.segments.front().scaled ? DType::f32 : tensor.segments.front().value_type;
+  // GGUF has no e4m3; every one of its values is a bf16.
+  const DType stored = own == DType::e4m3 ? DType::bf16 : own;
   GgufRows rows;
   rows.type = stored == DType::f32 ? "F32" : stored == DType::f16 ? "F16" : "BF16";
   rows.row_bytes = tensor.k * dtype_bytes(stored);
@@ -122,6 +123,7 @@ std::vector<std::string_view> gguf_writable_types() {
 Result<GgufRows> gguf_encode(const QTensor& tensor, std::string_view type) {
   if (tensor.outliers) return no("outliers; the native format can");
   if (!tensor.input_scale.empty()) return no("an input scale; the native format can");
+  if (tensor.input_rounding) return no("rounded inputs; the native format can");
   if (!tensor.column_order.empty()) return no("reordered columns (act-order); gptq can");
   if (tensor.segments.size() != 1) return no("columns of different encodings in one weight; the native format can");
   const Segment& s = tensor.segments.front();

@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "dialects/common.h"
 #include "dialects/model_card.h"
+#include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
 
 namespace nbl::dialects {
@@ -87,7 +88,7 @@ class StagedDirectory {
 
 bool quantized(const QTensor& tensor) {
   return std::any_of(tensor.segments.begin(), tensor.segments.end(),
-                     [](const Segment& s) { return s.encoding != Encoding::dense; });
+                     [](const Segment& s) { return s.encoding != Encoding::dense || s.scaled; });
 }
 
 class HfWriter final : public CheckpointWriter {
@@ -113,6 +114,15 @@ class HfWriter final : public CheckpointWriter {
       return {};
     }
     if (name == "manifest.json") return {};  // this directory gets its own
+    if (name == "tokenizer.gguf") {          // what other tools read is made of it
+      NBL_ASSIGN(const Json metadata, Json::parse(bytes, "tokenizer.gguf"));
+      const auto made = huggingface_tokenizer(metadata);
+      if (made.ok()) {
+        NBL_TRY(write_file("tokenizer_config.json", made->config));
+        return write_file("tokenizer.json", made->json);
+      }
+      if (made.status().code() != Code::unsupported) return made.status();
+    }
     return write_file(std::string(name), bytes);
   }
 
@@ -128,6 +138,10 @@ class HfWriter final : public CheckpointWriter {
       names_.emplace(name);
       packed_ = true;
       return {};
+    }
+    if (tensor.input_rounding) {
+      return Status(Code::unsupported,
+                    fmt::format("tensor {}: a dense weight cannot hold rounded inputs; the native format can", name));
     }
     if (!tensor.input_scale.empty()) {
       return Status(Code::unsupported,
@@ -159,6 +173,8 @@ class HfWriter final : public CheckpointWriter {
     }
     NBL_TRY(write_shards());
     if (packer_ != nullptr) {
+      // A tied output projection has no weight of its own, but loaders that make modules first must know it as dense.
+      if (!names_.contains("lm_head.weight")) dense_.push_back("lm_head");
       std::sort(dense_.begin(), dense_.end(), io::natural_less);
       config_.set("quantization_config", packer_->quantization_config(dense_));
       for (const auto& [name, text] : packer_->files()) NBL_TRY(write_file(name, text));

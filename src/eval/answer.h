@@ -15,6 +15,7 @@ namespace nbl::eval {
 struct Answers {
   std::vector<Answer> answers;  ///< a document each
   int64_t truncated = 0;        ///< documents whose context had to be cut on the left
+  int64_t cached = 0;           ///< documents that the cache answered
 };
 
 Result<Answers> answer_plan(const std::shared_ptr<const model::Model>& model, Team& team, const Plan& plan,

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "eval/eval.h"
 #include "eval/characters.h"
@@ -24,6 +25,7 @@ const Json* either(const Json& record, std::string_view a, std::string_view b) {
 
 Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::string_view origin) {
   std::vector<ChoiceDoc> documents;
+  std::map<std::string, std::size_t> seen;  // id, line
   std::size_t line = 0;
   while (!jsonl.empty()) {
     ++line;
@@ -42,6 +44,10 @@ Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::s
     if (choices == nullptr || !choices->is_array()) return bad_line(origin, line, "expected an array \"choices\"");
     if (answer == nullptr) return bad_line(origin, line, "the \"answer\" (or \"gold\") is missing");
     if (!answer->is_int()) return bad_line(origin, line, "the answer must be the index of a choice");
+    if (const Json* id = record.find_value("id")) {
+      const auto [first, fresh] = seen.emplace(id->is_string() ? std::string(id->as_string()) : id->dump(), line);
+      if (!fresh) return bad_line(origin, line, fmt::format("the id \"{}\" stands on line {} already", first->first, first->second));
+    }
     ChoiceDoc doc;
     doc.context = context->as_string();
     if (choices->size() < 2 || choices->size() > kMaxChoices) {

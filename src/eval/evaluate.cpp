@@ -24,6 +24,7 @@ Result<TaskRun> run_task(const std::shared_ptr<const model::Model>& model, Team&
   run.original = plan.documents.original;
   run.effective = static_cast<int64_t>(plan.documents.documents.size());
   run.truncated = answers.truncated;
+  run.cached = answers.cached;
   run.data_file = plan.documents.file;
   run.data_sha256 = plan.documents.sha256;
   NBL_TRY(judge_answers(plan, answers.answers, options, &run));

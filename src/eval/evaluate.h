@@ -18,6 +18,8 @@
 
 namespace nbl::eval {
 
+class AnswerCache;
+
 struct EvaluateOptions {
   std::filesystem::path data;      ///< folder that the tasks' files lie in
   int64_t limit = 0;               ///< the first so many documents of each task; 0: all
@@ -31,6 +33,9 @@ struct EvaluateOptions {
   int64_t batch = 8;               ///< sequences generated side by side
   int64_t max_tokens = 0;          ///< of generated answers at most; 0: each task's own
   uint64_t seed = 0;               ///< of sampled generation
+  AnswerCache* cache = nullptr;    ///< borrowed; null: every answer is computed
+  std::string identity;            ///< of model and arithmetic: a part of the cache's keys
+  std::string verdicts;            ///< a judge's, as JSON lines {"task", "doc_id", "score"}: the metric judge_score
   double margin = 0.01;            ///< of non-inferiority: how much worse is still as good
   PromptOptions prompt;            ///< chat template, system instruction (num_fewshot is set by the run)
   std::vector<Task> own_tasks;     ///< besides the built-in ones
@@ -48,7 +53,7 @@ struct MetricRun {
 struct TaskRun {
   const Task* task = nullptr;
   int64_t num_fewshot = 0;
-  int64_t original = 0, effective = 0, truncated = 0;
+  int64_t original = 0, effective = 0, truncated = 0, cached = 0;
   std::string data_file, data_sha256;
   double seconds = 0;
   std::vector<MetricRun> metrics;

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include "eval/beam_search.h"
+#include "model/beam_search.h"
+#include "model/generation.h"
 
 namespace nbl::eval {
 namespace {
@@ -188,9 +189,14 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
       return text.ok() && contains_any(*text, ends.strings);
     };
     const std::vector<TokenId>& prompt = prompts[i / static_cast<std::size_t>(settings.repeats)].ids;
-    NBL_ASSIGN(std::vector<TokenId> ids,
-               beam_search(model, team, prompt,
-                           {settings.generation.beams, settings.generation.max_tokens, ends.tokens}, stops));
+    NBL_ASSIGN(const auto base, model::Session::create(model, team, static_cast<int64_t>(prompt.size())));
+    NBL_ASSIGN(const auto logits, base->append(prompt, model::Session::Logits::last));
+    model::BeamOptions options;
+    options.beams = settings.generation.beams;
+    options.max_new_tokens = settings.generation.max_tokens;
+    options.ends = ends.tokens;
+    NBL_ASSIGN(const auto beams, model::beam_search(*base, logits, options, stops));
+    std::vector<TokenId> ids = beams[0].tokens;
     while (!ids.empty() && ends.is_end(ids.back())) ids.pop_back();
     results[i].tokens = static_cast<int64_t>(ids.size());
     NBL_ASSIGN(std::string text, tokenizer.decode(ids, true));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/hash.h"
 #include "eval/characters.h"
@@ -141,11 +142,29 @@ Json sample_base(const Plan& plan, std::size_t d, const Answer& answer) {
   return record;
 }
 
+/// Scores by document, of this task.
+Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::string& jsonl) {
+  std::map<int64_t, double> scores;
+  NBL_ASSIGN(const std::vector<Json> records, read_jsonl(jsonl, "verdicts"));
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    auto name = records[i].get_string("task");
+    auto id = records[i].get_int("doc_id");
+    auto score = records[i].get_double("score");
+    for (const Status& status : {name.status(), id.status(), score.status()})
+      if (!status.ok()) return status.with_context(fmt::format("verdict {}", i + 1));
+    if (*name != task.id) continue;
+    if (!scores.emplace(*id, *score).second)
+      return Status(Code::corrupt, fmt::format("verdict {}: document {} of {} has one already", i + 1, *id, task.id));
+  }
+  return scores;
+}
+
 }  // namespace
 
 Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const EvaluateOptions& options,
                      TaskRun* run) {
   const Task& task = *plan.task;
+  NBL_ASSIGN(const auto scores, verdicts_on(task, options.verdicts));
   std::vector<Json> bases;
   for (std::size_t d = 0; options.samples && d < answers.size(); ++d) bases.push_back(sample_base(plan, d, answers[d]));
   for (const Filter& filter : task.filters) {
@@ -174,6 +193,7 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
         judge_as_usual(task, fields, answer, sink);
       }
       NBL_TRY(fields.status());
+      if (const auto score = scores.find(static_cast<int64_t>(d)); score != scores.end()) sink.add("judge_score", score->second);
       Json record;
       Json names = Json::array();
       if (options.samples) {

@@ -39,6 +39,7 @@ Json config_json(const TaskRun& run) {
   j.set("num_fewshot", run.num_fewshot);
   j.set("data_file", run.data_file);
   j.set("data_sha256", run.data_sha256);
+  j.set("seconds", run.seconds);
   Json metrics = Json::array();
   for (const Metric& m : task.metrics) {
     metrics.push_back(Json::object({{"metric", m.name},
@@ -110,7 +111,7 @@ std::optional<Json> group_json(const TaskGroup& group, const ModelRun& run) {
       weights += weight;
       known = known && !std::isnan(all.errors[i]);
     }
-    j.set(metric, total / weights);
+    j.set(metric, number_or_text(total / weights));
     j.set(with_stderr(metric), known ? Json(pooled_stderr(all.errors, all.sizes, group.weight_by_size)) : Json("N/A"));
   }
   return any ? std::optional<Json>(std::move(j)) : std::nullopt;
@@ -141,7 +142,7 @@ Json results_json(const ModelRun& run) {
     shots.set(task.id, t.num_fewshot);
     better.set(task.id, std::move(directions));
     samples.set(task.id,
-                Json::object({{"original", t.original}, {"effective", t.effective}, {"truncated", t.truncated}}));
+                Json::object({{"original", t.original}, {"effective", t.effective}, {"truncated", t.truncated}, {"cached", t.cached}}));
     if (!t.samples.empty()) {
       Json list = Json::array();
       for (const Json& sample : t.samples) list.push_back(sample);

@@ -43,6 +43,7 @@ struct Answer {
   std::vector<double> loglikelihoods;  ///< a choice or target each
   std::vector<bool> greedy;
   std::vector<int64_t> lengths;        ///< tokens of each continuation
+  bool truncated = false;              ///< a context was cut on the left to fit the model
   std::string text;                    ///< generated, after the filter; the first of `texts`
   std::vector<std::string> texts;      ///< one a repeat
   /// Context and continuation of each request as tokens, when samples shall tell them.

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "model/adapters.h"
 
 namespace nbl::model {
 namespace {
@@ -194,7 +195,22 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
     }
     t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy);
   }
+  if (s_.adapters != nullptr) adapt(targets, x, ldx, rows);
   worker_.barrier();
+}
+
+void Pass::adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows) {
+  worker_.barrier();
+  for (const Target& t : targets) {
+    for (const LoraDelta* delta : s_.adapters->of(t.linear)) {
+      // Whole rows where there are enough of them, else columns.
+      const bool by_row = rows >= worker_.count();
+      const Range row = by_row ? worker_.share(rows) : Range{0, rows};
+      const Range column = by_row ? Range{0, delta->n} : worker_.share(delta->n, 16);
+      if (column.begin == column.end) continue;
+      for (int64_t r = row.begin; r < row.end; ++r) add_lora(*delta, x + r * ldx, t.y + r * t.ldy, column.begin, column.end);
+    }
+  }
 }
 
 void Pass::attention_input(const Layer& layer) {
@@ -206,7 +222,7 @@ void Pass::attention_input(const Layer& layer) {
 
 void Pass::store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end) {
   const LayerConfig& lc = c_.layer[static_cast<std::size_t>(index)];
-  const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2, d = c_.head_dim;
+  const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2;
   const int64_t sets = static_cast<int64_t>(c_.ropes.size());
   const auto turn = c_.rope == Rope::adjacent ? el_.rope_adjacent : el_.rope_half;
   for (const Span& span : s_.spans) {
@@ -222,9 +238,7 @@ void Pass::store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t 
           turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)], cos, sin, pairs);
       }
       const int64_t position = span.position + row - span.first_row;
-      at_.store_key(span.cache->type(), key, d, span.cache->key_at(cache_layer, head, position));
-      at_.store_value(span.cache->type(), qkv + w_.v_offset_[static_cast<std::size_t>(head)], d,
-                      span.cache->value_at(cache_layer, head, position));
+      span.cache->store(at_, cache_layer, head, position, key, qkv + w_.v_offset_[static_cast<std::size_t>(head)]);
     }
   }
 }
@@ -270,8 +284,6 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
         args.type = span.cache->type();
         args.head_dim = d;
         args.value_dim = d;
-        args.keys = span.cache->keys(cache_layer, head);
-        args.values = span.cache->values(cache_layer, head);
         args.scale = c_.attention_scale;
         args.scratch = scratch_;
         args.queries = std::min(block, queries - b * block);
@@ -283,6 +295,10 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
           args.end[i] = position + 1;
           args.begin[i] = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
         }
+        const auto cached = span.cache->view(cache_layer, head, *std::min_element(args.begin, args.begin + args.queries),
+                                             *std::max_element(args.end, args.end + args.queries), worker_.index());
+        args.keys = cached.keys;
+        args.values = cached.values;
         at_.attend(args);
       }
     }

@@ -66,6 +66,7 @@ struct Step {
   std::span<const Span> spans;
   int64_t rows = 0;
   Profile* profile = nullptr;
+  const Adapters* adapters = nullptr;
   bool shared_rows = false;  ///< never replicate few rows: somebody looks at them between phases
 };
 
@@ -116,6 +117,8 @@ class Pass {
   void norm(const NormWeights& weights, const float* x, float* y, int64_t rows) const;
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
   void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
+  /// Adds to the targets' results what adapters change. Begins with a barrier.
+  void adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
   /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
   void store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
   void store_and_rotate(int64_t index, int64_t cache_layer);

@@ -91,7 +91,7 @@ Result<LayerRunner> LayerRunner::create(const Architecture& arch, const Config& 
   impl->group = {group_of(arch, {Role::q, Role::qkv}), group_of(arch, {Role::attn_out}),
                  group_of(arch, {Role::up, Role::gate_up}), group_of(arch, {Role::down})};
   for (int64_t i = 0; i < windows; ++i) {
-    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, kernels::CacheType::f32));
+    NBL_ASSIGN(KvCache cache, KvCache::create(config, 1, length, KvType::f32, 1));
     impl->caches.push_back(std::move(cache));
   }
   return LayerRunner(std::move(impl));

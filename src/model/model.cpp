@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "model/adapters.h"
 #include "model/arch.h"
+#include "model/token_trie.h"
 #include "model/weights.h"
+#include "text/assets.h"
 
 namespace nbl::model {
 namespace {
@@ -26,19 +29,19 @@ Status read_generation_config(const Checkpoint& checkpoint, Config* config) {
 
 }  // namespace
 
-Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
 
 Result<std::shared_ptr<const Model>> Model::load(const Checkpoint& checkpoint, const ModelOptions& options, Team& team,
                                                  const ProgressFn& progress) {
   (void)team;
   NBL_ASSIGN(const Architecture* const arch, find_architecture(checkpoint.config(), checkpoint.origin()));
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_shared<Impl>();
   NBL_ASSIGN(impl->config, arch->read_config(checkpoint.config(), checkpoint.origin()));
   NBL_TRY(read_generation_config(checkpoint, &impl->config));
   impl->compute = options.compute;
   NBL_ASSIGN(impl->weights, load_weights(checkpoint, *arch, impl->config, options.compute, progress));
-  auto tokenizer = load_tokenizer(checkpoint, impl->config.vocab);
+  auto tokenizer = text::load_tokenizer(text::assets_of(checkpoint));
   if (tokenizer.ok()) {
     impl->tokenizer = std::move(*tokenizer);
     if (impl->config.eos.empty())
@@ -49,11 +52,26 @@ Result<std::shared_ptr<const Model>> Model::load(const Checkpoint& checkpoint, c
   return std::shared_ptr<const Model>(new Model(std::move(impl)));
 }
 
+Result<std::shared_ptr<const Model>> Model::with_adapter(const std::shared_ptr<const Model>& base,
+                                                         std::shared_ptr<const LoraAdapter> adapter) {
+  auto adapters = base->adapters_ == nullptr ? std::make_shared<Adapters>() : std::make_shared<Adapters>(*base->adapters_);
+  NBL_TRY(adapters->add(*base, std::move(adapter)));
+  auto model = std::shared_ptr<Model>(new Model(base->impl_));
+  model->adapters_ = std::move(adapters);
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
 const Config& Model::config() const noexcept { return impl_->config; }
 const text::Tokenizer* Model::tokenizer() const noexcept { return impl_->tokenizer.get(); }
 const Status& Model::tokenizer_status() const noexcept { return impl_->tokenizer_status; }
 int64_t Model::parameters() const noexcept { return impl_->weights.parameters; }
 int64_t Model::weight_bytes() const noexcept { return impl_->weights.bytes; }
+std::shared_ptr<const TokenTrie> Model::token_trie() const {
+  if (impl_->tokenizer == nullptr) return nullptr;
+  const std::scoped_lock lock(impl_->trie_mutex);
+  if (impl_->trie == nullptr) impl_->trie = TokenTrie::create(*impl_->tokenizer, impl_->config.vocab);
+  return impl_->trie;
+}
 const ComputeOptions& Model::compute() const noexcept { return impl_->compute; }
 
 }  // namespace nbl::model

@@ -18,6 +18,10 @@
 
 namespace nbl::model {
 
+struct TokenTrie;
+struct LoraAdapter;
+struct Adapters;
+
 enum class Norm : uint8_t { rms, layer };
 enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu };
 enum class Rope : uint8_t { none, half_split, adjacent };
@@ -75,17 +79,27 @@ class Model {
   int64_t parameters() const noexcept;
   int64_t weight_bytes() const noexcept;  ///< bytes of weights a decoded token reads
   const ComputeOptions& compute() const noexcept;
+  /// The vocabulary's bytes, made on first use; null without a tokenizer. Any thread.
+  std::shared_ptr<const TokenTrie> token_trie() const;
+
+  /// The same model with an adapter beside its weights, which the two share; adapters add up. Code::mismatch when the adapter
+  /// changes a weight that the model does not have, or of another shape.
+  static Result<std::shared_ptr<const Model>> with_adapter(const std::shared_ptr<const Model>& base,
+                                                           std::shared_ptr<const LoraAdapter> adapter);
+  const Adapters* adapters() const noexcept { return adapters_.get(); }  ///< null without
 
   struct Impl;
   const Impl& impl() const noexcept { return *impl_; }  ///< for the forward pass in this layer
 
  private:
-  explicit Model(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Model(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+  std::shared_ptr<const Adapters> adapters_;
 };
 
-/// Element type of the cached keys and values. automatic: f32 when computing exactly, f16 when fast.
-enum class KvType : int32_t { automatic = 0, f32 = 1, f16 = 2, bf16 = 3 };
+/// How keys and values are cached. automatic: f32 when computing exactly, f16 when fast. q8, q4: codes of so many bits with a
+/// scale for each 32 components.
+enum class KvType : int32_t { automatic = 0, f32 = 1, f16 = 2, bf16 = 3, q8 = 4, q4 = 5 };
 
 struct SessionOptions {
   int64_t max_tokens = 0;  ///< positions there is room for
@@ -114,6 +128,10 @@ class Session {
   int64_t position() const noexcept;  ///< tokens consumed so far
   int64_t capacity() const noexcept;
   const Model& model() const noexcept;
+  std::shared_ptr<const Model> shared_model() const noexcept;
+  Team& team() const noexcept;
+  KvType kv_type() const noexcept;                            ///< never automatic
+  std::span<const text::TokenId> tokens() const noexcept;  ///< consumed so far, [position()]
 
   /// Appends tokens. Which logits are wanted: none, of the last token, or of every token. Returned [rows, vocab]
   /// row-major, valid until the next call. Code::limit when the context is full, Code::invalid_argument for an id
@@ -126,6 +144,12 @@ class Session {
 
   /// Steps from here on add their times to *profile, which must live as long; null ends it.
   void set_profile(Profile* profile) noexcept;
+
+  /// The keys and values of the first position() tokens, in pieces; for saving.
+  std::vector<std::span<std::byte>> cached();
+  /// Takes over tokens whose keys and values `fill` writes into the pieces it is given; when it fails the session is empty.
+  Status restore(std::span<const text::TokenId> tokens,
+                 const std::function<Status(std::span<std::byte>)>& fill);
 
   /// Continues from where `other` is, a session of the same model with the same kind of cache. Code::limit when there
   /// is no room for its tokens.
@@ -153,40 +177,5 @@ class Batch {
   explicit Batch(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-struct SamplingOptions {
-  float temperature = 0;  ///< 0: greedy
-  int32_t top_k = 0;      ///< 0: off
-  float top_p = 1;        ///< 1: off
-  uint64_t seed = 0;
-};
-
-/// Chooses the next token from logits [vocab]. Ties go to the lower id.
-class Sampler {
- public:
-  explicit Sampler(const SamplingOptions& options);
-  ~Sampler();
-  /// Code::invalid_argument when the options make no sense or no logit is a finite number.
-  Result<text::TokenId> sample(std::span<const float> logits);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
-struct GenerateOptions {
-  int64_t max_new_tokens = 128;
-  SamplingOptions sampling;
-  bool stop_at_eos = true;
-};
-struct GenerateResult {
-  std::vector<text::TokenId> ids;  ///< new tokens; a stopping end-of-text token is not among them
-  std::string finish_reason;       ///< "length", "eos", "context", "cancelled"
-  double prefill_seconds = 0, decode_seconds = 0;
-};
-/// Called with each new token; false stops ("cancelled").
-using TokenFn = std::function<bool(text::TokenId)>;
-Result<GenerateResult> generate(Session& session, std::span<const text::TokenId> prompt, const GenerateOptions& options,
-                                const TokenFn& on_token);
 
 }  // namespace nbl::model

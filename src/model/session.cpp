@@ -12,18 +12,9 @@ namespace {
 /// Rows of a prefill step: enough to reuse every weight read, few enough for the work memory to stay in cache.
 constexpr int64_t kPrefillRows = 256;
 
-kernels::CacheType cache_type(KvType wanted, Compute compute) {
-  switch (wanted) {
-    case KvType::f32:
-      return kernels::CacheType::f32;
-    case KvType::f16:
-      return kernels::CacheType::f16;
-    case KvType::bf16:
-      return kernels::CacheType::bf16;
-    case KvType::automatic:
-      break;
-  }
-  return compute == Compute::exact ? kernels::CacheType::f32 : kernels::CacheType::f16;
+KvType cache_type(KvType wanted, Compute compute) {
+  if (wanted != KvType::automatic) return wanted;
+  return compute == Compute::exact ? KvType::f32 : KvType::f16;
 }
 
 Status check_tokens(std::span<const text::TokenId> tokens, const Config& config) {
@@ -55,6 +46,7 @@ void forward(const Model& model, Team& team, Workspace& work, std::span<const Sp
   step.spans = spans;
   step.rows = static_cast<int64_t>(tokens.size());
   step.profile = profile;
+  step.adapters = model.adapters();
   if (profile != nullptr) {
     ++profile->steps;
     profile->rows += step.rows;
@@ -77,6 +69,7 @@ struct Session::Impl {
   KvCache cache;
   Buffer logits;
   int64_t position = 0;
+  std::vector<text::TokenId> tokens;  ///< [position], reserved for the whole capacity
   Profile* profile = nullptr;
 };
 
@@ -103,14 +96,19 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Model> mo
   impl->team = &team;
   NBL_ASSIGN(impl->work, make_workspace(*impl->model, team, std::min(options.max_tokens, kPrefillRows)));
   NBL_ASSIGN(impl->cache, KvCache::create(c, c.layers, options.max_tokens,
-                                          cache_type(options.kv_type, impl->model->compute().compute)));
+                                          cache_type(options.kv_type, impl->model->compute().compute), team.size()));
   NBL_ASSIGN(impl->logits, Buffer::create(static_cast<std::size_t>(c.vocab) * sizeof(float)));
+  impl->tokens.reserve(static_cast<std::size_t>(options.max_tokens));
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
 int64_t Session::position() const noexcept { return impl_->position; }
 int64_t Session::capacity() const noexcept { return impl_->cache.capacity(); }
 const Model& Session::model() const noexcept { return *impl_->model; }
+std::shared_ptr<const Model> Session::shared_model() const noexcept { return impl_->model; }
+Team& Session::team() const noexcept { return *impl_->team; }
+std::span<const text::TokenId> Session::tokens() const noexcept { return impl_->tokens; }
+KvType Session::kv_type() const noexcept { return impl_->cache.kv_type(); }
 
 Result<std::span<const float>> Session::append(std::span<const text::TokenId> tokens, Logits want) {
   Impl& s = *impl_;
@@ -147,6 +145,7 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
     s.position += rows;
     done += rows;
   }
+  s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
   return std::span<const float>(logits, floats);
 }
 
@@ -155,6 +154,7 @@ Status Session::truncate(int64_t position) {
     return Status(Code::invalid_argument,
                   fmt::format("cannot go to position {} of a session that has {} tokens", position, impl_->position));
   impl_->position = position;
+  impl_->tokens.resize(static_cast<std::size_t>(position));
   return {};
 }
 
@@ -166,14 +166,43 @@ const char* Profile::op_name(int32_t op) noexcept {
   return op >= 0 && op < kOps ? kNames[op] : "?";
 }
 
+std::vector<std::span<std::byte>> Session::cached() {
+  std::vector<std::span<std::byte>> pieces;
+  KvCache& cache = impl_->cache;
+  for (int64_t plane = 0; plane < cache.planes(); ++plane) {
+    pieces.push_back(cache.used_keys(plane, impl_->position));
+    pieces.push_back(cache.used_values(plane, impl_->position));
+  }
+  return pieces;
+}
+
+Status Session::restore(std::span<const text::TokenId> tokens,
+                        const std::function<Status(std::span<std::byte>)>& fill) {
+  NBL_TRY(check_tokens(tokens, impl_->model->config()));
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (count > capacity())
+    return Status(Code::limit, fmt::format("{} tokens do not fit the session's {} positions", count, capacity()));
+  impl_->tokens.assign(tokens.begin(), tokens.end());
+  impl_->position = count;
+  for (const std::span<std::byte> piece : cached()) {
+    const Status status = fill(piece);
+    if (status.ok()) continue;
+    impl_->tokens.clear();
+    impl_->position = 0;
+    return status;
+  }
+  return {};
+}
+
 Status Session::copy_from(const Session& other) {
-  if (impl_->model != other.impl_->model || impl_->cache.type() != other.impl_->cache.type())
+  if (impl_->model != other.impl_->model || kv_type() != other.kv_type())
     return Status(Code::invalid_argument, "a session can only continue another one of the same model and cache type");
   if (other.position() > capacity())
     return Status(Code::limit, fmt::format("the session has room for {} tokens, the one to continue holds {}",
                                            capacity(), other.position()));
   impl_->cache.copy_from(other.impl_->cache, other.position());
   impl_->position = other.position();
+  impl_->tokens.assign(other.impl_->tokens.begin(), other.impl_->tokens.end());
   return {};
 }
 
@@ -223,7 +252,10 @@ Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, s
   }
   float* logits = b.logits.as<float>().data();
   forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits, nullptr);
-  for (Session* session : sessions) ++session->impl().position;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    ++sessions[i]->impl().position;
+    sessions[i]->impl().tokens.push_back(tokens[i]);
+  }
   return std::span<const float>(logits, static_cast<std::size_t>(count * c.vocab));
 }
 

@@ -167,26 +167,4 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& a
   return w;
 }
 
-Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkpoint, int64_t vocab_size) {
-  const std::string origin = checkpoint.origin();
-  if (checkpoint.has_asset("tokenizer.json")) {
-    NBL_ASSIGN(const std::string json, checkpoint.asset("tokenizer.json"));
-    std::string settings;
-    if (checkpoint.has_asset("tokenizer_config.json")) {
-      NBL_ASSIGN(settings, checkpoint.asset("tokenizer_config.json"));
-    }
-    return text::load_tokenizer_json(json, settings, origin);
-  }
-  if (checkpoint.has_asset("tokenizer.gguf")) {
-    NBL_ASSIGN(const std::string metadata, checkpoint.asset("tokenizer.gguf"));
-    NBL_ASSIGN(const Json json, Json::parse(metadata, origin));
-    return text::load_tokenizer_gguf(json, origin);
-  }
-  if (checkpoint.has_asset("tokenizer.bin")) {
-    NBL_ASSIGN(const std::string bytes, checkpoint.asset("tokenizer.bin"));
-    return text::load_tokenizer_llama2c(bytes, vocab_size, origin);
-  }
-  return Status(Code::not_found, fmt::format("{}: carries no tokenizer", origin));
-}
-
 }  // namespace nbl::model

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,8 @@ struct Model::Impl {
   Weights weights;
   std::unique_ptr<text::Tokenizer> tokenizer;
   Status tokenizer_status;
+  mutable std::mutex trie_mutex;
+  mutable std::shared_ptr<const TokenTrie> trie;  ///< of the tokenizer, once somebody has asked for it
 };
 
 /// A vector parameter (norm weight, bias) as floats; an error names the tensor and both shapes.
@@ -61,8 +64,5 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& a
 
 /// The whole position-embedding table [max_positions, hidden], or empty when the architecture has none.
 Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Architecture& arch, const Config& config);
-
-/// Whatever tokenizer the checkpoint carries, in whatever form; not_found when it has none.
-Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkpoint, int64_t vocab_size);
 
 }  // namespace nbl::model

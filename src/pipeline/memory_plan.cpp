@@ -53,7 +53,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   plan.cap = cap;
   plan.process = current_rss_bytes();
   const bool calibrated = shape.needs != 0;
-  const bool original = (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  const bool learned = shape.learned_tokens > 0;
+  const bool original = learned || (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
 
   int64_t layer = 0, largest = 0, mlp = 1;
   for (const model::TensorSpec& spec : arch.tensors) {
@@ -103,13 +104,20 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     const int64_t width = 3 * config.hidden + 2 * heads + (config.gated_mlp ? 2 : 1) * config.ffn;
     const int64_t prepared = std::max({config.hidden, mlp, config.heads * config.head_dim}) * 2;
     plan.work = runners * rows * (width + prepared + 2 * config.rotary_dim + 2 * config.kv_heads * config.head_dim) * 4;
+    if (learned) {
+      // The block before, its codes as real numbers, their gradients, both directions' copies; activations kept for the way back.
+      plan.weights += layer * (4 + 4 + 4 + 2 + 2 * element) + largest * 8;
+      plan.work += shape.learned_tokens * ((14 * config.hidden + 6 * config.ffn + 2 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
+                   shape.threads * shape.length * shape.length * 8;
+    }
+    const int64_t copies = runners + (learned ? 1 : 0);
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
     plan.tables += std::min(stream, int64_t{32} << 20);  // embeddings on their way to their batches
-    plan.activations = runners * stream;
+    plan.activations = copies * stream;
     if (cap > 0 && plan.peak() > cap) {
       plan.spill = true;
-      plan.spilled = runners * stream;
-      plan.activations = runners * batch * 3;
+      plan.spilled = copies * stream;
+      plan.activations = copies * batch * 3;
     }
   }
   if (cap > 0 && plan.peak() > cap) {

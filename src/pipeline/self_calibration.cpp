@@ -2,16 +2,34 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/hash.h"
 #include "base/random.h"
 #include "model/model.h"
+#include "model/sampler.h"
 #include "pipeline/pipeline.h"
 
 namespace nbl::pipeline {
 namespace {
 
 constexpr int64_t kTogether = 32;  ///< sequences that are written side by side
+
+/// Why a model's logits are not finite: the first weight that is not, or what can be said without one.
+Status blame(const Checkpoint& checkpoint) {
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    NBL_ASSIGN(const Array array, checkpoint.array(info.name));
+    NBL_ASSIGN(const std::vector<float> values, array.to_f32());
+    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad == values.end()) continue;
+    const int64_t at = bad - values.begin(), columns = array.shape.empty() ? 1 : std::max<int64_t>(array.shape.back(), 1);
+    return {Code::corrupt, fmt::format("{}: tensor {} holds {} at row {}, column {}; finite weights were expected",
+                                       checkpoint.origin(), info.name, *bad, at / columns, at % columns)};
+  }
+  return {Code::corrupt, fmt::format("{}: the model cannot write its own calibration text, its logits are not finite; give it a "
+                                     "text",
+                                     checkpoint.origin())};
+}
 
 }  // namespace
 
@@ -63,9 +81,10 @@ Result<Calibration> write_calibration(const Checkpoint& checkpoint, int64_t wind
       }
       NBL_ASSIGN(const std::span<const float> logits, batch->step(pointers, tokens));
       for (int64_t i = 0; i < count; ++i) {
-        NBL_ASSIGN(tokens[static_cast<std::size_t>(i)],
-                   samplers[static_cast<std::size_t>(i)]->sample(logits.subspan(static_cast<std::size_t>(i * config.vocab),
-                                                                              static_cast<std::size_t>(config.vocab))));
+        const auto token = samplers[static_cast<std::size_t>(i)]->sample(
+            logits.subspan(static_cast<std::size_t>(i * config.vocab), static_cast<std::size_t>(config.vocab)));
+        if (!token.ok()) return blame(checkpoint);
+        tokens[static_cast<std::size_t>(i)] = *token;
       }
     }
   }

@@ -30,6 +30,9 @@ Result<Streams> Streams::create(const Checkpoint& checkpoint, const model::Archi
   if (options.original) {
     NBL_ASSIGN(s.original_hidden_, Activations::create(count, config.hidden, rows, options.spill));
   }
+  if (options.keep_input) {
+    NBL_ASSIGN(s.input_, Activations::create(count, config.hidden, rows, options.spill));
+  }
   NBL_TRY(s.embed(checkpoint, ids));
   const auto runner = [&] {
     return model::LayerRunner::create(arch, config, team, together(options.windows, options.length), options.length,
@@ -81,6 +84,30 @@ Status Streams::begin_layer(const model::LayerWeights& weights, int64_t layer) {
   if (original_) NBL_TRY(original_->load(weights, layer));
   point_ = original_point_ = quantized_->restart_point(0);
   drifted_ = drifted_ || layer > 0;
+  for (int64_t b = 0; options_.keep_input && b < batches(); ++b) {
+    NBL_ASSIGN(const float* values, hidden_.load(b));
+    NBL_TRY(input_.store(b, values));
+  }
+  return {};
+}
+
+Status Streams::rewind() {
+  for (int64_t b = 0; b < batches(); ++b) {
+    NBL_ASSIGN(const float* values, input_.load(b));
+    NBL_TRY(hidden_.store(b, values));
+  }
+  point_ = quantized_->restart_point(0);
+  return {};
+}
+
+Status Streams::load_pair(int64_t batch, float* input, float* target) {
+  if (!options_.keep_input || !original_ || original_point_ != quantized_->groups())
+    return {Code::internal, "the original model has not left the layer"};
+  const int64_t count = batch_windows(batch) * options_.length * config_.hidden;
+  NBL_ASSIGN(const float* x, input_.load(batch));
+  std::copy_n(x, count, input);
+  NBL_ASSIGN(const float* y, original_hidden_.load(batch));
+  std::copy_n(y, count, target);
   return {};
 }
 

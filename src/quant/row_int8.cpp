@@ -7,6 +7,12 @@
 
 namespace nbl::quant {
 
+namespace {
+/// The float32 nearest to 1 / 127. bitsandbytes stores the reach of a row and multiplies by this, so scales made the same way
+/// are among those that it can say.
+constexpr float kStep = 7.874015718698502e-3f;
+}  // namespace
+
 Result<QTensor> quantize_rows_int8(const LinearTask& task, const MethodContext& context) {
   std::vector<uint8_t> codes(task.weight.size());
   std::vector<float> scales(static_cast<std::size_t>(task.n));
@@ -18,7 +24,7 @@ Result<QTensor> quantize_rows_int8(const LinearTask& task, const MethodContext& 
       // A row of denormals would have no finite reciprocal: its codes are zero, like those of a zero row.
       const float factor = reach > 0 ? 127.0f / reach : 0.0f;
       const bool usable = std::isfinite(factor) && factor > 0;
-      scales[static_cast<std::size_t>(row)] = usable ? reach / 127.0f : 0.0f;
+      scales[static_cast<std::size_t>(row)] = usable ? reach * kStep : 0.0f;
       uint8_t* out = codes.data() + row * task.k;
       for (int64_t i = 0; i < task.k; ++i) {
         out[i] = static_cast<uint8_t>(128.0f + (usable ? round_even(w[i] * factor) : 0.0f));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "text/jinja_value.h"
@@ -13,8 +14,15 @@ namespace {
 constexpr std::string_view kMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 constexpr std::array<std::string_view, 3> kReasoning = {"reasoning_content", "thinking", "reasoning"};
-constexpr std::array<std::string_view, 8> kSpecialTokens = {"bos_token",  "eos_token", "unk_token",  "sep_token",
+constexpr std::array<std::string_view, 8> kSpecialTokens = {"bos_token", "eos_token", "unk_token",  "sep_token",
                                                             "pad_token", "cls_token", "mask_token", "eot_token"};
+
+constexpr std::array<std::string_view, 12> kTurnEnds = {"<|im_end|>",    "<|eot_id|>",
+                                                        "<|eom_id|>",    "<end_of_turn>",
+                                                        "<turn|>",       "<|end|>",
+                                                        "<|endoftext|>", "<|return|>",
+                                                        "<|user|>",      "<|END_OF_TURN_TOKEN|>",
+                                                        "[EOT]",         "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
 
 /// Messages as templates expect them: members that are null left out, reasoning under its usual names.
 Result<Json> normalized(const Json& messages) {
@@ -177,6 +185,17 @@ Status read_chat_config(const Json& config, ChatTemplates* out) {
     if (token != nullptr && token->is_string()) out->set_special(std::string(name), std::string(token->as_string()));
   }
   return {};
+}
+
+std::vector<TokenId> turn_ends(const Tokenizer& tokenizer) {
+  std::vector<TokenId> out;
+  if (const auto eos = tokenizer.eos()) out.push_back(*eos);
+  for (const std::string_view piece : kTurnEnds) {
+    if (const auto id = tokenizer.find(piece); id && tokenizer.is_special(*id)) out.push_back(*id);
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
 }
 
 }  // namespace nbl::text

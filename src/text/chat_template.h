@@ -6,10 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "base/status.h"
 #include "text/jinja.h"
+#include "text/tokenizer.h"
 
 namespace nbl::text {
 
@@ -49,5 +51,9 @@ TemplateOptions chat_template_options();
 /// What tokenizer_config.json (or special_tokens_map.json) says: "chat_template" as a text or as a list of {"name",
 /// "template"}, and special tokens as texts or as objects with a "content".
 Status read_chat_config(const Json& config, ChatTemplates* out);
+
+/// Tokens that end a turn or a text: eos, and the special tokens that chat formats are known to end a turn with.
+/// Ascending, no doubles.
+std::vector<TokenId> turn_ends(const Tokenizer& tokenizer);
 
 }  // namespace nbl::text

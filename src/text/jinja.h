@@ -28,7 +28,7 @@ struct TemplateLimits {
   int64_t max_steps = 20'000'000;  ///< expressions evaluated, elements visited, and a part of the bytes moved
   /// Bytes that values may take in all. What the variables take is added to it eightfold: a long conversation may be
   /// copied a few times.
-  int64_t max_memory_bytes = int64_t{128} << 20;
+  int64_t max_memory_bytes = int64_t{256} << 20;
   int max_depth = 200;  ///< of nested blocks, expressions, calls and lists
 };
 

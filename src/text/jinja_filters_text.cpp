@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
 #include "text/jinja_case.h"
 #include "text/jinja_filters.h"
@@ -65,12 +66,18 @@ std::string title_words(std::string_view text) {
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&#34;";
-    else if (c == '\'') out += "&#39;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&#34;";
+    else if (c == '\'')
+      out += "&#39;";
+    else
+      out += c;
   }
   return out;
 }
@@ -134,7 +141,10 @@ std::optional<double> read_real(std::string_view text) {
   double value = 0;
   const auto found = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || found.ec == std::errc::invalid_argument || found.ptr != text.data() + text.size()) return {};
-  return found.ec == std::errc() ? value : std::strtod(std::string(text).c_str(), nullptr);
+  if (found.ec == std::errc()) return value;
+  // Out of range: too small to tell from zero, or infinite.
+  const bool tiny = text.find("e-") != std::string_view::npos || text.find("E-") != std::string_view::npos;
+  return std::copysign(tiny ? 0.0 : std::numeric_limits<double>::infinity(), text.starts_with('-') ? -1.0 : 1.0);
 }
 
 Result<Value> to_int(Evaluator&, const Value& v, const Bound& bound, Args) {
@@ -171,7 +181,8 @@ Result<Value> absolute(Evaluator& e, const Value& v, const Bound&, Args) {
 Result<Value> round_to(Evaluator&, const Value& v, const Bound& bound, Args) {
   NBL_ASSIGN(const int64_t precision, bound.integer(0, 0));
   NBL_ASSIGN(const std::string method, bound.string(1, "common"));
-  if (!v.is_number()) return Status(Code::corrupt, fmt::format("type {} doesn't define __round__ method", type_name(v)));
+  if (!v.is_number())
+    return Status(Code::corrupt, fmt::format("type {} doesn't define __round__ method", type_name(v)));
   if (precision < -300 || precision > 300) return Status(Code::corrupt, "round() has an unreasonable precision");
   if (method == "ceil" || method == "floor") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
@@ -182,7 +193,9 @@ Result<Value> round_to(Evaluator&, const Value& v, const Bound& bound, Args) {
   double out = 0;
   if (precision >= 0) {
     // Correctly rounded, half to even, as printing does it.
-    out = std::strtod(fmt::format("{:.{}f}", v.real(), precision).c_str(), nullptr);
+    const std::string digits = fmt::format("{:.{}f}", v.real(), precision);
+    out = v.real();  // when it is no finite number
+    std::from_chars(digits.data(), digits.data() + digits.size(), out);
   } else {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
     out = std::nearbyint(v.real() / scale) * scale;
@@ -207,7 +220,8 @@ Result<Value> to_json_text(Evaluator& e, const Value& v, const Bound& bound, Arg
     style.indent = &indent;
     style.item_separator = ",";
     // Every value may begin a line that is indented as deep as lists may be.
-    NBL_TRY(e.move_bytes(static_cast<std::size_t>(weight_of(v)) * indent.size() * static_cast<std::size_t>(depth_of(v))));
+    NBL_TRY(
+        e.move_bytes(static_cast<std::size_t>(weight_of(v)) * indent.size() * static_cast<std::size_t>(depth_of(v))));
   }
   if (bound[2] != nullptr && !bound[2]->is(Kind::none)) {
     NBL_ASSIGN(const std::vector<Value> pair, e.elements(*bound[2]));

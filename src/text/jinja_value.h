@@ -27,14 +27,14 @@ enum class ListKind : uint8_t { list, tuple, lazy };
 /// Cheap to copy: long values are shared and never change (a template cannot alter them), objects excepted.
 class Value {
  public:
-  Value() = default;                                                 ///< undefined, of no name
-  Value(bool v) : data_(v) {}                                        // NOLINT(google-explicit-constructor)
-  Value(int64_t v) : data_(v) {}                                     // NOLINT
-  Value(double v) : data_(v) {}                                      // NOLINT
+  Value() = default;              ///< undefined, of no name
+  Value(bool v) : data_(v) {}     // NOLINT(google-explicit-constructor)
+  Value(int64_t v) : data_(v) {}  // NOLINT
+  Value(double v) : data_(v) {}   // NOLINT
   Value(std::string v) : data_(std::make_shared<const std::string>(std::move(v))) {}  // NOLINT
-  Value(std::shared_ptr<const List> v) : data_(std::move(v)) {}      // NOLINT
-  Value(std::shared_ptr<const Dict> v) : data_(std::move(v)) {}      // NOLINT
-  Value(std::shared_ptr<Object> v) : data_(std::move(v)) {}          // NOLINT
+  Value(std::shared_ptr<const List> v) : data_(std::move(v)) {}                       // NOLINT
+  Value(std::shared_ptr<const Dict> v) : data_(std::move(v)) {}                       // NOLINT
+  Value(std::shared_ptr<Object> v) : data_(std::move(v)) {}                           // NOLINT
   Value(const char*) = delete;
   static Value none() {
     Value v;
@@ -68,6 +68,8 @@ class Value {
     const auto& text = std::get<Undefined>(data_).why;
     return text == nullptr ? std::string_view("a value is undefined") : std::string_view(*text);
   }
+  /// Undefined for a reason of its own, rather than absent.
+  bool is_refused() const noexcept { return is_undefined() && std::get<Undefined>(data_).why != nullptr; }
   /// The same object in memory, or the same constant (Python's `is`).
   bool same_as(const Value& other) const noexcept;
 

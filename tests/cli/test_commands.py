@@ -15,9 +15,15 @@ class Basics(Case):
         self.assertRegex(self.accept("--version"), r"^nibble \d+\.\d+\.\d+\n$")
         text = self.accept("--help")
         for command in ("info", "inspect", "quantize", "convert", "run", "tokenize", "detokenize", "score", "perplexity", "compare", "eval",
-                        "bench", "sweep", "verify"):
+                        "bench", "sweep", "verify", "chat", "doctor", "help"):
             self.assertIn(command, text)
             self.accept(command, "--help")
+
+    def test_help_names_commands_and_methods(self):
+        self.assertIn("Subcommands:", self.accept("help"))
+        self.assertIn("nibble quantize", self.accept("help", "quantize"))
+        self.assertIn("bits", self.accept("help", "gptq"))
+        self.refuse(2, ["help", "nonsense"], "nonsense")
 
     def test_global_options_before_and_after(self):
         before = self.result("--threads", "1", "info")
@@ -238,6 +244,54 @@ class Models(Case):
         self.assertIn("tok/s", err)
         self.assertEqual(nibble("run", "builtin", "-p", "It was a dark", "-n", "12", "--quiet")[2], "")
 
+    def test_run_with_samplers_and_constraints(self):
+        def run(*arguments):
+            status, out, err = nibble("run", MODEL, "-p", "It was", "-n", "24", "--compute", "exact", "--json", "-", *arguments)
+            self.assertEqual(status, 0, err)
+            return json.loads(out)
+        plain = run()
+        stopped = run("--stop", plain["text"][8:11])
+        self.assertEqual(stopped["finish_reason"], "stop")
+        self.assertEqual(stopped["text"], plain["text"][:plain["text"].index(plain["text"][8:11])])
+        self.assertEqual(run("--prompt-lookup", "5")["token_ids"], plain["token_ids"])
+        self.assertEqual(run("--draft", MODEL)["token_ids"], plain["token_ids"])
+        out = run("--temperature", "1", "--top-k", "30", "--top-p", "0.9", "--min-p", "0.01", "--typical", "0.95", "--n", "2",
+                  "--repetition-penalty", "1.1", "--frequency-penalty", "0.1", "--presence-penalty", "0.1", "--dry-multiplier", "0.8",
+                  "--logprobs", "2", "--prompt-logprobs", "0", "--ban", "5", "--logit-bias", "6:-1.5", "--kv-type", "q8", "--seed", "4")
+        self.assertEqual(len(out["samples"]), 2)
+        self.assertEqual(len(out["logprobs"]), len(out["token_ids"]))
+        self.assertNotIn(5, out["token_ids"])
+        schema = self.dir / "schema.json"
+        schema.write_text('{"type": "object", "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 5}}, "required": ["n"]}')
+        self.assertIn(json.loads(run("--json-schema", schema)["text"])["n"], (3, 4, 5))
+        grammar = self.dir / "grammar.gbnf"
+        grammar.write_text('root ::= "a" [0-9]{3}')
+        self.assertRegex(run("--grammar", grammar)["text"], r"^a[0-9]{3}$")
+        self.assertEqual(len(run("--beams", "3", "--length-penalty", "0.5")["samples"]), 1)
+        self.assertEqual(run("--context", "10", "--ignore-eos")["finish_reason"], "context")
+        saved = self.dir / "session"
+        first = run("--session-save", saved, "--ignore-eos")
+        second = run("--session-load", saved, "--context", "100")
+        self.assertEqual(second["prompt_tokens"], first["prompt_tokens"])
+        adapter = ROOT / "tests" / "golden" / "lora" / "plain"
+        self.assertNotEqual(run("--lora", adapter)["token_ids"], plain["token_ids"])
+        self.assertEqual(run("--lora", f"{adapter}:0")["token_ids"], plain["token_ids"])
+        for bad, code in ((("--temperature", "-1"), 2), (("--stop",), 2), (("--logit-bias", "x"), 2), (("--json-schema", "/nonexistent"), 3),
+                          (("--ban", "two whole words"), 2), (("--session-load", str(schema)), 3), (("--lora", "/nonexistent"), 3)):
+            status, _, err = nibble("run", MODEL, "-p", "It was", *bad)
+            self.assertEqual(status, code, f"{bad}: {err}")
+
+    def test_quantize_merges_an_adapter(self):
+        adapter = ROOT / "tests" / "golden" / "lora" / "plain"
+        merged, plain = self.dir / "merged.safetensors", self.dir / "plain.safetensors"
+        for out, more in ((merged, ("--lora", adapter)), (plain, ())):
+            status, _, err = nibble("quantize", MODEL, "-o", out, "--method", "fp32", *more)
+            self.assertEqual(status, 0, err)
+        texts = [json.loads(nibble("run", m, "-p", "It was", "-n", "12", "--compute", "exact", "--json", "-", *more)[1])["token_ids"]
+                 for m, more in ((merged, ()), (MODEL, ("--lora", adapter)), (plain, ()))]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
     def test_prompt_file_and_sampling(self):
         prompt = self.dir / "prompt.txt"
         prompt.write_text("It was a dark")
@@ -325,7 +379,8 @@ class Models(Case):
         self.assertLess(nf4["bits_per_weight"], int8["bits_per_weight"])
         self.assertEqual(j["pareto"], ["original", "rtn:bits=8,group=-1", "nf4:block=64"])
         html = (folder / "report.html").read_text()
-        self.assertEqual(html.count("<svg"), 2)
+        self.assertEqual(html.count("<svg"), 4)  # three scatter plots, the bars of one task
+        self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
 

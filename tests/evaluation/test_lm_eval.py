@@ -65,6 +65,23 @@ class AgainstLmEval(unittest.TestCase):
                         self.assertAlmostEqual(x[0][0], float(y[0][0]), delta=1e-3 * max(1, len(ids[1])))
         self.check_metrics(reference, ours)
 
+    def check_generated(self, model, tasks, limit, shots=0):
+        """Texts equal but where two tokens were as good as equally likely: nearly all of them."""
+        with tempfile.TemporaryDirectory() as folder:
+            reference, ours = self.run_both(model, tasks, limit, shots, ["--max-gen-toks", "64"])
+        for task, rows in reference["samples"].items():
+            theirs = {(r["doc_id"], r["filter"]): r["resps"][0][0] for r in rows}
+            found = {(r["doc_id"], r["filter"]): r["resps"][0][0] for r in ours["samples"][task]}
+            self.assertEqual(theirs.keys(), found.keys())
+            same = sum(theirs[k] == found[k] for k in theirs)
+            self.assertGreaterEqual(same, 0.95 * len(theirs), task)
+            if same == len(theirs):
+                self.check_metrics({**reference, "results": {task: reference["results"][task]}}, ours)
+
+    def test_generated(self):
+        self.check_generated(SHARED / "models" / "prose-28m", "gsm8k", 20)
+        self.check_generated(SHARED / "models" / "code-11m", "code2text_ruby", 10)
+
     def test_prose_28m(self):
         self.check_scored(SHARED / "models" / "prose-28m")
 

@@ -29,9 +29,10 @@ THIRD_PARTY = {
     r"simdjson": {"src/base/json_parse.cpp", "cli"},
     r"CLI/": {"cli"},
     r"xsimd": {"kernels"},
-    r"zstd": {"io", "dialects"},
+    r"zstd": {"io", "dialects", "src/pipeline/activations.cpp"},
     r"pcre2": {"text", "pipeline", "eval"},
     r"utf8proc": {"text", "eval"},
+    r"sqlite3": {"eval"},
     r"(gtest|gmock|benchmark)/": set(),
 }
 

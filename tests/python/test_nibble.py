@@ -86,6 +86,37 @@ class Models(unittest.TestCase):
         with self.assertRaises(nibble.NibbleError):
             tokenizer.piece(10**6)
 
+    def test_tokenizer_alone(self):
+        tokenizer = nibble.Tokenizer.open(MODEL / "tokenizer.json")
+        self.assertEqual(tokenizer.encode("It was"), self.model.tokenizer.encode("It was"))
+        with self.assertRaises(nibble.NotFoundError):
+            nibble.Tokenizer.open(MODEL / "nothing")
+
+    def test_chat_template(self):
+        tokenizer = nibble.Tokenizer.open(MODEL)
+        messages = [{"role": "user", "content": "ü"}]
+        with self.assertRaises(nibble.NotFoundError):
+            tokenizer.apply_chat_template(messages)
+        template = ("{{ mood }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ tools|length if tools }}"
+                    "{{ '<assistant>' if add_generation_prompt }}")
+        given = {"chat_template": template, "mood": [1, None]}
+        self.assertEqual(tokenizer.apply_chat_template(messages, **given), "[1, None]<user>ü")
+        self.assertEqual(tokenizer.apply_chat_template(messages, tools=[{}, {}], add_generation_prompt=True, **given),
+                         "[1, None]<user>ü2<assistant>")
+        self.assertEqual(tokenizer.apply_chat_template(messages, tokenize=True, **given), tokenizer.encode("[1, None]<user>ü"))
+        open_end = [*messages, {"role": "assistant", "content": "half "}]
+        self.assertEqual(tokenizer.apply_chat_template(open_end, continue_final_message=True, **given),
+                         "[1, None]<user>ü<assistant>half ")
+        with self.assertRaisesRegex(nibble.NibbleError, "line 2: .*'x' is undefined"):
+            tokenizer.apply_chat_template(messages, chat_template="\n{{ x.y }}")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            tokenizer.apply_chat_template([])
+
+    def test_examine(self):
+        checks = nibble.Checkpoint(MODEL).examine("It was a bright day. " * 50)["checks"]
+        self.assertEqual({c["status"] for c in checks} - {"ok", "warning", "skipped"}, set())
+        self.assertIn("calibration", {c["name"] for c in checks})
+
     def test_session(self):
         ids = self.model.tokenizer.encode("The ship lay in the harbour.")
         with self.model.session(32) as whole, self.model.session(32) as steps:
@@ -158,6 +189,144 @@ class Models(unittest.TestCase):
         self.assertAlmostEqual(total, rows[0]["logprob"], places=3)
 
 
+class Generation(unittest.TestCase):
+    """Settings, constraints, drafts, saved sessions, batches and adapters, as Python users meet them."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = nibble.load(MODEL, compute="exact")
+        cls.prompt = cls.model.tokenizer.encode("It was")
+
+    def generate(self, tokens=30, **settings):
+        with self.model.session(len(self.prompt) + tokens + 40) as session:
+            return session.generate(self.prompt, tokens, **settings)
+
+    def test_settings_are_listed_and_checked(self):
+        names = {s["name"] for s in nibble.generation_settings()}
+        self.assertLessEqual({"temperature", "min_p", "typical", "dry_multiplier", "logit_bias", "stop", "n", "beams", "grammar",
+                              "json_schema", "prompt_lookup"}, names)
+        for settings, words in (({"temperature": -1}, "temperature"), ({"nonsense": 1}, "nonsense"), ({"top_p": 0}, "top_p"),
+                                ({"logit_bias": "x"}, "logit_bias"), ({"banned_tokens": [10**6]}, "vocabulary"),
+                                ({"json_schema": {"not": {}}}, "not"), ({"grammar": "root ::= ("}, "line 1"), ({"kv_type": "q5"}, "q4"),
+                                ({"beams": 2, "temperature": 1}, "beam search")):
+            with self.assertRaises(nibble.NibbleError) as caught:
+                self.generate(**settings)
+            self.assertIn(words, str(caught.exception))
+
+    def test_stop_strings_never_appear(self):
+        plain = self.generate(40)["text"]
+        for stop in (plain[10:13], plain[5:6], plain[20:31]):
+            pieces = []
+            with self.model.session(100) as session:
+                out = session.generate(self.prompt, 40, stop=[stop, "never there"], on_token=lambda _i, t: pieces.append(t) is None)
+            self.assertEqual(out["finish_reason"], "stop")
+            self.assertEqual(out["stop"], stop)
+            self.assertEqual(out["text"], plain[:plain.index(stop)])
+            self.assertEqual("".join(pieces), out["text"])
+
+    def test_seeds_penalties_and_bans(self):
+        hot = {"temperature": 1.0, "top_k": 40}
+        self.assertEqual(self.generate(seed=5, **hot)["token_ids"], self.generate(seed=5, **hot)["token_ids"])
+        self.assertNotEqual(self.generate(seed=5, **hot)["token_ids"], self.generate(seed=6, **hot)["token_ids"])
+        first = self.generate()["token_ids"][0]
+        self.assertNotEqual(self.generate(banned_tokens=[first])["token_ids"][0], first)
+        self.assertNotEqual(self.generate(logit_bias={str(first): -100})["token_ids"][0], first)
+        self.assertEqual(self.generate(5, logit_bias={"7": 1000})["token_ids"], [7] * 5)
+        once = self.generate(20, frequency_penalty=1000)["token_ids"]
+        self.assertEqual(len(set(once)), len(once))
+
+    def test_samples_beams_and_logprobs(self):
+        out = self.generate(12, temperature=1, n=3, seed=2)
+        self.assertEqual(len(out["samples"]), 3)
+        self.assertEqual(out["samples"][0]["text"], out["text"])
+        self.assertEqual(out["token_ids"], self.generate(12, temperature=1, seed=2)["token_ids"])
+        beams = self.generate(8, beams=4, n=4, ignore_eos=True)["samples"]
+        scores = [b["score"] for b in beams]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        greedy = self.generate(8, logprobs=3, prompt_logprobs=0, ignore_eos=True)
+        self.assertEqual([len(p["top"]) for p in greedy["logprobs"]], [3] * 8)
+        self.assertTrue(all(p["id"] == p["top"][0]["id"] for p in greedy["logprobs"]))
+        self.assertEqual(len(greedy["prompt_logprobs"]), len(self.prompt) - 1)
+        # The best of four beams is at least as likely a text as the greedy one, a token.
+        self.assertGreaterEqual(scores[0], sum(p["logprob"] for p in greedy["logprobs"]) / 8 - 1e-4)
+
+    def test_constraints(self):
+        import json
+        schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 18,
+                  "maximum": 99}}, "required": ["name", "age"]}
+        for seed in range(5):
+            out = self.generate(40, json_schema=schema, temperature=1.5, seed=seed)
+            self.assertEqual(out["finish_reason"], "grammar")
+            value = json.loads(out["text"])
+            self.assertEqual(list(value), ["name", "age"])
+            self.assertTrue(18 <= value["age"] <= 99 and len(value["name"]) <= 8)
+            self.assertRegex(self.generate(20, grammar='root ::= "yes" | "no" [a-c]{2,4}', temperature=1, seed=seed)["text"],
+                             r"^(yes|no[a-c]{2,4})$")
+        # Never longer than there is room for: a text without bounds is closed in time.
+        self.assertEqual(json.loads(self.generate(12, json_schema={"type": "array", "items": {"type": "string"}}, temperature=1)["text"]).__class__, list)
+
+    def test_drafts_change_nothing(self):
+        for settings in ({}, {"temperature": 1.0, "seed": 3}):
+            plain = self.generate(40, **settings)
+            self.assertEqual(self.generate(40, prompt_lookup=6, **settings)["token_ids"], plain["token_ids"])
+            drafted = self.generate(40, draft=self.model, **settings)
+            self.assertEqual(drafted["token_ids"], plain["token_ids"])
+            self.assertEqual(drafted["accepted_tokens"], drafted["drafted_tokens"])
+
+    def test_context_ends_clearly(self):
+        with self.model.session(len(self.prompt) + 5) as session:
+            out = session.generate(self.prompt, 50, ignore_eos=True)
+            self.assertEqual((out["finish_reason"], len(out["token_ids"])), ("context", 6))
+        with self.model.session(4) as session, self.assertRaisesRegex(nibble.LimitError, "context is full"):
+            session.generate([5] * 9, 3)
+        self.assertEqual(self.model.generate([5] * 1000, 100, ignore_eos=True)["finish_reason"], "context")
+
+    def test_save_load_batch_and_cache_types(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "state")
+            with self.model.session(64) as session:
+                session.append(self.prompt + [40, 50])
+                session.save(path)
+                want = bytes(session.append([60]))
+            with self.model.session(80) as session:
+                session.load(path)
+                self.assertEqual(session.tokens, self.prompt + [40, 50])
+                self.assertEqual(bytes(session.append([60])), want)
+            with self.model.session(80, kv_type="q8") as session, self.assertRaises(nibble.MismatchError):
+                session.load(path)
+            with self.assertRaises(nibble.CorruptError), self.model.session(80) as session:
+                session.load(str(MODEL / "config.json"))
+        sessions = [self.model.session(32) for _ in range(3)]
+        for i, session in enumerate(sessions):
+            session.append(self.prompt + [30 + i])
+        with nibble.Batch(self.model, 3) as batch:
+            rows = batch.step(sessions, [7, 8, 9])
+            self.assertEqual(rows.shape, (3, self.model.vocab_size))
+            with self.model.session(32) as alone:
+                alone.append(self.prompt + [31])
+                self.assertEqual(bytes(alone.append([8])), bytes(rows)[rows.shape[1] * 4:rows.shape[1] * 8])
+            with self.assertRaisesRegex(nibble.InvalidArgumentError, "twice"):
+                batch.step([sessions[0], sessions[0]], [1, 2])
+        texts = {kv: self.generate(10, kv_type=kv)["token_ids"] for kv in ("f32", "f16", "bf16", "q8", "q4")}
+        self.assertEqual(texts["f32"], texts["f16"])
+        self.assertEqual(texts["f32"], texts["q8"])
+
+    def test_adapters(self):
+        folder = ROOT / "tests" / "golden" / "lora" / "plain"
+        adapted = self.model.with_adapter(folder)
+        ids = [5, 17, 99]
+        with adapted.session(8) as one, self.model.session(8) as other, self.model.with_adapter(folder, 0.0).session(8) as none:
+            changed, plain, off = one.append(ids), other.append(ids), none.append(ids)
+        self.assertNotEqual(bytes(changed), bytes(plain))
+        self.assertEqual(bytes(off), bytes(plain))
+        merged = nibble.Model(nibble.Checkpoint(MODEL).with_adapter(folder), compute="exact")
+        with merged.session(8) as session:
+            for a, b in zip(session.append(ids).tolist()[0], changed.tolist()[0]):
+                self.assertAlmostEqual(a, b, delta=2e-3)
+        with self.assertRaises(nibble.NotFoundError):
+            self.model.with_adapter("/nonexistent")
+
+
 class Jobs(unittest.TestCase):
     def setUp(self):
         self.scratch = tempfile.TemporaryDirectory(prefix="nibble-python-")
@@ -211,6 +380,23 @@ class Jobs(unittest.TestCase):
             nibble.load(self.dir / "empty")
         with self.assertRaises(nibble.InvalidArgumentError):
             nibble.Model(MODEL, compute="slow")
+
+
+class Conversions(unittest.TestCase):
+    def test_to_gguf_and_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            nibble.quantize(MODEL, folder / "gptq", "rtn:bits=4,group=32,sym=true", format="gptq")
+            report = nibble.convert(folder / "gptq", folder / "m.gguf", "gguf", verify=True)
+            self.assertTrue(report["lossless"])
+            self.assertEqual(report["tensors_checked"], report["tensors"])
+            self.assertTrue(nibble.Checkpoint(folder / "m.gguf").convert(folder / "again", "gptq", verify=True)["lossless"])
+            refused = nibble.convert(folder / "gptq", folder / "bnb", "bitsandbytes")
+            self.assertFalse(refused["written"])
+            self.assertIn("model.layers.0", refused["refused"][0])
+            self.assertFalse((folder / "bnb").exists())
+            with self.assertRaises(nibble.InvalidArgumentError):
+                nibble.convert(folder / "gptq", folder / "x", "nonsense")
 
 
 class Handles(unittest.TestCase):

@@ -62,6 +62,10 @@ class nbl_session(ctypes.Structure):
     pass
 
 
+class nbl_batch(ctypes.Structure):
+    pass
+
+
 class nbl_evaluation(ctypes.Structure):
     pass
 
@@ -169,10 +173,13 @@ FUNCTIONS = {
     "nbl_tasks_json": (ctypes.c_char_p, []),
     "nbl_quantizer_settings_json": (ctypes.c_char_p, []),
     "nbl_evaluation_settings_json": (ctypes.c_char_p, []),
+    "nbl_generation_settings_json": (ctypes.c_char_p, []),
     "nbl_checkpoint_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_destroy": (None, [ctypes.POINTER(nbl_checkpoint)]),
+    "nbl_checkpoint_add_adapter": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_float, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_inspect": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_uint32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_verify": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_checkpoint_examine": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_size_t, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_convert": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint32, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_quantizer_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_quantizer))]),
     "nbl_quantizer_destroy": (None, [ctypes.POINTER(nbl_quantizer)]),
@@ -185,30 +192,42 @@ FUNCTIONS = {
     "nbl_model_load": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.POINTER(nbl_model_options), ctypes.POINTER(ctypes.POINTER(nbl_model))]),
     "nbl_model_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(nbl_model_options), ctypes.POINTER(ctypes.POINTER(nbl_model))]),
     "nbl_model_destroy": (None, [ctypes.POINTER(nbl_model)]),
+    "nbl_model_add_adapter": (ctypes.c_int32, [ctypes.POINTER(nbl_model), ctypes.c_char_p, ctypes.c_float, ctypes.POINTER(ctypes.POINTER(nbl_model))]),
     "nbl_model_vocab_size": (ctypes.c_int64, [ctypes.POINTER(nbl_model)]),
     "nbl_model_max_positions": (ctypes.c_int64, [ctypes.POINTER(nbl_model)]),
     "nbl_model_info": (ctypes.c_int32, [ctypes.POINTER(nbl_model), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_tokenizer_from_checkpoint": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.POINTER(ctypes.POINTER(nbl_tokenizer))]),
     "nbl_tokenizer_from_model": (ctypes.c_int32, [ctypes.POINTER(nbl_model), ctypes.POINTER(ctypes.POINTER(nbl_tokenizer))]),
+    "nbl_tokenizer_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_tokenizer))]),
     "nbl_tokenizer_destroy": (None, [ctypes.POINTER(nbl_tokenizer)]),
     "nbl_tokenizer_encode": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_tokenizer_decode": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.POINTER(ctypes.c_int32), ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_tokenizer_piece": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.c_int32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_tokenizer_find": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.c_char_p, ctypes.POINTER(ctypes.c_int32)]),
     "nbl_tokenizer_info": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_tokenizer_apply_chat_template": (ctypes.c_int32, [ctypes.POINTER(nbl_tokenizer), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_session_create": (ctypes.c_int32, [ctypes.POINTER(nbl_model), ctypes.POINTER(nbl_session_options), ctypes.POINTER(ctypes.POINTER(nbl_session))]),
     "nbl_session_destroy": (None, [ctypes.POINTER(nbl_session)]),
     "nbl_session_position": (ctypes.c_int64, [ctypes.POINTER(nbl_session)]),
     "nbl_session_capacity": (ctypes.c_int64, [ctypes.POINTER(nbl_session)]),
     "nbl_session_append": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.POINTER(ctypes.c_int32), ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(ctypes.POINTER(ctypes.c_float)), ctypes.POINTER(ctypes.c_int64)]),
     "nbl_session_truncate": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.c_int64]),
+    "nbl_session_tokens": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_session_save": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.c_char_p]),
+    "nbl_session_load": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.c_char_p]),
+    "nbl_session_set": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.c_char_p, ctypes.c_char_p]),
+    "nbl_session_set_draft": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.POINTER(nbl_model)]),
     "nbl_session_generate": (ctypes.c_int32, [ctypes.POINTER(nbl_session), ctypes.POINTER(ctypes.c_int32), ctypes.c_int64, ctypes.POINTER(nbl_generate_options), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_batch_create": (ctypes.c_int32, [ctypes.POINTER(nbl_model), ctypes.c_int64, ctypes.POINTER(ctypes.POINTER(nbl_batch))]),
+    "nbl_batch_destroy": (None, [ctypes.POINTER(nbl_batch)]),
+    "nbl_batch_step": (ctypes.c_int32, [ctypes.POINTER(nbl_batch), ctypes.POINTER(ctypes.POINTER(nbl_session)), ctypes.POINTER(ctypes.c_int32), ctypes.c_int64, ctypes.POINTER(ctypes.POINTER(ctypes.c_float))]),
     "nbl_evaluation_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(ctypes.POINTER(nbl_evaluation))]),
     "nbl_evaluation_destroy": (None, [ctypes.POINTER(nbl_evaluation)]),
     "nbl_evaluation_set": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_char_p]),
     "nbl_evaluation_add_model": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(nbl_model), ctypes.c_char_p]),
     "nbl_evaluation_set_text": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]),
     "nbl_evaluation_add_task": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]),
+    "nbl_evaluation_add_task_definition": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]),
     "nbl_evaluation_set_progress": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), nbl_progress_fn, ctypes.c_void_p]),
     "nbl_evaluation_perplexity": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_evaluation_compare": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),

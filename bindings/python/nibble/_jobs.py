@@ -66,6 +66,8 @@ class Evaluation(Handle):
         super().__init__(out)
 
     def set(self, name, value):
+        if isinstance(value, bool):
+            value = "true" if value else "false"
         check(lib.nbl_evaluation_set(self.handle, encode(name), encode(str(value))))
 
     def add_model(self, model, name=None):
@@ -81,6 +83,15 @@ class Evaluation(Handle):
             questions = "\n".join(json.dumps(q) for q in questions)
         data = encode(questions)
         check(lib.nbl_evaluation_add_task(self.handle, encode(name), data, len(data)))
+
+    def add_task_definition(self, definition, source="the task definition"):
+        """definition: a dict, or YAML or JSON, in lm-evaluation-harness's task format; or a pathlib.Path of one."""
+        if isinstance(definition, os.PathLike):
+            definition, source = _read_text(definition)
+        if not isinstance(definition, str):
+            definition = json.dumps(definition)
+        data = encode(definition)
+        check(lib.nbl_evaluation_add_task_definition(self.handle, data, len(data), encode(source)))
 
     def _measure(self, function, *arguments, progress=None):
         callbacks = Callbacks(progress)
@@ -213,20 +224,28 @@ def load(source, runtime=None, compute="default", progress=None):
     return Model(source, runtime, compute, progress)
 
 
-def quantize(source, output, recipe, calibration=None, settings=None, overrides=None, runtime=None, progress=None):
+def quantize(source, output, recipe, calibration=None, settings=None, overrides=None, runtime=None, progress=None,
+             format=None):
     """Quantizes a model (path or Checkpoint) into the file `output` and returns the report.
 
     recipe: "gptq:bits=4,group=64"; calibration: a text, or a pathlib.Path of one; settings: {"gptq.damp": 0.01, "seed": 1};
-    overrides: [(regex, recipe)]."""
+    overrides: [(regex, recipe)]; format: of the output, as nibble.dialects() lists them."""
     checkpoint = _as_checkpoint(source, runtime)
     with Quantizer(recipe, checkpoint.runtime) as quantizer:
         for name, value in (settings or {}).items():
             quantizer.set(name, value)
+        if format is not None:
+            quantizer.set("format", format)
         for regex, other in overrides or []:
             quantizer.add_override(regex, other)
         if calibration is not None:
             quantizer.set_calibration_text(*_read_text(calibration))
         return quantizer.run(checkpoint, output, progress)
+
+
+def convert(source, output, format="native", allow_lossy=False, verify=False, runtime=None, progress=None):
+    """Writes a model (path or Checkpoint) in another format and returns the report; see Checkpoint.convert."""
+    return _as_checkpoint(source, runtime).convert(output, format, allow_lossy, verify, progress)
 
 
 def _evaluation(models, names, text, protocol, windows, runtime, compute):
@@ -260,8 +279,12 @@ def compare(reference, *candidates, text, protocol="windows-512", windows=0, run
         return evaluation.compare(progress)["candidates"]
 
 
-def evaluate(models, tasks, limit=0, runtime=None, compute="default", progress=None):
-    """Accuracy of one model or several on multiple-choice tasks {"name": questions or pathlib.Path}; a dict."""
+def evaluate(models, tasks, limit=0, runtime=None, compute="default", progress=None, data=None, **settings):
+    """One model or several on benchmark tasks; a dict in lm-evaluation-harness's layout, with "models" and "paired".
+
+    tasks: names ("hellaswag,arc_easy" or a list; their files lie in the folder `data`), pathlib.Paths of task definitions (.yaml, .json),
+    or {"name": questions or pathlib.Path of JSON lines}. settings: any of nibble.evaluation_settings(), as num_fewshot=5,
+    samples=True."""
     if not isinstance(models, (list, tuple)):
         models = [models]
     names = [_name(m, i) for i, m in enumerate(models)]
@@ -271,6 +294,18 @@ def evaluate(models, tasks, limit=0, runtime=None, compute="default", progress=N
         for model, name in zip(loaded, names):
             evaluation.add_model(model, name)
         evaluation.set("limit", limit)
-        for name, questions in tasks.items():
-            evaluation.add_task(name, _read_text(questions)[0] if isinstance(questions, os.PathLike) else questions)
+        if data is not None:
+            evaluation.set("data", os.fspath(data))
+        for name, value in settings.items():
+            evaluation.set(name, value)
+        if isinstance(tasks, dict):
+            for name, questions in tasks.items():
+                evaluation.add_task(name, _read_text(questions)[0] if isinstance(questions, os.PathLike) else questions)
+        else:
+            tasks = [tasks] if isinstance(tasks, (str, os.PathLike)) else list(tasks)
+            for path in (t for t in tasks if isinstance(t, os.PathLike)):
+                evaluation.add_task_definition(path)
+            named = ",".join(t for t in tasks if isinstance(t, str))
+            if named:
+                evaluation.set("tasks", named)
         return evaluation.tasks(progress)

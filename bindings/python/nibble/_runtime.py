@@ -1,6 +1,7 @@
 """Runtime, Checkpoint, Tokenizer, Model, Session."""
 import array
 import ctypes
+import json
 import queue
 import threading
 
@@ -27,6 +28,45 @@ def id_array(ids):
         except (TypeError, OverflowError) as error:
             raise InvalidArgumentError(f"token ids must be integers below 2**31: {error}") from None
     return (ctypes.c_int32 * len(ids)).from_buffer(ids) if len(ids) else (ctypes.c_int32 * 1)(), len(ids)
+
+
+def setting_text(value):
+    """A setting's value as the library takes it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value)
+    return value if isinstance(value, (str, bytes)) else str(value)
+
+
+def generation_settings():
+    """Every setting of generation, with type, bounds, default and help."""
+    return json.loads(lib.nbl_generation_settings_json().decode("utf-8"))
+
+
+class Batch(Handle):
+    """Several sessions of one model decoded together, a token each."""
+
+    _destroy = "nbl_batch_destroy"
+
+    def __init__(self, model, max_sessions):
+        self.model = model
+        out = ctypes.POINTER(_abi.nbl_batch)()
+        check(lib.nbl_batch_create(model.handle, max_sessions, ctypes.byref(out)))
+        super().__init__(out)
+
+    def step(self, sessions, tokens):
+        """Appends tokens[i] to sessions[i]. Returns a memoryview of floats [sessions, vocab_size]."""
+        if len(sessions) != len(tokens):
+            raise InvalidArgumentError(f"{len(sessions)} sessions and {len(tokens)} tokens: one token a session was expected")
+        handles = (ctypes.POINTER(_abi.nbl_session) * max(1, len(sessions)))(*[s.handle for s in sessions])
+        pointer, count = id_array(tokens)
+        logits = ctypes.POINTER(ctypes.c_float)()
+        check(lib.nbl_batch_step(self.handle, handles, pointer, count, ctypes.byref(logits)))
+        shape = (count, self.model.vocab_size)
+        return memoryview(bytearray(ctypes.string_at(logits, shape[0] * shape[1] * 4))).cast("f", shape)
 
 
 class Runtime(Handle):
@@ -76,6 +116,15 @@ def default_runtime():
 class Tokenizer(Handle):
     _destroy = "nbl_tokenizer_destroy"
 
+    @classmethod
+    def open(cls, path, runtime=None):
+        """The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
+        tokenizer.model, such a file itself, a GGUF file of any architecture."""
+        runtime = runtime or default_runtime()
+        out = ctypes.POINTER(_abi.nbl_tokenizer)()
+        check(lib.nbl_tokenizer_open(runtime.handle, encode(path), ctypes.byref(out)))
+        return cls(out)
+
     def encode(self, text, special=False, literal=False):
         """Text to a list of ids. special: add the tokens that the model expects around a text. literal: text that looks
         like a special token is ordinary text."""
@@ -100,6 +149,20 @@ class Tokenizer(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_tokenizer_info, self.handle))
 
+    def apply_chat_template(self, messages, tools=None, add_generation_prompt=False, continue_final_message=False,
+                            chat_template=None, tokenize=False, **variables):
+        """The conversation as the text that the model expects, or as its ids with tokenize=True. messages: dicts with
+        "role" and "content". tools: JSON schemas as dicts. Further keywords are variables of the template."""
+        settings = dict(variables, add_generation_prompt=bool(add_generation_prompt))
+        if continue_final_message:
+            settings["continue_final_message"] = continue_final_message
+        if chat_template is not None:
+            settings["chat_template"] = chat_template
+        text = take_text(buffer_result(
+            lib.nbl_tokenizer_apply_chat_template, self.handle, encode(json.dumps(messages)),
+            None if tools is None else encode(json.dumps(tools)), encode(json.dumps(settings))))
+        return self.encode(text) if tokenize else text
+
 
 class Checkpoint(Handle):
     """A model as it lies in files: a Hugging Face directory, a native file, a .gguf, a llama2.c .bin."""
@@ -116,12 +179,31 @@ class Checkpoint(Handle):
         flags = (_abi.NBL_INSPECT_TENSORS if tensors else 0) | (_abi.NBL_INSPECT_HASH if hash else 0)
         return take_json(buffer_result(lib.nbl_checkpoint_inspect, self.handle, flags))
 
+    def with_adapter(self, path, scale=1.0):
+        """This checkpoint with a LoRA adapter merged into its weights: for quantizing a fine-tuned model."""
+        out = ctypes.POINTER(_abi.nbl_checkpoint)()
+        check(lib.nbl_checkpoint_add_adapter(self.handle, encode(path), scale, ctypes.byref(out)))
+        checkpoint = Checkpoint.__new__(Checkpoint)
+        checkpoint.runtime = self.runtime
+        Handle.__init__(checkpoint, out)
+        return checkpoint
+
     def verify(self, progress=None):
         """Compares every tensor with the manifest's hashes: {"ok", "differences"}."""
         callbacks = Callbacks(progress)
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
         with callbacks:
             status = lib.nbl_checkpoint_verify(self.handle, callbacks.progress, None, ctypes.byref(ok), ctypes.byref(out))
+        result = take_json(out) if out else None
+        callbacks.check(status)
+        return result
+
+    def examine(self, calibration_text="", progress=None):
+        """What would spoil a long job, looked for before it: {"checks": [{"name", "status", "detail"}]}."""
+        callbacks = Callbacks(progress)
+        data, out = encode(calibration_text), ctypes.POINTER(_abi.nbl_buffer)()
+        with callbacks:
+            status = lib.nbl_checkpoint_examine(self.handle, data, len(data), callbacks.progress, None, ctypes.byref(out))
         result = take_json(out) if out else None
         callbacks.check(status)
         return result
@@ -172,6 +254,15 @@ class Model(Handle):
             super().__init__(out)  # owned before a noted Ctrl-C is raised
         callbacks.check(status)
 
+    def with_adapter(self, path, scale=1.0):
+        """This model with a LoRA adapter (a directory that PEFT wrote) beside its weights, which the two share."""
+        out = ctypes.POINTER(_abi.nbl_model)()
+        check(lib.nbl_model_add_adapter(self.handle, encode(path), scale, ctypes.byref(out)))
+        model = Model.__new__(Model)
+        model.runtime = self.runtime
+        Handle.__init__(model, out)
+        return model
+
     @property
     def vocab_size(self):
         return lib.nbl_model_vocab_size(self.handle)
@@ -189,19 +280,25 @@ class Model(Handle):
     def info(self):
         return take_json(buffer_result(lib.nbl_model_info, self.handle))
 
-    def session(self, max_tokens=0):
-        return Session(self, max_tokens)
+    def session(self, max_tokens=0, **settings):
+        """A new sequence. settings: as in Session.set, kv_type="q8" among them."""
+        return Session(self, max_tokens, **settings)
+
+    def _room(self, ids, max_new_tokens):
+        wanted, longest = len(ids) + max_new_tokens, self.max_positions
+        return max(1, min(wanted, longest)) if longest > 0 else wanted
 
     def generate(self, prompt, max_new_tokens=128, **options):
-        """Continues a text (or a list of ids) and returns the result as a dict; see Session.generate."""
+        """Continues a text (or a list of ids) and returns the result as a dict; see Session.generate. The context is as long
+        as that needs, but no longer than the model was made for."""
         ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        with self.session(len(ids) + max_new_tokens) as session:
+        with self.session(self._room(ids, max_new_tokens)) as session:
             return session.generate(ids, max_new_tokens, **options)
 
     def stream(self, prompt, max_new_tokens=128, **options):
         """Continues a text and yields it piece by piece."""
         ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        with self.session(len(ids) + max_new_tokens) as session:
+        with self.session(self._room(ids, max_new_tokens)) as session:
             yield from session.stream(ids, max_new_tokens, **options)
 
 
@@ -210,14 +307,44 @@ class Session(Handle):
 
     _destroy = "nbl_session_destroy"
 
-    def __init__(self, model, max_tokens=0):
+    def __init__(self, model, max_tokens=0, **settings):
         self.model = model
+        self._draft = None
+        self._settings = {}
         options = _abi.nbl_session_options()
         options.struct_size = ctypes.sizeof(options)
         options.max_tokens = max_tokens
         out = ctypes.POINTER(_abi.nbl_session)()
         check(lib.nbl_session_create(model.handle, ctypes.byref(options), ctypes.byref(out)))
         super().__init__(out)
+        self.set(**settings)
+
+    def set(self, **settings):
+        """Settings of generation by name: temperature, top_k, top_p, min_p, typical, repetition_penalty, stop, n, logprobs,
+        grammar, json_schema, ... (nibble.generation_settings() lists them), and kv_type while the session is empty. Lists and
+        dicts are passed as JSON; None takes a setting back to its default."""
+        for name, value in settings.items():
+            check(lib.nbl_session_set(self.handle, encode(name), encode(setting_text(value))))
+            self._settings[name] = value
+
+    def set_draft(self, model):
+        """A smaller model with the same vocabulary drafts tokens for this one to check; None: none."""
+        check(lib.nbl_session_set_draft(self.handle, model.handle if model is not None else None))
+
+    def save(self, path):
+        """Writes the sequence, with its keys and values, to a file."""
+        check(lib.nbl_session_save(self.handle, encode(path)))
+
+    def load(self, path):
+        """Takes a saved sequence in place of this session's own."""
+        check(lib.nbl_session_load(self.handle, encode(path)))
+
+    @property
+    def tokens(self):
+        """The ids consumed so far."""
+        ids = array.array("i")
+        ids.frombytes(take_bytes(buffer_result(lib.nbl_session_tokens, self.handle)))
+        return ids.tolist()
 
     @property
     def position(self):
@@ -244,16 +371,28 @@ class Session(Handle):
         data = bytearray(ctypes.string_at(logits, rows.value * vocab * 4)) if rows.value else bytearray()
         return memoryview(data).cast("f", (rows.value, vocab)) if rows.value else memoryview(data).cast("f")
 
-    def generate(self, prompt, max_new_tokens=128, temperature=0.0, top_k=0, top_p=1.0, seed=0, ignore_eos=False,
-                 on_token=None):
-        """Appends the prompt's ids and chooses token after token. on_token(id, text) may return False to stop. Returns a
-        dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
+    def generate(self, prompt, max_new_tokens=None, on_token=None, draft=None, **settings):
+        """Appends the prompt's ids and chooses token after token. on_token(id, text) may return False to stop; id is -1 with
+        text that was held back, -2 when there is neither. draft: a smaller model that drafts. settings: as in set(), for
+        this call alone. Returns a dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
+        if max_new_tokens is not None:
+            settings["max_new_tokens"] = max_new_tokens
+        before = dict(self._settings)
+        try:
+            self.set(**settings)
+            return self._generate(prompt, on_token, draft)
+        finally:
+            if self._pointer is not None:
+                self.set(**{name: before.get(name) for name in settings if name in self._settings and name != "kv_type"})
+                self._settings = before
+
+    def _generate(self, prompt, on_token, draft):
+        if draft is not self._draft:
+            self.set_draft(draft)
+            self._draft = draft
         callbacks = Callbacks(on_token=on_token)
         options = _abi.nbl_generate_options()
         options.struct_size = ctypes.sizeof(options)
-        options.max_new_tokens, options.temperature = max_new_tokens, temperature
-        options.top_k, options.top_p, options.seed = top_k, top_p, seed
-        options.ignore_eos = int(ignore_eos)
         options.on_token = callbacks.on_token
         pointer, count = id_array(prompt)
         out = ctypes.POINTER(_abi.nbl_buffer)()
@@ -263,7 +402,7 @@ class Session(Handle):
         callbacks.check(status)
         return result
 
-    def stream(self, prompt, max_new_tokens=128, **options):
+    def stream(self, prompt, max_new_tokens=None, **options):
         """Yields text as it becomes certain. Leaving the loop early stops the generation."""
         pieces, stop = queue.Queue(), threading.Event()
 

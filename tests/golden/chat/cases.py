@@ -30,7 +30,7 @@ EXPRESSIONS = """
 -2 ** 2
 1e3
 1_000 + 0x10 + 0b11 + 0o17
-.5 if false else 1.5e-5
+0.5 if false else 1.5e-5
 3.0
 1e16
 1e15

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "memory_checkpoint.h"
-#include "model/model.h"
+#include "model/generation.h"
 
 namespace nbl::model {
 namespace {

@@ -1,14 +1,13 @@
-#include "eval/beam_search.h"
+#include "model/beam_search.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "eval/logit_rows.h"
+#include "model/sampler.h"
 
-namespace nbl::eval {
+namespace nbl::model {
 namespace {
 
-using model::Session;
 using text::TokenId;
 
 constexpr float kNever = -1.0e9f;  ///< score of what must not be chosen
@@ -25,20 +24,18 @@ struct Sequence {
   bool finished = false;
 };
 
-/// log_softmax of each row, in float as the model computes.
+/// log_softmax of each row.
 void log_probabilities(std::span<const float> logits, int64_t vocab, std::size_t rows, Team& team,
                        std::vector<float>& out) {
   out.resize(rows * static_cast<std::size_t>(vocab));
-  const std::vector<TokenId> any(rows, 0);
-  std::vector<RowScore> scores(rows);
-  // logprob of token 0 gives the row's log-sum-exp.
-  (void)score_rows(logits, vocab, any, team, scores);
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float* x = logits.data() + static_cast<int64_t>(r) * vocab;
-    const double lse = static_cast<double>(x[0]) - scores[r].logprob;
-    float* y = out.data() + static_cast<int64_t>(r) * vocab;
-    for (int64_t v = 0; v < vocab; ++v) y[v] = static_cast<float>(static_cast<double>(x[v]) - lse);
-  }
+  team.parallel_for(static_cast<int64_t>(rows), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* x = logits.data() + r * vocab;
+      const double sum = log_sum_exp({x, static_cast<std::size_t>(vocab)});
+      float* y = out.data() + r * vocab;
+      for (int64_t v = 0; v < vocab; ++v) y[v] = static_cast<float>(static_cast<double>(x[v]) - sum);
+    }
+  });
 }
 
 /// Gives every new beam the state of its parent. A parent's session goes to one of its children, the others copy it.
@@ -65,31 +62,36 @@ Status reorder(std::vector<std::unique_ptr<Session>>& sessions, const std::vecto
 
 }  // namespace
 
-Result<std::vector<TokenId>> beam_search(std::shared_ptr<const model::Model> model, Team& team,
-                                         std::span<const TokenId> prompt, const BeamOptions& options,
-                                         const BeamStop& stop) {
-  const std::size_t beams = static_cast<std::size_t>(options.beams);
-  const int64_t vocab = model->config().vocab;
+Result<std::vector<Beam>> beam_search(Session& base, std::span<const float> logits, const BeamOptions& options,
+                                      const BeamStop& stop) {
+  const auto beams = static_cast<std::size_t>(options.beams);
+  const int64_t vocab = base.model().config().vocab;
+  Team& team = base.team();
   const std::size_t kept = std::max<std::size_t>(2, 1 + options.ends.size()) * beams;
-  const int64_t room = static_cast<int64_t>(prompt.size()) + options.max_new_tokens;
+  if (options.max_new_tokens < 1) return std::vector<Beam>(static_cast<std::size_t>(options.returned));
 
   std::vector<std::unique_ptr<Session>> sessions;
+  SessionOptions same;
+  same.max_tokens = base.position() + options.max_new_tokens;
+  same.kv_type = base.kv_type();
   for (std::size_t b = 0; b < beams; ++b) {
-    NBL_ASSIGN(std::unique_ptr<Session> session, Session::create(model, team, room));
+    NBL_ASSIGN(std::unique_ptr<Session> session, Session::create(base.shared_model(), team, same));
+    NBL_TRY(session->copy_from(base));
     sessions.push_back(std::move(session));
   }
-  NBL_ASSIGN(std::unique_ptr<model::Batch> batch, model::Batch::create(model, team, options.beams));
+  NBL_ASSIGN(std::unique_ptr<Batch> batch, Batch::create(base.shared_model(), team, options.beams));
+  const auto per_length = [&](float score, int64_t length) {
+    return static_cast<float>(static_cast<double>(score) / std::pow(static_cast<double>(length), options.length_penalty));
+  };
 
   std::vector<Sequence> running(beams), finished(beams);
   running[0].score = 0;
   std::vector<float> log_probs;
-  NBL_ASSIGN(std::span<const float> logits, sessions[0]->append(prompt, Session::Logits::last));
   log_probabilities(logits, vocab, 1, team, log_probs);
   // All beams begin as one; the others' scores keep their copies out of the first choice.
-  for (std::size_t b = 1; b < beams; ++b) {
-    NBL_TRY(sessions[b]->copy_from(*sessions[0]));
-    log_probs.insert(log_probs.end(), log_probs.begin(), log_probs.begin() + vocab);
-  }
+  log_probs.resize(beams * static_cast<std::size_t>(vocab));
+  for (std::size_t b = 1; b < beams; ++b)
+    std::copy_n(log_probs.begin(), vocab, log_probs.begin() + static_cast<std::ptrdiff_t>(b) * vocab);
 
   bool improvable = true;
   for (int64_t length = 1;; ++length) {
@@ -122,7 +124,7 @@ Result<std::vector<TokenId>> beam_search(std::shared_ptr<const model::Model> mod
     for (std::size_t c = 0; c < std::min(beams, count); ++c) {
       if (!stops[c] || !improvable) continue;
       Sequence done;
-      done.score = candidates[c].score / static_cast<float>(length);
+      done.score = per_length(candidates[c].score, length);
       done.tokens = running[candidates[c].beam].tokens;
       done.tokens.push_back(candidates[c].token);
       done.finished = true;
@@ -153,13 +155,14 @@ Result<std::vector<TokenId>> beam_search(std::shared_ptr<const model::Model> mod
     }
     running = std::move(next);
 
-    const float best_possible = running[0].score / static_cast<float>(length);
+    const float best_possible = per_length(running[0].score, length);
     // A place that nothing has filled yet can always be improved on.
     bool any = false;
     float worst = finished.back().score;
     for (const Sequence& s : finished) any = any || best_possible > (s.finished ? worst : kNever);
     improvable = improvable && any;
-    if (!improvable || std::all_of(stops.begin(), stops.end(), [](bool s) { return s; })) break;
+    const bool full = std::all_of(finished.begin(), finished.end(), [](const Sequence& s) { return s.finished; });
+    if (!improvable || (options.early_stopping && full) || std::all_of(stops.begin(), stops.end(), [](bool s) { return s; })) break;
 
     NBL_TRY(reorder(sessions, parents));
     std::vector<Session*> pointers;
@@ -167,7 +170,17 @@ Result<std::vector<TokenId>> beam_search(std::shared_ptr<const model::Model> mod
     NBL_ASSIGN(logits, batch->step(pointers, tokens));
     log_probabilities(logits, vocab, beams, team, log_probs);
   }
-  return finished.front().finished ? finished.front().tokens : running.front().tokens;
+  std::vector<Beam> out;
+  const std::vector<Sequence>& from = finished.front().finished ? finished : running;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(options.returned) && i < from.size(); ++i) {
+    if (i > 0 && finished.front().finished && !from[i].finished) break;
+    Beam beam;
+    beam.tokens = from[i].tokens;
+    beam.score = static_cast<double>(from[i].score);
+    beam.ended = std::find(options.ends.begin(), options.ends.end(), beam.tokens.back()) != options.ends.end();
+    out.push_back(std::move(beam));
+  }
+  return out;
 }
 
-}  // namespace nbl::eval
+}  // namespace nbl::model

@@ -1,0 +1,428 @@
+// JSON schemas as grammars: a rule for each schema that occurs, found again by its text, so that recursion ends.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "model/grammar.h"
+#include "model/json_grammar.h"
+#include "model/schema_rules.h"
+
+namespace nbl::model {
+namespace {
+
+using Node = GrammarBuilder::Node;
+
+constexpr std::size_t kMaxSchema = std::size_t{4} << 20;
+constexpr std::size_t kMaxRules = 20000;
+constexpr int64_t kMaxCount = 100000;
+constexpr int kMaxNesting = 100;
+
+class SchemaCompiler {
+ public:
+  explicit SchemaCompiler(const Json& root) : root_(root) {}
+
+  Result<std::shared_ptr<const Grammar>> run() {
+    const int32_t root = b_.declare("root");
+    NBL_ASSIGN(const Node body, schema(root_, "#", 0));
+    b_.define(root, body);
+    return b_.build(root);
+  }
+
+ private:
+  Status refuse(const std::string& place, std::string_view what) const {
+    return Status(Code::unsupported, fmt::format("JSON schema, {}: {} is not supported", place, what));
+  }
+  Node none() { return b_.choice({}); }
+  Node optional(Node node) { return b_.repeat(node, 0, 1); }
+
+  /// What may stand after a comma or colon: nothing, a space, or a line break and indentation.
+  Node space() {
+    if (space_ < 0) {
+      space_ = b_.declare("space");
+      b_.define(space_, b_.choice({b_.empty(), b_.literal(" "),
+                                   b_.sequence({b_.literal("\n"), b_.repeat(b_.chars({{' ', ' '}}), 0, 32)})}));
+    }
+    return b_.call(space_);
+  }
+  Node comma() { return b_.sequence({b_.literal(","), space()}); }
+
+  Result<Node> schema(const Json& s, const std::string& place, int depth) {
+    if (depth > kMaxNesting) return Status(Code::limit, fmt::format("JSON schema, {}: nested too deeply", place));
+    if (s.is_bool() && s.as_bool()) return any_value();
+    const std::string key = s.dump();
+    const auto [it, fresh] = rules_.try_emplace(key, 0);
+    if (!fresh) return b_.call(it->second);
+    if (rules_.size() > kMaxRules) return Status(Code::limit, "the JSON schema has too many parts");
+    const int32_t rule = it->second = b_.declare(place);
+    NBL_ASSIGN(const std::vector<Json> alternatives, schema_alternatives(root_, s, place));
+    std::vector<Node> all;
+    for (const Json& each : alternatives) {
+      NBL_ASSIGN(const Node node, plain(each, place, depth));
+      all.push_back(node);
+    }
+    b_.define(rule, b_.choice(std::move(all)));
+    return b_.call(rule);
+  }
+
+  /// A schema without combinations.
+  Result<Node> plain(const Json& s, const std::string& place, int depth) {
+    if (s.is_bool()) return s.as_bool() ? any_value() : none();
+    if (s.find("enum") != nullptr || s.find("const") != nullptr) return values(s, place);
+    static constexpr std::pair<std::string_view, std::string_view> kImplied[] = {
+        {"properties", "object"},       {"required", "object"},      {"additionalProperties", "object"},
+        {"patternProperties", "object"}, {"propertyNames", "object"}, {"minProperties", "object"},
+        {"maxProperties", "object"},    {"items", "array"},          {"prefixItems", "array"},
+        {"minItems", "array"},          {"maxItems", "array"},       {"uniqueItems", "array"},
+        {"minLength", "string"},        {"maxLength", "string"},     {"pattern", "string"},
+        {"format", "string"},           {"minimum", "number"},       {"maximum", "number"},
+        {"exclusiveMinimum", "number"}, {"exclusiveMaximum", "number"}, {"multipleOf", "number"}};
+    std::set<std::string, std::less<>> types;
+    if (const Json* type = s.find("type")) {
+      if (type->is_string()) types.emplace(type->as_string());
+      for (const Json& t : type->elements()) types.emplace(t.as_string());
+      if (types.contains("number")) types.erase("integer");
+    } else {
+      // Without a type, a keyword binds values of its own type alone: those are what is written.
+      for (const auto& [key, type_name] : kImplied)
+        if (s.find(key) != nullptr) types.emplace(type_name);
+      if (types.empty()) return any_value();
+    }
+    std::vector<Node> all;
+    for (const std::string& type : types) {
+      Node node = 0;
+      if (type == "null") {
+        node = b_.literal("null");
+      } else if (type == "boolean") {
+        node = b_.choice({b_.literal("true"), b_.literal("false")});
+      } else if (type == "integer" || type == "number") {
+        NBL_ASSIGN(node, number(s, place, type == "integer"));
+      } else if (type == "string") {
+        NBL_ASSIGN(node, string(s, place));
+      } else if (type == "array") {
+        NBL_ASSIGN(node, array(s, place, depth));
+      } else if (type == "object") {
+        NBL_ASSIGN(node, object(s, place, depth));
+      } else {
+        return Status(Code::invalid_argument, fmt::format("JSON schema, {}: \"{}\" is no type", place, type));
+      }
+      all.push_back(node);
+    }
+    return b_.choice(std::move(all));
+  }
+
+  Result<Node> values(const Json& s, const std::string& place) {
+    std::vector<Json> all;
+    if (const Json* list = s.find("enum")) {
+      if (!list->is_array()) return Status(Code::invalid_argument, fmt::format("JSON schema, {}: enum is no list", place));
+      all.assign(list->elements().begin(), list->elements().end());
+    } else {
+      all.push_back(*s.find("const"));
+    }
+    for (const std::string_view key : {"pattern", "format", "properties", "required", "items", "prefixItems", "additionalProperties"})
+      if (s.find(key) != nullptr) {
+        const bool concerns = std::any_of(all.begin(), all.end(), [&](const Json& v) {
+          return key == "pattern" || key == "format" ? v.is_string()
+                 : key == "items" || key == "prefixItems" ? v.is_array() : v.is_object();
+        });
+        if (concerns) return refuse(place, fmt::format("\"{}\" beside enum or const", key));
+      }
+    std::vector<Node> nodes;
+    for (const Json& v : all)
+      if (schema_admits_scalar(s, v)) nodes.push_back(b_.literal(v.dump()));
+    return b_.choice(std::move(nodes));
+  }
+
+  Result<int64_t> count(const Json& s, std::string_view key, int64_t fallback, const std::string& place) {
+    const Json* n = s.find(key);
+    if (n == nullptr) return fallback;
+    const double value = n->as_double(-1);
+    if (value < 0 || value != static_cast<double>(n->as_int(-1)))
+      return Status(Code::invalid_argument, fmt::format("JSON schema, {}: {} is no count", place, key));
+    if (n->as_int() > kMaxCount) return Status(Code::limit, fmt::format("JSON schema, {}: {} is above {}", place, key, kMaxCount));
+    return n->as_int();
+  }
+
+  Result<Node> number(const Json& s, const std::string& place, bool integer) {
+    if (const Json* step = s.find("multipleOf"); step != nullptr && !(integer && step->as_double() == 1))
+      return refuse(place, "the keyword \"multipleOf\"");
+    std::optional<Bound> low, high;
+    for (const auto& [key, upper, exclusive] : {std::tuple{"minimum", false, false}, std::tuple{"exclusiveMinimum", false, true},
+                                               std::tuple{"maximum", true, false}, std::tuple{"exclusiveMaximum", true, true}}) {
+      const Json* bound = s.find(key);
+      if (bound == nullptr) continue;
+      if (!bound->is_number()) return refuse(place, fmt::format("a \"{}\" that is no number", key));
+      std::optional<Bound>& b = upper ? high : low;
+      const double value = bound->as_double();
+      const bool tighter = !b || (upper ? value < b->value : value > b->value) || (value == b->value && exclusive);
+      if (tighter) b = Bound{value, exclusive};
+    }
+    if (low || high) {
+      auto node = json_number_range(b_, low, high, integer);
+      if (!node.ok()) return node.status().with_context("JSON schema, " + place);
+      return *node;
+    }
+    const Node digit = b_.chars({{'0', '9'}}), first = b_.chars({{'1', '9'}});
+    const Node whole = b_.sequence({optional(b_.literal("-")), b_.choice({b_.literal("0"), b_.sequence({first, b_.repeat(digit, 0, 15)})})});
+    if (integer) return whole;
+    const Node fraction = b_.sequence({b_.literal("."), b_.repeat(digit, 1, 15)});
+    const Node exponent = b_.sequence({b_.chars({{'E', 'E'}, {'e', 'e'}}), optional(b_.chars({{'+', '+'}, {'-', '-'}})),
+                                       first, optional(digit)});
+    return b_.sequence({whole, optional(fraction), optional(exponent)});
+  }
+
+  /// What stands between the quotes.
+  Result<Node> content(const Json& s, const std::string& place) {
+    NBL_ASSIGN(const int64_t min, count(s, "minLength", 0, place));
+    NBL_ASSIGN(const int64_t max, count(s, "maxLength", -1, place));
+    if (max >= 0 && max < min) return none();
+    const Json *pattern = s.find("pattern"), *format = s.find("format");
+    if (pattern != nullptr && format != nullptr) return refuse(place, "a pattern together with a format");
+    if (pattern != nullptr || format != nullptr) {
+      const char* of_format = format == nullptr ? nullptr : format_pattern(format->as_string());
+      if (format != nullptr && of_format == nullptr)
+        return refuse(place, fmt::format("the format \"{}\"", format->as_string()));
+      auto node = json_pattern(b_, pattern != nullptr ? pattern->as_string() : std::string_view(of_format), min, max);
+      if (!node.ok()) return node.status().with_context("JSON schema, " + place);
+      return *node;
+    }
+    return b_.repeat(character(), static_cast<int32_t>(min), static_cast<int32_t>(max));
+  }
+  Node character() {
+    if (character_ < 0) {
+      character_ = b_.declare("character");
+      b_.define(character_, any_json_character(b_));
+    }
+    return b_.call(character_);
+  }
+  Result<Node> string(const Json& s, const std::string& place) {
+    NBL_ASSIGN(const Node inside, content(s, place));
+    return b_.sequence({b_.literal("\""), inside, b_.literal("\"")});
+  }
+
+  Result<Node> array(const Json& s, const std::string& place, int depth) {
+    NBL_ASSIGN(const int64_t min, count(s, "minItems", 0, place));
+    NBL_ASSIGN(const int64_t max, count(s, "maxItems", -1, place));
+    if (const Json* unique = s.find("uniqueItems"); unique != nullptr && unique->as_bool() && (max < 0 || max > 1))
+      return refuse(place, "the keyword \"uniqueItems\"");
+    // Draft 7 writes prefixItems as an array of items, and what follows as additionalItems.
+    const Json* items = s.find("items");
+    const Json* prefix = s.find("prefixItems");
+    if (items != nullptr && items->is_array()) {
+      prefix = items;
+      items = s.find("additionalItems");
+    }
+    std::vector<Node> first;
+    if (prefix != nullptr) {
+      for (std::size_t i = 0; i < prefix->size() && (max < 0 || static_cast<int64_t>(i) < max); ++i) {
+        NBL_ASSIGN(const Node node, schema(prefix->elements()[i], fmt::format("{}/prefixItems/{}", place, i), depth + 1));
+        first.push_back(node);
+      }
+    }
+    const auto known = static_cast<int64_t>(first.size());
+    const bool closed = items != nullptr && items->is_bool() && !items->as_bool();
+    Node rest = 0;
+    bool may_follow = !closed && (max < 0 || max > known);
+    // After a tuple, more is written only where the schema says what, or asks for more.
+    if (prefix != nullptr && items == nullptr && min <= known) may_follow = false;
+    if (min > known && !may_follow) return none();
+    if (may_follow) {
+      static const Json kAny(true);
+      NBL_ASSIGN(rest, schema(items == nullptr ? kAny : *items, place + "/items", depth + 1));
+    }
+    const auto more = [&](int64_t have) {  // after `have` items, all of the prefix among them
+      if (!may_follow) return b_.empty();
+      const int64_t least = std::max<int64_t>(0, min - have), most = max < 0 ? -1 : max - have;
+      return b_.repeat(b_.sequence({comma(), rest}), static_cast<int32_t>(least), static_cast<int32_t>(most));
+    };
+    Node inside = 0;
+    if (known == 0) {
+      inside = may_follow ? b_.sequence({rest, more(1)}) : b_.empty();
+      if (min == 0) inside = optional(inside);
+    } else {
+      inside = more(known);
+      for (int64_t i = known; i-- > 0;) {
+        const Node item = first[static_cast<std::size_t>(i)];
+        inside = i > 0 ? b_.sequence({comma(), item, inside}) : b_.sequence({item, inside});
+        if (i >= min) inside = optional(inside);
+      }
+    }
+    return b_.sequence({b_.literal("["), space(), inside, space(), b_.literal("]")});
+  }
+
+  struct Property {
+    std::string name;
+    Node member = 0;  ///< key, colon and value
+    bool required = false;
+  };
+
+  Node member(Node key, Node value) { return b_.sequence({key, b_.literal(":"), space(), value}); }
+
+  /// A key that is none of the names, without escapes so that nothing else spells one of them.
+  Node other_key(const std::vector<Property>& taken) {
+    std::vector<std::string> names;
+    for (const Property& p : taken) {
+      const std::string quoted = Json(p.name).dump();
+      names.push_back(quoted.substr(1, quoted.size() - 2));
+    }
+    std::sort(names.begin(), names.end());
+    return b_.sequence({b_.literal("\""), differing(names, 0)});
+  }
+  /// What may follow in a key whose first `depth` bytes are those of all `names`, closing quote included. Bytes of other names
+  /// are told apart in whole ASCII characters: a key that goes on with anything else is free.
+  Node differing(const std::vector<std::string>& names, std::size_t depth) {
+    std::map<char, std::vector<std::string>> next;
+    bool ends = false;
+    for (const std::string& name : names) {
+      if (name.size() == depth)
+        ends = true;
+      else
+        next[name[depth]].push_back(name);
+    }
+    const Node free = b_.chars({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0xA0, 0x10FFFF}});
+    const Node quote = b_.literal("\"");
+    GrammarBuilder::CodePoints others;
+    for (uint32_t c = 0x20; c < 0x7F; ++c)
+      if (c != '"' && c != '\\' && !next.contains(static_cast<char>(c))) others.emplace_back(c, c);
+    std::vector<Node> all;
+    if (!ends) all.push_back(quote);
+    all.push_back(b_.sequence({b_.chars(others), b_.repeat(free, 0, -1), quote}));
+    for (const auto& [c, longer] : next)
+      if (static_cast<unsigned char>(c) < 0x80 && c != '\\') all.push_back(b_.sequence({b_.literal(std::string(1, c)), differing(longer, depth + 1)}));
+    return b_.choice(std::move(all));
+  }
+
+  Result<Node> object(const Json& s, const std::string& place, int depth) {
+    std::set<std::string, std::less<>> required;
+    if (const Json* names = s.find("required"))
+      for (const Json& name : names->elements()) required.emplace(name.as_string());
+    const Json* additional = s.find("additionalProperties");
+    const bool open = additional != nullptr && !(additional->is_bool() && !additional->as_bool());
+    static const Json kAny(true);
+
+    std::vector<Property> properties;
+    if (const Json* named = s.find("properties")) {
+      for (const auto& [name, value] : named->members()) {
+        Property p;
+        p.name = name;
+        p.required = required.erase(name) > 0;
+        NBL_ASSIGN(const Node node, schema(value, place + "/properties/" + name, depth + 1));
+        p.member = member(b_.literal(Json(name).dump()), node);
+        if (!p.required && value.is_bool() && !value.as_bool()) p.member = none();
+        properties.push_back(std::move(p));
+      }
+    }
+    const Json* patterns = s.find("patternProperties");
+    const Json* key_schema = s.find("propertyNames");
+    if (patterns != nullptr && (patterns->size() != 1 || !properties.empty() || open || key_schema != nullptr || !required.empty()))
+      return refuse(place, "\"patternProperties\" beside other properties");
+    if (key_schema != nullptr && !properties.empty()) return refuse(place, "\"propertyNames\" beside \"properties\"");
+    for (const std::string& name : required) {  // required, but described nowhere
+      if (additional != nullptr && !open) return none();
+      if (key_schema != nullptr) return refuse(place, "\"propertyNames\" beside \"required\"");
+      Property p;
+      p.name = name;
+      p.required = true;
+      NBL_ASSIGN(const Node node, schema(additional == nullptr ? kAny : *additional, place + "/additionalProperties", depth + 1));
+      p.member = member(b_.literal(Json(name).dump()), node);
+      properties.push_back(std::move(p));
+    }
+
+    // Members of any name.
+    const bool described = s.find("properties") != nullptr || !properties.empty();
+    const bool free = patterns != nullptr || (additional == nullptr ? !described : open);
+    Node extra = 0;
+    if (free) {
+      Node key = 0;
+      const Json* value = additional == nullptr ? &kAny : additional;
+      if (patterns != nullptr) {
+        const auto& [pattern, of_pattern] = patterns->members()[0];
+        NBL_ASSIGN(const Node inside, json_pattern(b_, pattern, 0, -1));
+        key = b_.sequence({b_.literal("\""), inside, b_.literal("\"")});
+        value = &of_pattern;
+      } else if (key_schema != nullptr) {
+        NBL_ASSIGN(key, key_of(*key_schema, place));
+      } else {
+        key = other_key(properties);
+      }
+      NBL_ASSIGN(const Node node, schema(*value, place + "/additionalProperties", depth + 1));
+      const int32_t rule = b_.declare("member");
+      b_.define(rule, member(key, node));
+      extra = b_.call(rule);
+    }
+    NBL_ASSIGN(const int64_t min, count(s, "minProperties", 0, place));
+    NBL_ASSIGN(const int64_t max, count(s, "maxProperties", -1, place));
+    const auto always = static_cast<int64_t>(std::count_if(properties.begin(), properties.end(), [](const Property& p) { return p.required; }));
+    const auto named = static_cast<int64_t>(properties.size());
+    if (max >= 0 && max < always) return none();
+    if (min > always && !(properties.empty() && free && min == 1)) return refuse(place, "the keyword \"minProperties\"");
+    if (max >= 0 && !(properties.empty() && free) && (free || max < named)) return refuse(place, "the keyword \"maxProperties\"");
+
+    // Rules for "the members from the i-th on", before and after the first one was written; the last first.
+    const Node more = free ? b_.repeat(b_.sequence({comma(), extra}), 0, max < 0 ? -1 : static_cast<int32_t>(max - 1)) : b_.empty();
+    Node after = more, before = b_.empty();
+    if (free && max != 0) {
+      before = b_.sequence({extra, more});
+      if (min == 0) before = optional(before);
+    }
+    for (std::size_t i = properties.size(); i-- > 0;) {
+      const Property& p = properties[i];
+      const int32_t rule_after = b_.declare(place), rule_before = b_.declare(place);
+      const Node with_comma = b_.sequence({comma(), p.member, after}), alone = b_.sequence({p.member, after});
+      b_.define(rule_after, p.required ? with_comma : b_.choice({with_comma, after}));
+      b_.define(rule_before, p.required ? alone : b_.choice({alone, before}));
+      after = b_.call(rule_after);
+      before = b_.call(rule_before);
+    }
+    // An object may also be spread over lines.
+    const Node inside = before;
+    return b_.sequence({b_.literal("{"), space(), inside, space(), b_.literal("}")});
+  }
+
+  Result<Node> key_of(const Json& s, const std::string& place) {
+    if (s.is_bool()) return s.as_bool() ? other_key({}) : none();
+    NBL_ASSIGN(const std::vector<Json> alternatives, schema_alternatives(root_, s, place + "/propertyNames"));
+    std::vector<Node> all;
+    for (const Json& each : alternatives) {
+      if (each.is_object() && (each.find("enum") != nullptr || each.find("const") != nullptr)) {
+        NBL_ASSIGN(const Node node, values(each, place + "/propertyNames"));
+        all.push_back(node);
+      } else {
+        NBL_ASSIGN(const Node node, string(each.is_object() ? each : Json::object(), place + "/propertyNames"));
+        all.push_back(node);
+      }
+    }
+    return b_.choice(std::move(all));
+  }
+
+  Node any_value() {
+    if (any_ >= 0) return b_.call(any_);
+    any_ = b_.declare("value");
+    const Node value = b_.call(any_);
+    const auto list = [&](Node item) { return optional(b_.sequence({item, b_.repeat(b_.sequence({comma(), item}), 0, -1)})); };
+    const Node text = b_.sequence({b_.literal("\""), b_.repeat(character(), 0, -1), b_.literal("\"")});
+    static const Json kNothing = Json::object();
+    const Node plain_number = *number(kNothing, "", false);
+    b_.define(any_, b_.choice({text, plain_number, b_.literal("true"), b_.literal("false"), b_.literal("null"),
+                               b_.sequence({b_.literal("["), space(), list(value), space(), b_.literal("]")}),
+                               b_.sequence({b_.literal("{"), space(), list(member(text, value)), space(), b_.literal("}")})}));
+    return b_.call(any_);
+  }
+
+  const Json& root_;
+  GrammarBuilder b_;
+  std::map<std::string, int32_t> rules_;  ///< by the schema's text
+  int32_t space_ = -1, character_ = -1, any_ = -1;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Grammar>> grammar_from_schema(std::string_view text) {
+  JsonLimits limits;
+  limits.max_bytes = kMaxSchema;
+  NBL_ASSIGN(const Json root, Json::parse(text, "JSON schema", limits));
+  return SchemaCompiler(root).run();
+}
+
+}  // namespace nbl::model

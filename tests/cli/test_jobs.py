@@ -1,0 +1,163 @@
+"""Long quantizations: killed and resumed, within a memory cap, with a log."""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+from support import DATA, MODEL, NIBBLE, Case, nibble
+
+CALIBRATION = DATA / "calibration.txt"
+
+
+class Jobs(Case):
+    def command(self, output, *extra, text=CALIBRATION, tokens=32768):
+        return ["quantize", MODEL, "-o", output, "--method", "gptq:bits=3,group=64", "--calib", text,
+                "--calib-tokens", tokens, "--quiet", *extra]
+
+    def leftovers(self):
+        return sorted(p.name for p in self.dir.iterdir())
+
+
+class Resume(Jobs):
+    def kill_and_resume(self, times, seed):
+        reference = self.dir / "reference.safetensors"
+        start = time.monotonic()
+        self.accept(*self.command(reference, "--threads", 2))
+        whole = time.monotonic() - start
+        want = reference.read_bytes()
+        output = self.dir / "out.safetensors"
+        chance = random.Random(seed)
+        killed = resumed = 0
+        for _ in range(times):
+            moment = chance.uniform(0.02, 1.0) * whole
+            threads = chance.choice([1, 2, 3])
+            job = subprocess.Popen([NIBBLE, *map(str, self.command(output, "--threads", threads, "--resume"))],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                job.wait(timeout=moment)
+            except subprocess.TimeoutExpired:
+                job.send_signal(signal.SIGKILL)
+                killed += 1
+            job.wait()
+            if chance.random() < 0.3 and not output.exists():
+                continue  # killed again before it is finished
+            out = self.result(*self.command(output, "--threads", chance.choice([1, 2, 3]), "--resume"), timeout=600)
+            resumed += out["resumed_layers"] > 0
+            self.assertEqual(output.read_bytes(), want, f"killed after {moment:.3f} s")
+            self.assertEqual(self.leftovers(), ["out.safetensors", "reference.safetensors"])
+            output.unlink()
+        print(f"{times} runs, {killed} killed, {resumed} resumed from a layer", file=sys.stderr)
+        self.assertGreater(killed, 0)
+
+    def test_a_few_random_moments(self):
+        self.kill_and_resume(4, 1)
+
+    @unittest.skipUnless(os.environ.get("NIBBLE_LONG"), "SKIPPED: minutes; set NIBBLE_LONG=1")
+    def test_fifty_random_moments(self):
+        self.kill_and_resume(50, 2)
+
+    def test_interrupted_keeps_its_journal_only_when_it_may_be_resumed(self):
+        output = self.dir / "out.safetensors"
+        for extra, left in ((["--resume"], ["out.safetensors.journal"]), ([], [])):
+            job = subprocess.Popen([NIBBLE, *map(str, self.command(output, *extra, tokens=131072))],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(0.5)
+            job.send_signal(signal.SIGINT)
+            self.assertEqual(job.wait(), 130)
+            self.assertEqual(self.leftovers(), left)
+
+    def test_another_job(self):
+        output = self.dir / "out.safetensors"
+        job = subprocess.Popen([NIBBLE, *map(str, self.command(output, "--resume"))],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal = self.dir / "out.safetensors.journal"
+        for _ in range(600):
+            if journal.exists() and journal.stat().st_size > 8:
+                break
+            time.sleep(0.05)
+        job.kill()
+        job.wait()
+        self.refuse(3, self.command(output, "--resume", tokens=8192), journal, "another job")
+        journal.write_bytes(b"something else")
+        self.refuse(3, self.command(output, "--resume"), journal, "records")
+        self.assertFalse(output.exists())
+
+
+class Memory(Jobs):
+    def peak(self, *extra):
+        text = self.dir / "long.txt"
+        text.write_bytes(CALIBRATION.read_bytes() * 8)  # activations are to be what the memory goes to
+        output = self.dir / "out.safetensors"
+        code = ("import resource, subprocess, sys\n"
+                "done = subprocess.run(sys.argv[1:], capture_output=True)\n"
+                "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\n"
+                "print(done.stderr.decode())")
+        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=98304))],
+                              capture_output=True, text=True, timeout=600)
+        first, *rest = done.stdout.splitlines()
+        status, peak = map(int, first.split())
+        return status, peak, "\n".join(rest), output.read_bytes() if output.exists() else None
+
+    def test_caps_are_kept_and_the_bytes_are_the_same(self):
+        status, free, text, want = self.peak()
+        self.assertEqual(status, 0, text)
+        # Too small is refused with the smallest that works, before any work; that one works.
+        status, _, text, _ = self.peak("--max-ram", "16M")
+        self.assertEqual(status, 4, text)
+        self.assertIn("smallest cap that works", text)
+        smallest = int(text.split("the smallest cap that works is ")[1].split(" MB")[0]) * 1000000
+        for cap in (smallest, (smallest + free) // 2, free + 200000000):
+            (self.dir / "out.safetensors").unlink(missing_ok=True)
+            status, peak, text, got = self.peak("--max-ram", cap)
+            self.assertEqual(status, 0, text)
+            self.assertLessEqual(peak, cap)
+            self.assertEqual(got, want)
+        print(f"uncapped {free / 1e6:.0f} MB, smallest cap {smallest / 1e6:.0f} MB", file=sys.stderr)
+
+
+class Log(Jobs):
+    def test_events_are_json_lines(self):
+        log, output = self.dir / "events.jsonl", self.dir / "out.safetensors"
+        report = self.result(*self.command(output, "--log", log))
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        self.assertEqual(events[0]["event"], "begin")
+        self.assertEqual(events[-1]["event"], "done")
+        self.assertEqual(events[-1]["output_sha256"], report["output_sha256"])
+        layers = [e["name"] for e in events if e["event"] == "layer"]
+        self.assertEqual(layers, [layer["name"] for layer in report["layers"]])
+        stages = {e["stage"] for e in events if e["event"] == "progress"}
+        self.assertLessEqual({"calibrate", "quantize", "write"}, stages)
+
+    def test_a_failure_is_logged(self):
+        log = self.dir / "events.jsonl"
+        status, _, _ = nibble(*self.command(self.dir / "no" / "where.safetensors", "--log", log))
+        self.assertNotEqual(status, 0)
+        self.assertEqual(json.loads(log.read_text().splitlines()[-1])["event"], "failed")
+
+
+class Calibration(Jobs):
+    def test_the_model_writes_its_own_text(self):
+        hashes = set()
+        for threads in (1, 2):
+            output = self.dir / f"{threads}.safetensors"
+            out = self.result("quantize", MODEL, "-o", output, "--method", "gptq:bits=4,group=64", "--calib", "self",
+                              "--calib-tokens", 2048, "--threads", threads, "--quiet")
+            hashes.add(out["output_sha256"])
+        self.assertEqual(len(hashes), 1)
+        inspected = output.read_bytes()
+        self.assertIn(b"nibble", inspected)
+
+    def test_one_token_is_too_few_and_two_are_enough(self):
+        text = self.dir / "short.txt"
+        text.write_text("a")
+        self.refuse(3, ["quantize", MODEL, "-o", self.dir / "o", "--method", "gptq", "--calib", text], "at least 2")
+        text.write_text("It was")
+        self.accept("quantize", MODEL, "-o", self.dir / "o", "--method", "gptq", "--calib", text, "--quiet")
+
+
+if __name__ == "__main__":
+    unittest.main()

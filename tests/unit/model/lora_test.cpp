@@ -1,0 +1,155 @@
+// LoRA adapters against torch's own arithmetic (tests/golden/lora).
+#include "model/lora.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/file.h"
+#include "dialects/dialects.h"
+#include "model/generation.h"
+#include "support/temp_dir.h"
+
+namespace nbl::model {
+namespace {
+
+const std::filesystem::path kRoot = NIBBLE_SOURCE_DIR;
+const std::filesystem::path kGolden = kRoot / "tests/golden/lora";
+
+class Lora : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    checkpoint_ = *dialects::open(kRoot / "examples/models/prose-3.7m");
+    golden_ = *Json::parse(*read_text_file(kGolden / "logits.json", 1 << 20), "golden");
+    for (const Json& id : golden_.find("ids")->elements()) ids_.push_back(static_cast<text::TokenId>(id.as_int()));
+  }
+  std::shared_ptr<const Model> load(const Checkpoint& checkpoint) {
+    ModelOptions options;
+    options.compute = {Compute::exact, best_isa()};
+    return *Model::load(checkpoint, options, team_, {});
+  }
+  std::vector<float> logits(const std::shared_ptr<const Model>& model, bool step_by_step = false) {
+    auto session = *Session::create(model, team_, 16);
+    std::span<const float> out;
+    if (step_by_step)
+      for (const text::TokenId id : ids_) out = *session->append({&id, 1}, Session::Logits::last);
+    else
+      out = *session->append(ids_, Session::Logits::last);
+    return {out.begin(), out.end()};
+  }
+  void expect_golden(const std::vector<float>& got, const char* name) {
+    const Json& want = *golden_.find(name);
+    double norm = 0;
+    for (const float x : got) norm += static_cast<double>(x) * static_cast<double>(x);
+    EXPECT_NEAR(std::sqrt(norm), want.find("norm")->as_double(), 2e-3);
+    EXPECT_EQ(std::max_element(got.begin(), got.end()) - got.begin(), want.find("largest")->as_int());
+    for (std::size_t i = 0; i < 12; ++i)
+      EXPECT_NEAR(static_cast<double>(got[i]), want.find("first")->elements()[i].as_double(), 2e-3) << name << " " << i;
+  }
+  Team team_{2};
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  Json golden_;
+  std::vector<text::TokenId> ids_;
+};
+
+TEST_F(Lora, UnmergedAndMergedEqualTorch) {
+  const auto base = load(*checkpoint_);
+  const auto plain_logits = logits(base);
+  for (const char* name : {"plain", "rslora"}) {
+    const auto adapter = load_lora(kGolden / name, 1);
+    ASSERT_TRUE(adapter.ok()) << adapter.status().message();
+    const auto adapted = Model::with_adapter(base, *adapter);
+    ASSERT_TRUE(adapted.ok()) << adapted.status().message();
+    const auto prefilled = logits(*adapted);
+    expect_golden(prefilled, name);
+    EXPECT_EQ(logits(*adapted, true), prefilled) << "step by step, the same bytes";
+    const auto merged = merge_lora(checkpoint_, *adapter);
+    ASSERT_TRUE(merged.ok()) << merged.status().message();
+    expect_golden(logits(load(**merged)), name);
+  }
+  EXPECT_EQ(logits(base), plain_logits) << "the base model stays what it was";
+  // Two adapters add up: one and its negative are none.
+  const auto both = *Model::with_adapter(*Model::with_adapter(base, *load_lora(kGolden / "plain", 1)), *load_lora(kGolden / "plain", -1));
+  const auto cancelled = logits(both);
+  for (std::size_t i = 0; i < cancelled.size(); ++i) EXPECT_NEAR(cancelled[i], plain_logits[i], 2e-4f);
+}
+
+TEST_F(Lora, RefusesWhatItCannotDo) {
+  const nbl::test::TempDir dir;
+  std::filesystem::copy_file(kGolden / "plain/adapter_model.safetensors", dir / "adapter_model.safetensors");
+  const auto with = [&](const char* config) {
+    dir.write("adapter_config.json", config);
+    return load_lora(dir.path(), 1).status();
+  };
+  for (const auto& [config, name] : std::initializer_list<std::pair<const char*, const char*>>{
+           {R"({"peft_type":"LORA","r":4,"lora_alpha":8,"modules_to_save":["lm_head"]})", "modules_to_save"},
+           {R"({"peft_type":"LORA","r":4,"lora_alpha":8,"use_dora":true})", "use_dora"},
+           {R"({"peft_type":"LORA","r":4,"lora_alpha":8,"bias":"all"})", "bias"},
+           {R"({"peft_type":"IA3"})", "IA3"},
+           {R"({"peft_type":"LORA","r":4,"lora_alpha":8,"init_lora_weights":"pissa_niter_4"})", "pissa"},
+           {R"({"peft_type":"LORA","r":5,"lora_alpha":8})", "rank is 4"},
+           {R"({"peft_type":"LORA","r":4,"rank_pattern":{".*q_proj":4}})", "regular expression"}}) {
+    const Status status = with(config);
+    EXPECT_NE(status.message().find(name), std::string::npos) << config << ": " << status.message();
+  }
+  EXPECT_TRUE(with(R"({"peft_type":"LORA","r":4,"lora_alpha":8,"bias":"none","modules_to_save":null})").ok());
+  EXPECT_EQ(load_lora(dir.path() / "none", 1).status().code(), Code::not_found);
+
+  // Made for another model.
+  auto other = std::make_shared<LoraAdapter>(**load_lora(kGolden / "plain", 1));
+  other->deltas.begin()->second.n += 1;
+  EXPECT_EQ(Model::with_adapter(load(*checkpoint_), other).status().code(), Code::mismatch);
+  auto deeper = std::make_shared<LoraAdapter>(**load_lora(kGolden / "plain", 1));
+  deeper->deltas["model.layers.9.self_attn.q_proj.weight"] = deeper->deltas.begin()->second;
+  EXPECT_EQ(Model::with_adapter(load(*checkpoint_), deeper).status().code(), Code::mismatch);
+  EXPECT_EQ(merge_lora(checkpoint_, deeper).status().code(), Code::mismatch);
+}
+
+/// Quantized caches change the distribution little: mean KL divergence from the float32 cache, over real text.
+TEST_F(Lora, QuantizedCachesStayClose) {
+  const auto model = load(*checkpoint_);
+  const auto text = *model->tokenizer()->encode(read_text_file(kRoot / "examples/data/evaluation.txt", 1 << 24)->substr(0, 2500), {});
+  const std::span<const text::TokenId> ids(text.data(), std::min<std::size_t>(text.size(), 150));
+  const auto run = [&](KvType type) {
+    SessionOptions options;
+    options.max_tokens = 320;
+    options.kv_type = type;
+    auto session = *Session::create(model, team_, options);
+    const auto logits = *session->append(ids, Session::Logits::all);
+    std::vector<float> out(logits.begin(), logits.end());
+    // One token at a time gives the same bytes.
+    auto stepped = *Session::create(model, team_, options);
+    std::span<const float> last;
+    for (const text::TokenId id : ids.first(40)) last = *stepped->append({&id, 1}, Session::Logits::last);
+    const std::size_t vocab = last.size();
+    EXPECT_TRUE(std::equal(last.begin(), last.end(), out.begin() + static_cast<std::ptrdiff_t>(39 * vocab)));
+    return out;
+  };
+  const auto exact = run(KvType::f32);
+  const std::size_t vocab = exact.size() / ids.size();
+  double before = 0;
+  for (const auto& [type, most] : {std::pair{KvType::f16, 1e-5}, std::pair{KvType::bf16, 1e-4}, std::pair{KvType::q8, 1e-3},
+                                   std::pair{KvType::q4, 1e-1}}) {
+    const auto got = run(type);
+    double kl = 0;
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      const std::span<const float> p(exact.data() + t * vocab, vocab), q(got.data() + t * vocab, vocab);
+      const double zp = log_sum_exp(p), zq = log_sum_exp(q);
+      for (std::size_t v = 0; v < vocab; ++v) {
+        const double lp = static_cast<double>(p[v]) - zp;
+        kl += std::exp(lp) * (lp - (static_cast<double>(q[v]) - zq));
+      }
+    }
+    kl /= static_cast<double>(ids.size());
+    EXPECT_LT(kl, most) << static_cast<int>(type);
+    EXPECT_GT(kl, 0) << "the cache is what it says";
+    RecordProperty("mean_kl_" + std::to_string(static_cast<int>(type)), std::to_string(kl));
+    before = kl;
+  }
+  EXPECT_GT(before, 1e-3) << "four bits are felt";
+}
+
+}  // namespace
+}  // namespace nbl::model

@@ -1,0 +1,168 @@
+// Templates against what jinja2 and transformers made of them (tests/golden/chat), and templates that mean harm.
+#include "text/jinja.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "shared_data.h"
+#include "text/chat_template.h"
+
+namespace nbl::text {
+namespace {
+
+std::filesystem::path golden_dir() { return std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests" / "golden" / "chat"; }
+
+const Json& golden() {
+  static const Json json = Json::parse(testing::read_file(golden_dir() / "golden.json"), "golden.json").value();
+  return json;
+}
+
+Result<std::string> render(std::string_view source, const Json& variables) {
+  NBL_ASSIGN(const Template made, Template::compile(source, "the template", chat_template_options()));
+  return made.render(variables);
+}
+
+TEST(Jinja, GivesWhatJinja2Gives) {
+  ASSERT_GT(golden().find("rendered")->size(), 350u);
+  for (const Json& each : golden().find("rendered")->elements()) {
+    const std::string source(each.find("template")->as_string());
+    const auto text = render(source, *golden().find("values"));
+    ASSERT_TRUE(text.ok()) << source << "\n" << text.status().message();
+    EXPECT_EQ(*text, each.find("text")->as_string()) << source;
+  }
+}
+
+TEST(Jinja, RefusesWhatJinja2RefusesAndSaysWhere) {
+  for (const Json& each : golden().find("failures")->elements()) {
+    const std::string source(each.find("template")->as_string());
+    const auto text = render(source, *golden().find("values"));
+    ASSERT_FALSE(text.ok()) << source << "\n" << *text;
+    EXPECT_NE(text.status().message().find("the template: line "), std::string::npos) << text.status().message();
+    EXPECT_NE(text.status().message().find(each.find("words")->as_string()), std::string::npos)
+        << source << "\n"
+        << text.status().message();
+  }
+}
+
+TEST(Jinja, ChatTemplatesGiveWhatTransformersGives) {
+  const Json& conversations = *golden().find("conversations");
+  int texts = 0;
+  for (const Json& each : golden().find("chats")->elements()) {
+    ChatTemplates chat;
+    chat.add("default", testing::read_file(golden_dir() / "templates" / each.find("template")->as_string()));
+    for (const auto& [name, token] : golden().find("specials")->members()) {
+      chat.set_special(name, std::string(token.as_string()));
+    }
+    const auto text =
+        chat.apply(*conversations.find(each.find("conversation")->as_string()),
+                   each.find("tools")->as_bool() ? *golden().find("tools") : Json(), *each.find("settings"));
+    const Json* want = each.find("text");
+    ASSERT_EQ(text.ok(), want != nullptr) << each.dump() << (text.ok() ? *text : text.status().message());
+    if (want == nullptr) continue;
+    EXPECT_EQ(*text, want->as_string()) << each.dump();
+    ++texts;
+  }
+  EXPECT_GT(texts, 200);
+}
+
+TEST(Jinja, OptionsAndHostFilters) {
+  const Json values = Json::parse(R"({"x": "a1b2", "l": [1]})", "values").value();
+  TemplateOptions options;
+  EXPECT_EQ(Template::compile("{% if true %}\nx\n{% endif %}\n", "t", options)->render(values).value(), "\nx\n");
+  options.keep_trailing_newline = true;
+  EXPECT_EQ(Template::compile("{% if true %}\nx\n{% endif %}\n", "t", options)->render(values).value(), "\nx\n\n");
+  options.filters["twice"] = [](const Json& value, std::span<const Json> arguments) -> Result<Json> {
+    return Json(std::string(value.as_string()) + std::string(arguments.empty() ? "" : arguments[0].as_string()) +
+                std::string(value.as_string()));
+  };
+  EXPECT_EQ(Template::compile("{{ x|twice('-') }}{{ ['q']|map('twice')|join }}", "t", options)->render(values).value(),
+            "a1b2-a1b2qq");
+  options.strict_undefined = true;
+  EXPECT_FALSE(Template::compile("{{ missing }}", "t", options)->render(values).ok());
+  EXPECT_FALSE(Template::compile("{% if missing %}{% endif %}", "t", options)->render(values).ok());
+  EXPECT_EQ(
+      Template::compile("{{ missing is defined }}{{ missing|default('d') }}", "t", options)->render(values).value(),
+      "Falsed");
+}
+
+TEST(Jinja, TheTimeIsTheCallers) {
+  std::tm now{};
+  now.tm_year = 124;
+  now.tm_mon = 6;
+  now.tm_mday = 26;
+  const auto made = Template::compile("{{ strftime_now('%d %b %Y') }}|{{ strftime_now('') }}", "t");
+  EXPECT_EQ(made->render(Json::object(), now).value(), "26 Jul 2024|");
+}
+
+std::string repeated(std::string_view part, int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += part;
+  return out;
+}
+
+// Each is refused with the limit that it meets, in a moment.
+TEST(Jinja, HostileTemplatesEndSoon) {
+  const std::string doubling =
+      "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}";
+  const std::pair<std::string, const char*> cases[] = {
+      {"{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", "more than"},
+      {"{% for a in range(100000) %}{% for b in 'abcdefghij' * 100 %}{% endfor %}{% endfor %}", "more than"},
+      {"{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "more than"},
+      {doubling + "{{ ns.s }}", "more than"},
+      {doubling + "{{ ns.s|tojson }}", "more than"},
+      {doubling + "{{ ns.s == ns.s + [] }}{{ ns.s < ns.s }}", "more than"},
+      {"{% set ns = namespace(s=[]) %}{% for i in range(1000) %}{% set ns.s = [ns.s] %}{% endfor %}", "nested deeper"},
+      {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recurses deeper"},
+      {"{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}", "recurses deeper"},
+      {"{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}", "recurses deeper"},
+      {"{{ 'x' * 1000000000000 }}", "more than"},
+      {"{{ [1] * 1000000000000 }}", "more than"},
+      {"{{ 9999999999 ** 9999999999 }}", "64 bits"},
+      {"{{ '%1000000000d' % 1 }}", "width"},
+      {"{{ '{:1000000000}'.format(1) }}", "width"},
+      {"{{ 'a'.center(10000000000) }}", "more than"},
+      {"{{ 'a'|indent(100000000) }}", "more than"},
+      {"{{ " + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}", "nested deeper"},
+      {"{{ " + std::string(100000, '-') + "1 }}", "nested deeper"},
+      {"{{ " + repeated("not ", 100000) + "1 }}", "nested deeper"},
+      {"{{ " + repeated("1+", 100000) + "1 }}", "nested deeper"},
+      {"{{ x" + repeated(".x", 100000) + " }}", "nested deeper"},
+      {"{{ x" + repeated("|trim", 100000) + " }}", "nested deeper"},
+      {"{{ x" + repeated("(1)", 100000) + " }}", "nested deeper"},
+      {repeated("{% if 1 %}", 100000), "nested deeper"},
+      {std::string(std::size_t{5} << 20, 'x'), "bytes"},
+      {"\xC3(", "UTF-8"},
+  };
+  for (const auto& [source, words] : cases) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto text = render(source, Json::object());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    ASSERT_FALSE(text.ok()) << source.substr(0, 100);
+    EXPECT_NE(text.status().message().find(words), std::string::npos) << source.substr(0, 100) << "\n"
+                                                                      << text.status().message();
+    EXPECT_LT(seconds, 20.0) << source.substr(0, 100);
+  }
+}
+
+TEST(Jinja, ALongMessageFits) {
+  Json values = Json::object();
+  Json messages = Json::array();
+  messages.push_back(Json::object({{"role", "user"}, {"content", std::string(10'000'000, 'x')}}));
+  values.set("messages", messages);
+  const auto text =
+      render("{% for m in messages %}<{{ m.role }}>{{ m.content|trim }}</{{ m.role }}>{% endfor %}", values);
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  EXPECT_EQ(text->size(), 10'000'013u);
+}
+
+TEST(Jinja, ObjectsThatHoldThemselvesAreFreed) {
+  EXPECT_EQ(render("{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = b %}{% set a.me = a %}ok",
+                   Json::object())
+                .value(),
+            "ok");
+}
+
+}  // namespace
+}  // namespace nbl::text
