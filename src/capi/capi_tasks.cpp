@@ -10,7 +10,7 @@
 #include "capi/evaluation_tasks.h"
 #include "eval/answer_cache.h"
 #include "eval/evaluate.h"
-#include "text/chat_template.h"
+#include "text/assets.h"
 
 namespace nbl::capi {
 namespace {
@@ -40,20 +40,9 @@ eval::EvaluateOptions options_of(const nbl_evaluation& e, const Options& setting
 }
 
 /// The model's own chat template over messages.
-Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint) {
-  auto templates = std::make_shared<text::ChatTemplates>();
-  templates->set_origin("the chat template of " + checkpoint.origin());
-  for (const char* asset : {"special_tokens_map.json", "tokenizer_config.json"}) {
-    if (!checkpoint.has_asset(asset)) continue;
-    NBL_ASSIGN(const std::string text, checkpoint.asset(asset));
-    NBL_ASSIGN(const Json config, Json::parse(text, std::string(asset) + " of " + checkpoint.origin()));
-    NBL_TRY(text::read_chat_config(config, templates.get()));
-  }
-  if (checkpoint.has_asset("chat_template.jinja")) {
-    NBL_ASSIGN(std::string source, checkpoint.asset("chat_template.jinja"));
-    templates->add("default", std::move(source));
-  }
-  if (templates->empty()) {
+Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint, const text::Tokenizer* tokenizer) {
+  NBL_ASSIGN(const auto templates, text::load_chat_templates(text::assets_of(checkpoint), tokenizer));
+  if (templates == nullptr || templates->empty()) {
     return Status(Code::not_found, checkpoint.origin() + " carries no chat template; evaluate it without apply_chat_template");
   }
   return eval::ChatRenderer([templates](const std::vector<eval::ChatMessage>& messages, bool generation) -> Result<std::string> {
@@ -131,7 +120,7 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
   std::vector<std::string> hashes;
   for (std::size_t m = 0; m < e->models.size(); ++m) {
     if (settings.boolean("apply_chat_template")) {
-      NBL_ASSIGN(options.prompt.chat, renderer_of(*e->checkpoints[m]));
+      NBL_ASSIGN(options.prompt.chat, renderer_of(*e->checkpoints[m], e->models[m]->tokenizer()));
     }
     NBL_ASSIGN(const std::string hash, model_sha256(*e->checkpoints[m]));
     hashes.push_back(hash);
