@@ -27,6 +27,12 @@ struct Change {
   std::string source;  ///< tensor of the original
 };
 
+bool in_some_layer(const model::TensorSpec& spec, const model::Config& config) {
+  for (int64_t l = 0; l < config.layers; ++l)
+    if (model::has_tensor(spec, config, l)) return true;
+  return false;
+}
+
 class RotatedCheckpoint final : public Checkpoint {
  public:
   static Result<std::unique_ptr<RotatedCheckpoint>> create(const Checkpoint& input, uint64_t seed) {
@@ -129,10 +135,11 @@ class RotatedCheckpoint final : public Checkpoint {
   Status plan(const model::Architecture& arch, const model::Config& config) {
     const auto refuse = [](std::string why) { return Status(Code::unsupported, std::move(why)); };
     if (config.norm != model::Norm::rms) return refuse("layer norms subtract a mean, which a rotation does not keep");
+    if (config.norm_offset != 0) return refuse("norms that add to their weights");
     if (config.learned_positions) return refuse("learned positions are added to the embeddings");
     if (rotation_.block() < 16) return refuse(fmt::format("a width of {} has no Hadamard matrix of 16 or more", width_));
     for (const model::TensorSpec& spec : arch.tensors) {
-      if (spec.transposed) return refuse("weights stored [in, out]");
+      if (!model::is_layer_role(spec.role) ? !model::has_tensor(spec, config, 0) : !in_some_layer(spec, config)) continue;
       switch (spec.role) {
         case Role::embedding:
           NBL_TRY(add(spec, 0, Change::Kind::embeds, ""));

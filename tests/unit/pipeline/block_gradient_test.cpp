@@ -35,7 +35,7 @@ class BlockGradientTest : public ::testing::Test {
     EXPECT_TRUE(made.ok()) << made.status().message();
     BlockGradient b = std::move(made).value();
     b.set_norms(weights);
-    for (const auto& [role, m] : weights.matrices) EXPECT_TRUE(b.set(role, m).ok());
+    for (const auto& [role, m] : weights.matrices) EXPECT_TRUE(b.set(role.role, m).ok());
     return b;
   }
   /// A loss that is linear in the output: the gradient of the output is direction_.
@@ -74,7 +74,7 @@ TEST_F(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
   ASSERT_EQ(gradients.size(), weights_.matrices.size());
   Random random(11);
   for (const auto& [role, m] : weights_.matrices) {
-    const std::vector<float>& g = gradients.at(role);
+    const std::vector<float>& g = gradients.at(role.role);
     ASSERT_EQ(g.size(), m.w.size());
     double size = 0;
     for (float v : g) size += static_cast<double>(v) * static_cast<double>(v);
@@ -98,7 +98,7 @@ TEST_F(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
       }
       const double slope = (loss(up) - loss(down)) / (2 * step);
       const double scale = trial < 3 ? size * std::sqrt(static_cast<double>(move.size())) : 30 * size;
-      EXPECT_NEAR(slope, expected, 0.03 * scale + 0.01 * std::fabs(expected)) << "role " << static_cast<int>(role) << ", trial " << trial;
+      EXPECT_NEAR(slope, expected, 0.03 * scale + 0.01 * std::fabs(expected)) << "role " << static_cast<int>(role.role) << ", trial " << trial;
     }
   }
 }
@@ -113,7 +113,7 @@ TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   quant::GridRule rule;
   rule.bits = 3;
   LayerWeights rounded = weights_;
-  std::map<Role, quant::AffineCodes> codes;
+  std::map<model::Part, quant::AffineCodes> codes;
   quant::MethodContext context;
   context.team = &team_;
   for (auto& [role, m] : rounded.matrices) {
