@@ -84,10 +84,13 @@ class LlamaCpp(unittest.TestCase):
 
     def test_types(self):
         for name, method in (("f32", "fp32"), ("q4_0", "rtn:bits=4,group=32,sym=true"), ("q5_0", "rtn:bits=4,group=64,sym=false"),
-                             ("q8_0", "rtn:bits=8,group=32,sym=true")):
+                             ("q8_0", "rtn:bits=8,group=32,sym=true"),
+                             ("q4_k", "kquant:type=Q4_K,feedback=false"), ("q6_k", "kquant:type=Q6_K,feedback=false"),
+                             ("iq4_xs", "kquant:type=IQ4_XS,feedback=false")):
             with self.subTest(name):
                 path = self.dir / f"{name}.gguf"
-                nibble("quantize", MODEL, "-o", path, "--method", method, "--format", "gguf")
+                nibble("quantize", MODEL, "-o", path, "--method", method, "--format", "gguf",
+                       "--calib-tokens", 512)
                 # llama.cpp rounds activations to 8 bits before it multiplies quantized weights.
                 self.same_perplexity(path, 0.001 if name == "f32" else 0.01)
 
