@@ -123,7 +123,7 @@ namespace {
 struct Args {
   std::string model, output, calib = "self", format, log;
   std::string method;
-  int64_t bits = 0, group_size = 0, calib_tokens = 65536;
+  int64_t bits = 0, group_size = 0, calib_tokens = 0;
   std::vector<std::string> lora, sets, overrides;
   bool lm_head = false, resume = false;
   double target_bpw = 0;
@@ -143,7 +143,8 @@ int quantize(const Global& global, const Args& args) {
   QuantizeJob job;
   job.recipe = args.method;
   job.calibration = args.calib;
-  job.calibration_tokens = args.calib_tokens;
+  // A text costs reading; what the model writes is generated token by token.
+  job.calibration_tokens = args.calib_tokens > 0 ? args.calib_tokens : args.calib == "self" ? 16384 : 65536;
   job.log = args.log;
   double target = args.target_bpw;
   // "mixed" is gptq, the best of the methods, with bits and groups given out to a target.
@@ -209,9 +210,10 @@ void add_quantize(const Commands& c) {
   command->add_option("--calib", args->calib, "calibration text: a file, builtin, or self: what the model itself writes")
       ->type_name("FILE|builtin|self")
       ->capture_default_str();
-  command->add_option("--calib-tokens", args->calib_tokens, "tokens of it to use, in windows of 512")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 31))
-      ->capture_default_str();
+  command
+      ->add_option("--calib-tokens", args->calib_tokens,
+                   "tokens of it to use, in windows of 512 (default: 65536; 16384 of what the model writes)")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
   command
       ->add_option("--overrides", args->overrides, "another recipe for tensors whose whole name matches; empty: keep")
       ->type_name("REGEX=RECIPE");
