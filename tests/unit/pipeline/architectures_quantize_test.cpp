@@ -1,0 +1,80 @@
+// The golden checkpoints of every architecture through quantization: what comes out loads and computes nearly the same.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "dialects/dialects.h"
+#include "model/model.h"
+#include "pipeline/pipeline.h"
+#include "support/golden_model.h"
+
+namespace nbl::pipeline {
+namespace {
+
+class QuantizeArchitectures : public ::testing::TestWithParam<std::string> {
+ protected:
+  std::vector<float> logits(const std::filesystem::path& path) {
+    const auto checkpoint = dialects::open(path);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    if (!checkpoint.ok()) return {};
+    model::ModelOptions options;
+    options.compute = {Compute::exact, best_isa()};
+    const auto model = model::Model::load(**checkpoint, options, team_, {});
+    EXPECT_TRUE(model.ok()) << model.status().message();
+    if (!model.ok()) return {};
+    auto session = *model::Session::create(*model, team_, 40);
+    const auto all = session->append(golden_.ids, model::Session::Logits::all);
+    return {all->begin(), all->end()};
+  }
+  /// Largest difference of a position's logits before and after, relative to their range: the median position's, because
+  /// a token that a router now sends elsewhere changes as much as it likes.
+  double change(const std::string& recipe) {
+    QuantizeOptions options;
+    options.recipe = *quant::parse_recipe(recipe);
+    options.calibration.windows = 4;
+    options.calibration.length = 16;
+    options.calibration.source = "made up";
+    for (int i = 0; i < 64; ++i)
+      options.calibration.ids.push_back(static_cast<text::TokenId>((i * i * 5 + i) % static_cast<int>(golden_.vocab())));
+    const auto output = golden_.directory / "out.safetensors";
+    const auto input = dialects::open(golden_.directory.path());
+    const auto report = quantize(**input, output, options, team_, nullptr);
+    EXPECT_TRUE(report.ok()) << report.status().message();
+    if (!report.ok()) return INFINITY;
+    const std::vector<float> before = logits(golden_.directory.path()), after = logits(output);
+    if (before.size() != after.size()) return INFINITY;
+    double range = 0;
+    for (float v : before) range = std::max(range, std::fabs(static_cast<double>(v)));
+    std::vector<double> rows;
+    for (std::size_t t = 0; t < golden_.ids.size(); ++t) {
+      double worst = 0;
+      for (std::size_t i = t * golden_.vocab(); i < (t + 1) * golden_.vocab(); ++i)
+        worst = std::max(worst, std::fabs(static_cast<double>(before[i]) - static_cast<double>(after[i])));
+      rows.push_back(worst / range);
+    }
+    std::nth_element(rows.begin(), rows.begin() + 20, rows.end());
+    return rows[20];
+  }
+  test::GoldenModel golden_{GetParam()};
+  Team team_{1};
+};
+
+TEST_P(QuantizeArchitectures, EightBitsChangeLittle) { EXPECT_LT(change("rtn:bits=8,group=16"), 0.06); }
+
+INSTANTIATE_TEST_SUITE_P(Variants, QuantizeArchitectures, testing::ValuesIn(test::golden_variants()),
+                         [](const auto& info) { return test::test_name(info.param); });
+
+/// Folded scales and Hessians, where norms, producers and experts differ most.
+class CalibrateArchitectures : public QuantizeArchitectures {};
+TEST_P(CalibrateArchitectures, AwqAndGptqKeepTheModel) {
+  EXPECT_LT(change("awq:bits=8,group=16"), 0.06);
+  EXPECT_LT(change("gptq:bits=8,group=16"), 0.08);
+}
+INSTANTIATE_TEST_SUITE_P(Variants, CalibrateArchitectures,
+                         testing::Values("gemma3", "gpt2", "gpt-neox", "phi", "opt-post-norm-projections", "olmo-clip",
+                                         "falcon-new-decoder", "mixtral", "qwen2-moe-mixed", "deepseek-v3"),
+                         [](const auto& info) { return test::test_name(info.param); });
+
+}  // namespace
+}  // namespace nbl::pipeline
