@@ -164,7 +164,7 @@ std::string flips(const Doc::Element& whole) {
         ++shown;
         const bool better = number(b->second, name) > number(a, name);
         std::string_view prompt;
-        (void)a["arguments"]["gen_args_0"]["arg_0"].get_string().get(prompt);
+        if (a["arguments"]["gen_args_0"]["arg_0"].get_string().get(prompt) != simdjson::SUCCESS) prompt = {};
         s += fmt::format(
             "<details><summary>{} #{}: {} → {} <span class=\"{}\">{}</span></summary><pre>{}</pre><div class=\"pair\"><div>{} "
             "({} {:g})<pre>{}</pre></div><div>{} ({} {:g})<pre>{}</pre></div></div></details>\n",
