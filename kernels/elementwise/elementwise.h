@@ -9,7 +9,8 @@
 
 namespace nbl::kernels {
 
-enum class Act : int32_t { silu, gelu_tanh, gelu_erf, relu };
+/// relu_squared: max(x, 0)^2; quick_gelu: x * sigmoid(1.702 x).
+enum class Act : int32_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
 
 struct ElementwiseKernels {
   const char* name;

@@ -110,6 +110,21 @@ struct Elementwise {
       case Act::relu:
         gated(gate, up, out, n, [](V g) { return L::max(g, L::set(0.0f)); });
         break;
+      case Act::relu_squared:
+        gated(gate, up, out, n, [](V g) {
+          const V positive = L::max(g, L::set(0.0f));
+          return L::mul(positive, positive);
+        });
+        break;
+      case Act::quick_gelu:
+        gated(gate, up, out, n, [](V g) { return X::times_logistic(g, L::mul(g, L::set(1.702f))); });
+        break;
+      case Act::sigmoid:
+        gated(gate, up, out, n, [](V g) { return X::times_logistic(L::set(1.0f), g); });
+        break;
+      case Act::tanh:
+        gated(gate, up, out, n, [](V g) { return X::tanh(g); });
+        break;
     }
   }
 

@@ -212,6 +212,19 @@ NBL_NOINLINE void four_chains(const float* const* panel, int64_t columns, const 
       NBL_EACH (t, NT) T::store_f(out + ((j * MR + i) * NT + t) * kRows, acc[i][t][j]);
 }
 
+// Adds the four accumulators of 16 rows to y, of which `rows` exist.
+template <class T>
+NBL_INLINE void add_chains(typename T::F a, typename T::F b, typename T::F c, typename T::F d, float* y, int rows) {
+  const typename T::F sum = T::add_f(T::add_f(a, b), T::add_f(c, d));
+  if (rows == kRows) {
+    T::store_f(y, T::add_f(T::load_f(y), sum));
+    return;
+  }
+  float part[kRows];
+  T::store_f(part, sum);
+  for (int r = 0; r < rows; ++r) y[r] += part[r];
+}
+
 template <class T, int MR, int NT>
 NBL_NOINLINE void block_rows(const float* const* panel, int64_t columns, const float* x, int64_t ldx, float* y,
                              int64_t ldy, const int* rows) {
@@ -223,18 +236,59 @@ NBL_NOINLINE void block_rows(const float* const* panel, int64_t columns, const f
   for (int i = 0; i < MR; ++i)
     for (int t = 0; t < NT; ++t) {
       const int64_t at = (i * NT + t) * kRows;
-      const typename T::F low = T::add_f(T::load_f(chain[0] + at), T::load_f(chain[1] + at));
-      const typename T::F high = T::add_f(T::load_f(chain[2] + at), T::load_f(chain[3] + at));
-      const typename T::F sum = T::add_f(low, high);
-      float* out = y + i * ldy + t * kRows;
-      if (rows[t] == kRows) {
-        T::store_f(out, T::add_f(T::load_f(out), sum));
-      } else {
-        float part[kRows];
-        T::store_f(part, sum);
-        for (int r = 0; r < rows[t]; ++r) out[r] += part[r];
-      }
+      add_chains<T>(T::load_f(chain[0] + at), T::load_f(chain[1] + at), T::load_f(chain[2] + at), T::load_f(chain[3] + at),
+                    y + i * ldy + t * kRows, rows[t]);
     }
+}
+
+// One activation row against dense 16-bit elements: straight from the tiles, the sums in the order that a panel has.
+template <class T, int NT, Number TYPE>
+NBL_NOINLINE void dense_row(const SegmentView& w, int64_t tile, int64_t k0, int64_t columns, const float* x, float* y,
+                            const int* rows) {
+  using F = typename T::F;
+  using I = typename T::I;
+  const auto even = [](I line) NBL_INLINE_LAMBDA {
+    return TYPE == Number::bf16 ? T::as_f(T::template shift_right<-16>(line))
+                                : T::f16_in_lanes(T::band(line, T::set1(0xffff)));
+  };
+  const auto odd = [](I line) NBL_INLINE_LAMBDA {
+    return TYPE == Number::bf16 ? T::as_f(T::band(line, T::set1(static_cast<int32_t>(0xffff0000u))))
+                                : T::f16_in_lanes(T::template shift_right<16>(line));
+  };
+  F acc[NT][4];
+  const uint8_t* p[NT];
+  NBL_EACH (t, NT) {
+    NBL_EACH (j, 4) acc[t][j] = T::zero_f();
+    p[t] = w.codes + ((tile + t) * w.column_tiles * kCols + k0) * kRows * 2;
+  }
+  for (int64_t k = 0; k < columns; k += 4) {
+    F xb[4];
+    NBL_EACH (j, 4) xb[j] = T::set1_f(x[k + j]);
+    NBL_EACH (t, NT) {
+      __builtin_prefetch(p[t] + 4096);
+      __builtin_prefetch(p[t] + 4096 + 64);
+      const I first = T::load(p[t]), second = T::load(p[t] + 64);
+      acc[t][0] = T::fma(even(first), xb[0], acc[t][0]);
+      acc[t][1] = T::fma(odd(first), xb[1], acc[t][1]);
+      acc[t][2] = T::fma(even(second), xb[2], acc[t][2]);
+      acc[t][3] = T::fma(odd(second), xb[3], acc[t][3]);
+      p[t] += 128;
+    }
+  }
+  NBL_EACH (t, NT) add_chains<T>(acc[t][0], acc[t][1], acc[t][2], acc[t][3], y + t * kRows, rows[t]);
+}
+
+// Whether dense_row() did this block.
+template <class T, int NT>
+NBL_INLINE bool dense_row_block(const QmatmulExactArgs& a, int64_t tile, int64_t k0, int64_t columns, const int* rows) {
+  if (a.m != 1 || a.w.kind != WeightKind::dense) return false;
+  if (a.w.value_type == Number::bf16)
+    dense_row<T, NT, Number::bf16>(a.w, tile, k0, columns, a.x + k0, a.y + tile * kRows, rows);
+  else if (a.w.value_type == Number::f16)
+    dense_row<T, NT, Number::f16>(a.w, tile, k0, columns, a.x + k0, a.y + tile * kRows, rows);
+  else
+    return false;
+  return true;
 }
 
 template <class T, int NT>
@@ -283,6 +337,8 @@ NBL_INLINE void qmatmul_exact_body(const QmatmulExactArgs& a) {
     }
     for (int64_t k0 = 0; k0 < columns; k0 += kExactBlock) {
       const int64_t count = columns - k0 < kExactBlock ? columns - k0 : kExactBlock;
+      if (tiles == 2 ? dense_row_block<T, NT>(a, tile, k0, count, rows) : dense_row_block<T, 1>(a, tile, k0, count, rows))
+        continue;
       const float* panel[2];
       for (int t = 0; t < tiles; ++t) {
         if (make_panel != nullptr) {

@@ -5,6 +5,7 @@
 #include "capi/evaluation_tasks.h"
 #include "eval/evaluate.h"
 #include "eval/own_task.h"
+#include "eval/speed_report.h"
 #include "capi/handles.h"
 
 namespace nbl::capi {
@@ -157,13 +158,16 @@ Status score(nbl_evaluation* e, std::string_view lines, Json* out) {
 Status speed(nbl_evaluation* e, Json* out) {
   NBL_TRY(need_models(*e, 1, "measuring speed"));
   NBL_ASSIGN(const Options settings, settings_of(*e));
-  eval::BenchOptions options;
+  eval::SpeedRequest request;
+  eval::BenchOptions& options = request.options;
   options.prompt = settings.integer("speed.prompt");
   options.gen = settings.integer("speed.gen");
   options.depth = settings.integer("speed.depth");
   options.reps = settings.integer("speed.reps");
+  request.batch = settings.integer("speed.batch");
+  request.profile = settings.boolean("speed.profile");
   Monitor monitor(e->runtime, e->progress, e->progress_user);
-  const auto result = eval::measure_speed(e->models[0], e->runtime->team, options, monitor.fn());
+  auto result = eval::report_speed(e->models[0], e->runtime->team, request, monitor.fn());
   NBL_TRY(monitor.outcome(result.status()));
   Json j = result_header(*e->runtime);
   j.set("model", e->names[0]);
@@ -171,7 +175,7 @@ Status speed(nbl_evaluation* e, Json* out) {
   j.set("gen", options.gen);
   j.set("depth", options.depth);
   j.set("reps", options.reps);
-  append(&j, eval::to_json(*result));
+  append(&j, *result);
   *out = std::move(j);
   return {};
 }

@@ -10,7 +10,8 @@
 namespace nbl::capi {
 namespace {
 
-Status load(const RuntimePtr& runtime, const std::shared_ptr<const Checkpoint>& checkpoint, const nbl_model_options* given, nbl_model** out) {
+Status load(const RuntimePtr& runtime, const std::shared_ptr<const Checkpoint>& checkpoint,
+            const nbl_model_options* given, nbl_model** out) {
   nbl_model_options o = NBL_MODEL_OPTIONS_INIT;
   NBL_TRY(read_options(given, sizeof(nbl_model_options), "nbl_model_options", &o));
   NBL_TRY(check_compute(o.compute));

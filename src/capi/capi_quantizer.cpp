@@ -4,6 +4,7 @@
 #include "capi/catalog.h"
 #include "capi/handles.h"
 #include "pipeline/allocation.h"
+#include "pipeline/rotation.h"
 
 namespace nbl::capi {
 namespace {
@@ -55,11 +56,17 @@ Result<bool> needs_calibration(const pipeline::QuantizeOptions& options) {
   return false;
 }
 
-Status run(nbl_quantizer* q, const Checkpoint& input, const char* output, Json* out) {
+Status run(nbl_quantizer* q, const Checkpoint& original, const char* output, Json* out) {
   NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
+  std::unique_ptr<Checkpoint> rotated;
+  if (settings.text("rotation") == "hadamard") {
+    NBL_ASSIGN(rotated, pipeline::rotate_checkpoint(original, static_cast<uint64_t>(settings.integer("seed")), q->runtime->team));
+  }
+  const Checkpoint& input = rotated ? *rotated : original;
   pipeline::QuantizeOptions options;
   NBL_ASSIGN(options.recipe, quant::parse_recipe(recipe_text(*q)));
   options.overrides = q->overrides;
+  if (rotated) options.rotation = "hadamard";
   options.include_lm_head = settings.boolean("lm_head");
   options.seed = static_cast<uint64_t>(settings.integer("seed"));
   options.format = settings.text("format");

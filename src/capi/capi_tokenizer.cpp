@@ -156,8 +156,7 @@ nbl_status nbl_tokenizer_info(nbl_tokenizer* tokenizer, nbl_buffer** out_json) {
 }
 
 nbl_status nbl_tokenizer_apply_chat_template(nbl_tokenizer* tokenizer, const char* messages_json,
-                                             const char* tools_json, const char* settings_json,
-                                             nbl_buffer** out_text) {
+                                             const char* tools_json, const char* settings_json, nbl_buffer** out_text) {
   if (out_text != nullptr) *out_text = nullptr;
   return guard([&]() -> Status {
     NBL_TRY(require(tokenizer, "tokenizer"));

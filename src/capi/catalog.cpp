@@ -197,6 +197,7 @@ std::span<const Spec> quantizer_settings() {
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
         {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
+        {"rotation", Spec::Type::choice, "none", 0, 0, {"none", "hadamard"}, "rotate the residual stream first, folded into the weights"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
     };
   }();
@@ -234,6 +235,8 @@ std::span<const Spec> evaluation_settings() {
         {"speed.gen", Spec::Type::integer, "32", 1, 1e6, {}, "tokens generated when measuring decode"},
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
+        {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();
   return schema;

@@ -201,13 +201,15 @@ class Chat {
     if (stopped) clear_interruption();
     if (!global_.quiet && (stopped || reply.finish_reason == "length" || reply.finish_reason == "context")) {
       fmt::print(stderr, "({})\n",
-                 stopped ? "stopped" : reply.finish_reason == "length" ? "cut at the token limit: /set tokens N" : "the context is full");
+                 stopped                           ? "stopped"
+                 : reply.finish_reason == "length" ? "cut at the token limit: /set tokens N"
+                                                   : "the context is full");
     }
     if (global_.verbose) {
       const Doc doc(reply.result);
-      fmt::print(stderr, "({} prompt tokens at {:.1f} tok/s, {} new at {:.1f} tok/s)\n", integer(doc.root(), "prompt_tokens"),
-                 number(doc.root(), "prefill_tok_s"), items(doc.root(), "token_ids").size(),
-                 number(doc.root(), "decode_tok_s"));
+      fmt::print(stderr, "({} prompt tokens at {:.1f} tok/s, {} new at {:.1f} tok/s)\n",
+                 integer(doc.root(), "prompt_tokens"), number(doc.root(), "prefill_tok_s"),
+                 items(doc.root(), "token_ids").size(), number(doc.root(), "decode_tok_s"));
     }
   }
 
@@ -224,9 +226,10 @@ int chat(const Global& global, const Args& args) {
   if (args.template_file.empty()) {
     const Doc info(model.tokenizer().info());
     if (items(info.root(), "chat_templates").size() == 0) {
-      throw Failure(kBadInput, fmt::format("{} carries no chat template: give one with --template FILE, or continue plain "
-                                           "text with `nibble run`",
-                                           args.model));
+      throw Failure(kBadInput,
+                    fmt::format("{} carries no chat template: give one with --template FILE, or continue plain "
+                                "text with `nibble run`",
+                                args.model));
     }
   }
   return Chat(global, model, args).run();

@@ -14,8 +14,8 @@ namespace {
 struct Args {
   std::string model, text = "builtin", protocol = "windows-512", requests;
   std::vector<std::string> models;
-  int64_t windows = 0, prompt = 128, gen = 32, depth = 0, reps = 3;
-  bool bandwidth = false, layers = false;
+  int64_t windows = 0, prompt = 128, gen = 32, depth = 0, reps = 3, batch = 1;
+  bool bandwidth = false, layers = false, profile = false;
 };
 
 void set_text(Evaluation& evaluation, const Args& args) {
@@ -113,6 +113,19 @@ int score(const Global& global, const Args& args) {
   return kDone;
 }
 
+/// Where the time of a prefill step and of a decoded token goes.
+Table profile_table(const simdjson::dom::element& bench) {
+  Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
+  for (const char* step : {"prefill", "decode"}) {
+    for (const auto p : elements(bench["profile"][step].value())) {
+      table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
+                 fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),
+                 fmt::format("{:.0f}", number(p, "gop_s"))});
+    }
+  }
+  return table;
+}
+
 int bench(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
   const auto start = std::chrono::steady_clock::now();
@@ -123,6 +136,8 @@ int bench(const Global& global, const Args& args) {
   evaluation.set("speed.gen", fmt::format("{}", args.gen));
   evaluation.set("speed.depth", fmt::format("{}", args.depth));
   evaluation.set("speed.reps", fmt::format("{}", args.reps));
+  evaluation.set("speed.batch", fmt::format("{}", args.batch));
+  evaluation.set("speed.profile", args.profile ? "true" : "false");
   evaluation.add_model(model, args.model);
   evaluation.set_progress(make_progress(global));
   const std::string measured = evaluation.speed();
@@ -134,6 +149,10 @@ int bench(const Global& global, const Args& args) {
         " {:.1f} ms\npeak memory    {} MB\n",
         load_ms, number(j, "prefill_tok_s"), args.prompt, number(j, "decode_tok_s"), number(j, "first_token_ms"),
         integer(j, "peak_rss_bytes") / 1000000);
+    if (args.batch > 1) {
+      fmt::print("{:<14} {:.1f} tok/s\n", fmt::format("{} together", args.batch), number(j, "batch_decode_tok_s"));
+    }
+    if (args.profile) fmt::print("\n{}", profile_table(j).text(global.markdown));
   }
   ObjectText out;
   for (const auto [key, value] : members(j)) out.set_raw(key, simdjson::minify(value));
@@ -197,6 +216,10 @@ void add_bench(const Commands& c) {
   command->add_option("--reps", args->reps, "repetitions; medians are reported")
       ->check(count(1))
       ->capture_default_str();
+  command->add_option("--batch", args->batch, "also decode so many sequences together")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->capture_default_str();
+  command->add_flag("--profile", args->profile, "also say what each operation takes, with its GB/s and Gop/s");
   command->add_flag("--bandwidth", args->bandwidth, "measure the memory's bandwidth too, and decode's share of it");
   command->callback([c, args] { c.chosen = [c, args] { return bench(c.global, *args); }; });
 }

@@ -177,7 +177,9 @@ void add_help(const Commands& c) {
       const auto named = c.app.get_subcommands([&](const CLI::App* each) { return each->get_name() == *name; });
       if (!name->empty() && named.empty()) return method_options(c.global, *name);
       const CLI::App* asked = name->empty() ? &c.app : named.front();
-      fmt::print("{}", asked->help(name->empty() ? "" : "nibble"));
+      // Not App::help(): that would show the command which is running.
+      const std::string shown = name->empty() ? "nibble" : "nibble " + *name;
+      fmt::print("{}", c.app.get_formatter()->make_help(asked, shown, CLI::AppFormatMode::Normal));
       return static_cast<int>(kDone);
     };
   });

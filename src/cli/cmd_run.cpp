@@ -169,7 +169,7 @@ int run(const Global& global, const Args& args) {
   const int64_t start = session.position();
   std::optional<Model> draft;
   if (!args.draft.empty()) session.set_draft(draft.emplace(global.open_model(runtime, args.draft)));
-  const std::string json = session.generate(ids, {.max_new_tokens = 0}, [&](int32_t, std::string_view piece) {
+  const std::string json = session.generate(ids, {}, [&](int32_t, std::string_view piece) {
     if (global.tables()) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);

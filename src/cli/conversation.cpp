@@ -76,7 +76,8 @@ void Conversation::load(const std::string& json, const std::string& origin) {
 }
 
 bool Conversation::undo() {
-  const auto last = std::find_if(messages_.rbegin(), messages_.rend(), [](const Message& m) { return m.role == "user"; });
+  const auto last =
+      std::find_if(messages_.rbegin(), messages_.rend(), [](const Message& m) { return m.role == "user"; });
   if (last == messages_.rend()) return false;
   messages_.erase(std::prev(last.base()), messages_.end());
   return true;
@@ -91,20 +92,22 @@ Conversation::Reply Conversation::say(std::string_view said, const std::function
     std::size_t same = 0;
     while (same + 1 < ids.size() && same < held_.size() && ids[same] == held_[same]) ++same;
     if (static_cast<int64_t>(ids.size()) >= session_.capacity()) {
-      throw Failure(kLimit, fmt::format("the conversation has {} tokens, and there is room for {}: /reset it, /undo some of "
-                                        "it, or start with a larger --context",
-                                        ids.size(), session_.capacity()));
+      throw Failure(kLimit,
+                    fmt::format("the conversation has {} tokens, and there is room for {}: /reset it, /undo some of "
+                                "it, or start with a larger --context",
+                                ids.size(), session_.capacity()));
     }
     session_.truncate(static_cast<int64_t>(same));
     held_.assign(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(same));
     std::vector<int32_t> chosen;
     bool ended = false, stopped = false;
-    const std::string result = session_.generate(std::span(ids).subspan(same), options, [&](int32_t id, std::string_view piece) {
-      if (id >= 0) chosen.push_back(id);
-      ended = ended || std::find(ends_.begin(), ends_.end(), id) != ends_.end();
-      if (!piece.empty() && !stopped) stopped = !on_text(piece);
-      return !ended && !stopped;
-    });
+    const std::string result =
+        session_.generate(std::span(ids).subspan(same), options, [&](int32_t id, std::string_view piece) {
+          if (id >= 0) chosen.push_back(id);
+          ended = ended || std::find(ends_.begin(), ends_.end(), id) != ends_.end();
+          if (!piece.empty() && !stopped) stopped = !on_text(piece);
+          return !ended && !stopped;
+        });
     held_ = ids;
     held_.insert(held_.end(), chosen.begin(), chosen.end());
     held_.resize(std::min(held_.size(), static_cast<std::size_t>(session_.position())));

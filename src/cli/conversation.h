@@ -26,8 +26,8 @@ class Conversation {
     std::string finish_reason;  ///< "eos", "length", "context", "cancelled"
     std::string result;         ///< the library's JSON
   };
-  /// Says something and lets the model answer. on_text gets the answer as it comes; false stops it. What came until then
-  /// stays in the conversation.
+  /// Says something and lets the model answer. on_text gets the answer as it comes; false stops it. What came until
+  /// then stays in the conversation.
   Reply say(std::string_view text, const std::function<bool(std::string_view)>& on_text);
   /// Takes the last message of the user and what followed it back; false when there is none.
   bool undo();

@@ -66,8 +66,9 @@ Result<AffineView> int8_view(const QTensor& tensor) {
 
 Result<Kind> kind_of(const QTensor& tensor) {
   const Segment& s = tensor.segments.front();
-  if (tensor.segments.size() != 1 || !tensor.column_order.empty() || !tensor.input_scale.empty() || tensor.outliers) {
-    return no("reordered columns, mixed encodings, input scales or outliers; the native format can");
+  if (tensor.segments.size() != 1 || !tensor.column_order.empty() || !tensor.input_scale.empty() || tensor.outliers ||
+      tensor.input_rounding) {
+    return no("reordered columns, mixed encodings, input scales, rounded inputs or outliers; the native format can");
   }
   if (s.encoding == Encoding::affine) {
     NBL_TRY(int8_view(tensor).status());

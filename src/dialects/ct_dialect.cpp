@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "dialects/common.h"
+#include "dialects/ct_float.h"
 #include "dialects/ct_layout.h"
 #include "dialects/dialects.h"
 #include "dialects/hf_writer.h"
@@ -46,6 +47,8 @@ struct Scheme {
 class CtPacker final : public HfPacker {
  public:
   Status pack(const std::string& module, const QTensor& tensor, io::TensorSpool& spool) override {
+    if (is_scaled_fp8(tensor)) return pack_float(module, tensor, spool);
+    if (!float_strategy_.empty()) return mixed();
     // One scheme serves the whole file; the first weight's is taken.
     NBL_ASSIGN(const AffineView view, view_of(tensor, scheme_ ? scheme_->bits : 0, scheme_ ? scheme_->group_size : 0));
     const Scheme mine{view.bits, view.group_size == 0 ? -1 : view.group_size, view.zero_kind == ZeroKind::symmetric,
@@ -96,6 +99,19 @@ class CtPacker final : public HfPacker {
     return {};
   }
 
+  Status pack_float(const std::string& module, const QTensor& tensor, io::TensorSpool& spool) {
+    NBL_ASSIGN(const std::string strategy, fp8_strategy(tensor));
+    if (scheme_ || (!float_strategy_.empty() && strategy != float_strategy_)) return mixed();
+    float_strategy_ = strategy;
+    return pack_fp8(module, tensor, strategy, spool);
+  }
+
+  static Status mixed() {
+    return Status(Code::unsupported,
+                  "compressed-tensors cannot hold integers beside e4m3, or scales shared in several ways, in one scheme; "
+                  "the native format can");
+  }
+
   Json quantization_config(const std::vector<std::string>& dense) const override {
     const Scheme scheme = scheme_.value_or(Scheme{4, 128, true, false});
     Json weights = Json::object();
@@ -109,6 +125,8 @@ class CtPacker final : public HfPacker {
     Json targets = Json::array(), ignore = Json::array();
     targets.push_back("Linear");
     for (const std::string& name : dense) ignore.push_back(name);
+    const bool floats = !float_strategy_.empty();
+    if (floats) weights = fp8_weights_config(float_strategy_);
     Json group = Json::object();
     group.set("targets", std::move(targets));
     group.set("weights", std::move(weights));
@@ -116,7 +134,7 @@ class CtPacker final : public HfPacker {
     group.set("output_activations", Json());
     Json config = Json::object();
     config.set("quant_method", "compressed-tensors");
-    config.set("format", "pack-quantized");
+    config.set("format", floats ? "float-quantized" : "pack-quantized");
     config.set("quantization_status", "compressed");
     config.set("config_groups", Json::object({{"group_0", std::move(group)}}));
     config.set("ignore", std::move(ignore));
@@ -126,16 +144,18 @@ class CtPacker final : public HfPacker {
 
  private:
   std::optional<Scheme> scheme_;
+  std::string float_strategy_;  // of e4m3 weights; empty until there is one
 };
 
 class CtDialect final : public Dialect {
  public:
   std::string_view id() const override { return "compressed-tensors"; }
   std::string_view summary() const override {
-    return "compressed-tensors directory: integer and FP8 formats are read, pack-quantized is written";
+    return "compressed-tensors directory: integer and FP8 formats are read, pack-quantized and float-quantized are written";
   }
   std::string_view limits() const override {
-    return "2 to 8 bits, integer zero points, one scheme a model; no codebooks, minimums, outliers or input scales.";
+    return "2 to 8 bits with integer zero points, or e4m3 with a scale a row or a block of 128 x 128, one scheme a "
+           "model; no codebooks, minimums, outliers or input scales.";
   }
   bool recognise(const fs::path& path) const override {
     return is_hf_directory(path) && hf_quant_method(path) == "compressed-tensors";
@@ -151,6 +171,7 @@ class CtDialect final : public Dialect {
   }
   Status can_represent(std::string_view name, const QTensor& tensor) const override {
     if (is_plain_dense(tensor)) return {};
+    if (is_scaled_fp8(tensor)) return fp8_strategy(tensor).status().with_context(fmt::format("tensor {}", name));
     return view_of(tensor, 0, 0).status().with_context(fmt::format("tensor {}", name));
   }
   std::vector<std::string> closest_recipes(const QTensor& tensor) const override {

@@ -55,36 +55,46 @@ Result<QTensor> fp8_matrix(const io::RawTensor& weight, const io::RawTensor& sca
   NBL_ASSIGN(const Cover cover, cover_of(weight, scale, block_rows, block_columns));
   NBL_ASSIGN(const Array array, io::to_array(scale));
   NBL_ASSIGN(const std::vector<float> scales, array.to_f32());
-  const auto power_of_two = [](float s) {
-    int exponent = 0;
-    // Far from the ends of bf16's range, so that the products stay normal.
-    return std::isfinite(s) && std::abs(std::frexp(s, &exponent)) == 0.5f && std::abs(exponent) < 100;
-  };
   const int64_t n = weight.shape[0], k = weight.shape[1];
+  const auto* codes = reinterpret_cast<const uint8_t*>(weight.bytes.data());
+  for (int64_t i = 0; i < n; ++i) {
+    const float* line = scales.data() + i / cover.rows * cover.scales_across;
+    for (int64_t c = 0; c < k; ++c) {
+      // The largest value, 448, times the scale must be a number too.
+      if ((codes[i * k + c] & 0x7f) != 0x7f && std::isfinite(line[c / cover.columns] * 448.0f)) continue;
+      return Status(Code::corrupt, fmt::format("{}: tensor {} has a value that is not finite in row {}, column {}",
+                                               weight.file, shown(weight.name), i, c));
+    }
+  }
+  const bool one = cover.columns >= k;
+  if (one || cover.columns % 16 == 0) {  // the values and their scales, as they are
+    const int64_t across = one ? 1 : ceil_div(k, cover.columns);
+    std::vector<float> spread(static_cast<std::size_t>(n * across));
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t g = 0; g < across; ++g) {
+        spread[static_cast<std::size_t>(i * across + g)] =
+            scales[static_cast<std::size_t>(i / cover.rows * cover.scales_across + g)];
+      }
+    }
+    NBL_ASSIGN(Segment segment, pack_scaled_dense(n, k, DType::e4m3, weight.bytes.data(), one ? 0 : cover.columns, spread,
+                                                  array.dtype));
+    return make_qtensor(n, k, std::move(segment));
+  }
   Segment spec;
   spec.k_count = k;
   spec.encoding = Encoding::dense;
-  spec.value_type = std::all_of(scales.begin(), scales.end(), power_of_two) ? DType::bf16 : DType::f32;
-  const int64_t size = dtype_bytes(spec.value_type);
+  spec.value_type = DType::f32;
   NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, spec));
-  std::vector<float> row(static_cast<std::size_t>(k));
-  std::vector<std::byte> tile(static_cast<std::size_t>(kTileRows * k * size));
+  std::vector<float> rows(static_cast<std::size_t>(kTileRows * k));
   for (int64_t t = 0; t < builder.row_tiles(); ++t) {
     for (int64_t r = 0; r < builder.rows(t); ++r) {
       const int64_t i = t * kTileRows + r;
-      convert_to_f32(DType::e4m3, weight.bytes.data() + i * k, k, row.data());
+      float* row = rows.data() + r * k;
+      convert_to_f32(DType::e4m3, weight.bytes.data() + i * k, k, row);
       const float* line = scales.data() + i / cover.rows * cover.scales_across;
-      for (int64_t c = 0; c < k; ++c) {
-        float& value = row[static_cast<std::size_t>(c)];
-        value *= line[c / cover.columns];
-        if (!std::isfinite(value)) {
-          return Status(Code::corrupt, fmt::format("{}: tensor {} has a value that is not finite in row {}, column {}",
-                                                   weight.file, shown(weight.name), i, c));
-        }
-      }
-      convert_from_f32(row.data(), k, spec.value_type, tile.data() + r * k * size);
+      for (int64_t c = 0; c < k; ++c) row[c] *= line[c / cover.columns];
     }
-    builder.set_dense(t, tile.data(), k * size);
+    builder.set_dense(t, reinterpret_cast<const std::byte*>(rows.data()), 4 * k);
   }
   return make_qtensor(n, k, std::move(builder).finish());
 }

@@ -1,5 +1,4 @@
-// FP8 weights with scales. A scaled FP8 value has no place among the encodings yet, so the weight is stored as its
-// values.
+// FP8 weights with scales.
 #pragma once
 
 #include "base/status.h"
@@ -9,8 +8,8 @@
 namespace nbl::dialects {
 
 /// weight: F8_E4M3 [n, k]. scale: floats of one element, or [rows, columns] where each covers ceil(n / rows) x ceil(k /
-/// columns) weights, or blocks of block_rows x block_columns when those are given. w = fl(value * scale), dense f32, or
-/// bf16 when all scales are powers of two.
+/// columns) weights, or blocks of block_rows x block_columns when those are given. w = fl(value * scale): e4m3
+/// with scales, or dense f32 where scales cover columns that make no group.
 Result<QTensor> fp8_matrix(const io::RawTensor& weight, const io::RawTensor& scale, int64_t block_rows,
                            int64_t block_columns);
 

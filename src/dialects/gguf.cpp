@@ -14,6 +14,7 @@
 #include "dialects/gguf_names.h"
 #include "dialects/gguf_writer.h"
 #include "dialects/recode.h"
+#include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
 #include "io/spool.h"
 
@@ -85,7 +86,9 @@ Result<std::unique_ptr<Checkpoint>> GgufCheckpoint::open(const std::filesystem::
 Status GgufCheckpoint::index(const GgufArch& arch) {
   int unknown = 0;
   for (const io::RawTensor& raw : container_->tensors()) {
-    if (raw.name == "rope_freqs.weight") continue;  // in the config
+    if (raw.name == "rope_freqs.weight" || raw.name == "rope_factors_long.weight" ||
+        raw.name == "rope_factors_short.weight")
+      continue;  // in the config
     auto translated = gguf_to_hf(arch, raw.name);
     if (!translated) {
       if (++unknown <= 5)
@@ -103,32 +106,6 @@ Status GgufCheckpoint::index(const GgufArch& arch) {
   return {};
 }
 
-// The part of tokenizer_config.json that goes with a tokenizer.json inside the file.
-std::string tokenizer_config(const Json& metadata) {
-  Json config = Json::object();
-  const Json* tokens = metadata.find("tokenizer.ggml.tokens");
-  for (const char* name : {"bos", "eos", "unknown", "padding"}) {
-    const Json* id = metadata.find(fmt::format("tokenizer.ggml.{}_token_id", name));
-    if (id == nullptr || tokens == nullptr || !id->is_int() || id->as_int() < 0 ||
-        id->as_int() >= static_cast<int64_t>(tokens->size())) {
-      continue;
-    }
-    const std::string_view key = std::string_view(name) == "unknown" ? "unk" : std::string_view(name) == "padding" ? "pad" : name;
-    config.set(fmt::format("{}_token", key), tokens->elements()[static_cast<std::size_t>(id->as_int())].as_string());
-  }
-  for (const char* name : {"add_bos_token", "add_eos_token"}) {
-    if (const Json* value = metadata.find(fmt::format("tokenizer.ggml.{}", name))) config.set(name, value->as_bool());
-  }
-  if (const Json* text = metadata.find("tokenizer.chat_template"); text != nullptr && text->is_string()) {
-    config.set("chat_template", text->as_string());
-  }
-  // Classes of the sentencepiece family put bos and eos as these settings say, others as tokenizer.json does.
-  const Json* model = metadata.find("tokenizer.ggml.model");
-  const bool pieces = model != nullptr && model->as_string() == "llama";
-  config.set("tokenizer_class", pieces ? "LlamaTokenizerFast" : "PreTrainedTokenizerFast");
-  return config.dump(2) + "\n";
-}
-
 void GgufCheckpoint::collect_assets() {
   const Json& metadata = container_->metadata();
   if (metadata.find("tokenizer.ggml.model") != nullptr) assets_["tokenizer.gguf"] = gguf_tokenizer(metadata).dump();
@@ -138,7 +115,7 @@ void GgufCheckpoint::collect_assets() {
     if (text != nullptr && text->is_string()) assets_[asset] = std::string(text->as_string());
   }
   if (assets_.contains("tokenizer.json")) {
-    assets_["tokenizer_config.json"] = tokenizer_config(metadata);
+    assets_["tokenizer_config.json"] = huggingface_tokenizer_config(metadata);
     assets_.erase("tokenizer.gguf");  // the same, in fewer words
   }
 }

@@ -33,6 +33,10 @@ struct GgufArch {
   std::span<const GgufName> names;
   std::span<const GgufKey> keys;
   std::string_view rotary_key = "partial_rotary_factor";  ///< config key of the share of a head that rotates
+  std::span<const GgufKey> flags = {};  ///< a tensor by its GGUF name, and the config key that is true where it is there
+  /// Scores are scaled by the root of query_pre_attn_scalar, which metadata does not say: the width of a head, but in the
+  /// size of this many blocks the model's width a head. 0: the architecture has no such key.
+  int64_t wide_blocks = 0;
 };
 
 std::span<const GgufArch> gguf_archs() noexcept;

@@ -95,6 +95,32 @@ class ConfigBuilder {
     if (config_.find("num_attention_heads") != nullptr && config_.find("num_key_value_heads") == nullptr) {
       config_.set("num_key_value_heads", heads_);
     }
+    for (const GgufKey& flag : arch_.flags) config_.set(flag.hf, container_.find(flag.gguf) != nullptr);
+    if (arch_.wide_blocks > 0) {
+      const bool wide = config_int("block_count") == arch_.wide_blocks;
+      config_.set("query_pre_attn_scalar", wide ? hidden_ / heads_ : head_dim_);
+    }
+    return {};
+  }
+
+  // Long rope's divisors lie in two tensors.
+  Status long_scaling(const io::RawTensor& long_list, const io::RawTensor& short_list) {
+    Json scaling = Json::object();
+    scaling.set("rope_type", "longrope");
+    for (const auto& [key, tensor] : {std::pair{"long_factor", &long_list}, std::pair{"short_factor", &short_list}}) {
+      NBL_ASSIGN(const Array array, io::to_array(*tensor));
+      NBL_ASSIGN(const std::vector<float> values, array.to_f32());
+      Json list = Json::array();
+      for (const float value : values) list.push_back(decimal_of(static_cast<double>(value)));
+      scaling.set(key, std::move(list));
+    }
+    if (const Json* original = meta("rope.scaling.original_context_length"))
+      scaling.set("original_max_position_embeddings", *original);
+    if (meta("rope.scaling.attn_factor") != nullptr) {
+      NBL_ASSIGN(const double attention, real("rope.scaling.attn_factor", 1.0));
+      scaling.set("attention_factor", attention);
+    }
+    config_.set("rope_scaling", std::move(scaling));
     return {};
   }
 
@@ -141,6 +167,9 @@ class ConfigBuilder {
       }
     }
     if (const io::RawTensor* divisors = container_.find("rope_freqs.weight")) return llama3_scaling(*divisors);
+    const io::RawTensor *long_list = container_.find("rope_factors_long.weight"),
+                        *short_list = container_.find("rope_factors_short.weight");
+    if (long_list != nullptr && short_list != nullptr) return long_scaling(*long_list, *short_list);
     const Json* type = meta("rope.scaling.type");
     if (type == nullptr || type->as_string() == "none") return {};
     Json scaling = Json::object();
@@ -205,6 +234,14 @@ class ConfigBuilder {
       const Json* value = container_.metadata().find(key);
       if (value != nullptr && value->is_int() && value->as_int() <= INT32_MAX) config_.set(hf, *value);
     }
+    // An answer in a chat ends with a token of its own, where the file names one.
+    const Json* turn = container_.metadata().find("tokenizer.ggml.eot_token_id");
+    const Json* eos = config_.find("eos_token_id");
+    if (turn == nullptr || eos == nullptr || !turn->is_int() || turn->as_int() > INT32_MAX || *turn == *eos) return;
+    Json both = Json::array();
+    both.push_back(*eos);
+    both.push_back(*turn);
+    config_.set("eos_token_id", std::move(both));
   }
 
   const io::Container& container_;

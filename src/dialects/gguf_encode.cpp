@@ -123,6 +123,7 @@ std::vector<std::string_view> gguf_writable_types() {
 Result<GgufRows> gguf_encode(const QTensor& tensor, std::string_view type) {
   if (tensor.outliers) return no("outliers; the native format can");
   if (!tensor.input_scale.empty()) return no("an input scale; the native format can");
+  if (tensor.input_rounding) return no("rounded inputs; the native format can");
   if (!tensor.column_order.empty()) return no("reordered columns (act-order); gptq can");
   if (tensor.segments.size() != 1) return no("columns of different encodings in one weight; the native format can");
   const Segment& s = tensor.segments.front();

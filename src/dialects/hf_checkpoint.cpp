@@ -5,6 +5,7 @@
 #include <set>
 
 #include "dialects/common.h"
+#include "dialects/hf_conv1d.h"
 #include "dialects/hf_directory.h"
 #include "io/safetensors_types.h"
 #include "io/spool.h"
@@ -35,7 +36,9 @@ class HfCheckpoint final : public Checkpoint {
       const auto dtype = io::safetensors_dtype(raw->type);
       const auto count = element_count(raw->shape);
       const auto bytes = static_cast<int64_t>(raw->bytes.size());
-      infos.push_back({name, raw->shape, dtype ? dtype_name(*dtype) : raw->type,
+      Shape shape = raw->shape;
+      if (shape.size() == 2 && stored_as_conv1d(config(), name)) std::swap(shape[0], shape[1]);
+      infos.push_back({name, shape, dtype ? dtype_name(*dtype) : raw->type,
                        bits_per_element(bytes, count.ok() ? *count : 0), 0, bytes});
     }
     std::sort(infos.begin(), infos.end(),
@@ -55,7 +58,9 @@ class HfCheckpoint final : public Checkpoint {
     }
     const io::RawTensor* raw = dense(name);
     if (raw == nullptr) return not_found(origin(), name);
-    return dense_matrix(*raw);
+    NBL_ASSIGN(QTensor tensor, dense_matrix(*raw));
+    if (stored_as_conv1d(config(), name)) return transpose_dense(tensor);
+    return tensor;
   }
 
   Result<Array> array(std::string_view name) const override {
@@ -65,6 +70,10 @@ class HfCheckpoint final : public Checkpoint {
     }
     const io::RawTensor* raw = dense(name);
     if (raw == nullptr) return not_found(origin(), name);
+    if (raw->shape.size() == 2 && stored_as_conv1d(config(), name)) {
+      NBL_ASSIGN(const QTensor tensor, matrix(name));
+      return to_array(tensor);
+    }
     return io::to_array(*raw);
   }
 

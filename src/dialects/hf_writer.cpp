@@ -14,7 +14,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "dialects/common.h"
+#include "dialects/hf_conv1d.h"
 #include "dialects/model_card.h"
+#include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
 
 namespace nbl::dialects {
@@ -87,7 +89,7 @@ class StagedDirectory {
 
 bool quantized(const QTensor& tensor) {
   return std::any_of(tensor.segments.begin(), tensor.segments.end(),
-                     [](const Segment& s) { return s.encoding != Encoding::dense; });
+                     [](const Segment& s) { return s.encoding != Encoding::dense || s.scaled; });
 }
 
 class HfWriter final : public CheckpointWriter {
@@ -113,6 +115,15 @@ class HfWriter final : public CheckpointWriter {
       return {};
     }
     if (name == "manifest.json") return {};  // this directory gets its own
+    if (name == "tokenizer.gguf") {          // what other tools read is made of it
+      NBL_ASSIGN(const Json metadata, Json::parse(bytes, "tokenizer.gguf"));
+      const auto made = huggingface_tokenizer(metadata);
+      if (made.ok()) {
+        NBL_TRY(write_file("tokenizer_config.json", made->config));
+        return write_file("tokenizer.json", made->json);
+      }
+      if (made.status().code() != Code::unsupported) return made.status();
+    }
     return write_file(std::string(name), bytes);
   }
 
@@ -129,11 +140,23 @@ class HfWriter final : public CheckpointWriter {
       packed_ = true;
       return {};
     }
+    if (tensor.input_rounding) {
+      return Status(Code::unsupported,
+                    fmt::format("tensor {}: a dense weight cannot hold rounded inputs; the native format can", name));
+    }
     if (!tensor.input_scale.empty()) {
       return Status(Code::unsupported,
                     fmt::format("tensor {}: a dense weight cannot hold an input scale; the native format can", name));
     }
-    auto type = add_dense(std::string(name), tensor, spool_);
+    Result<DType> type = DType::f32;
+    if (stored_as_conv1d(config_, name)) {
+      NBL_ASSIGN(const Array array, to_array(tensor));
+      NBL_ASSIGN(Segment segment, pack_dense(tensor.n, tensor.k, array.dtype, array.storage.bytes().data()));
+      NBL_ASSIGN(const QTensor turned, transpose_dense(make_qtensor(tensor.n, tensor.k, std::move(segment))));
+      type = add_dense(std::string(name), turned, spool_);
+    } else {
+      type = add_dense(std::string(name), tensor, spool_);
+    }
     if (!type.ok()) return type.status();
     if (named) dense_.push_back(module);
     dense_types_.insert(*type);

@@ -32,6 +32,10 @@ class HuggingFaceDialect final : public Dialect {
     return make_hf_writer(path, nullptr);
   }
   Status can_represent(std::string_view name, const QTensor& tensor) const override {
+    if (tensor.input_rounding) {
+      return Status(Code::unsupported,
+                    fmt::format("tensor {}: a dense weight cannot hold rounded inputs; the native format can", name));
+    }
     if (tensor.input_scale.empty()) return {};
     return Status(Code::unsupported,
                   fmt::format("tensor {}: a dense weight cannot hold an input scale; the native format can", name));

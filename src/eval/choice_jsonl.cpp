@@ -65,7 +65,7 @@ Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::s
     }
     documents.push_back(std::move(doc));
   }
-  if (documents.empty()) return Status(Code::invalid_argument, fmt::format("{} holds no documents", origin));
+  if (documents.empty()) return Status(Code::corrupt, fmt::format("{} holds no documents", origin));
   return documents;
 }
 

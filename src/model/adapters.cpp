@@ -16,7 +16,7 @@ Status Adapters::add(const Model& model, std::shared_ptr<const LoraAdapter> adap
   if (arch == all.end()) return Status(Code::internal, fmt::format("no architecture \"{}\"", m.config.architecture));
   std::unordered_map<std::string, const Linear*> named;
   for (const TensorSpec& spec : (*arch)->tensors) {
-    if (spec.cols.empty()) continue;
+    if (spec.cols.empty() || is_expert_role(spec.role) || (spec.when & ~m.config.variant) != 0) continue;
     if (!is_layer_role(spec.role)) {
       if (spec.role == Role::lm_head && !m.config.tied_embeddings)
         named[tensor_name(spec, 0, "weight")] = &*m.weights.lm_head;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/cpu.h"
+#include "model/forward.h"
 #include "model/layer_runner.h"
 #include "model/weights.h"
 
@@ -19,17 +21,9 @@ constexpr int64_t kRows = 1024;
 Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
                                 int64_t layer) {
   LayerWeights out;
-  for (const TensorSpec& spec : arch.tensors) {
-    if (!is_layer_role(spec.role)) continue;
-    if (spec.cols.empty()) {
-      NBL_ASSIGN(const int64_t size, dimension(spec.rows, config));
-      LayerWeights::NormWeights& norm = out.norms[spec.role];
-      NBL_ASSIGN(norm.w, load_vector(checkpoint, tensor_name(spec, layer, "weight"), size));
-      NBL_ASSIGN(norm.bias, load_bias(checkpoint, spec, config, layer));
-      continue;
-    }
-    NBL_ASSIGN(const QTensor tensor, load_matrix(checkpoint, spec, config, layer));
-    LayerWeights::Matrix& m = out.matrices[spec.role];
+  const auto load = [&](const TensorSpec& spec, int32_t expert) -> Status {
+    NBL_ASSIGN(const QTensor tensor, load_matrix(checkpoint, spec, config, layer, expert));
+    LayerWeights::Matrix& m = out.matrices[Part(spec.role, expert)];
     m.n = tensor.n;
     m.k = tensor.k;
     m.w.resize(static_cast<std::size_t>(m.n) * static_cast<std::size_t>(m.k));
@@ -41,7 +35,19 @@ Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture
         for (int64_t c = 0; c < m.k; ++c)
           m.w[static_cast<std::size_t>(r * m.k + c)] *= scale[static_cast<std::size_t>(c)];
     }
-    NBL_ASSIGN(m.bias, load_bias(checkpoint, spec, config, layer));
+    NBL_ASSIGN(m.bias, load_bias(checkpoint, spec, config, layer, expert));
+    return {};
+  };
+  for (const TensorSpec& spec : arch.tensors) {
+    if (!is_layer_role(spec.role) || !has_tensor(spec, config, layer)) continue;
+    if (spec.cols.empty()) {
+      NBL_ASSIGN(NormWeights norm, load_norm(checkpoint, spec, config, layer));
+      out.norms[spec.role] = {std::move(norm.w), std::move(norm.b)};
+    } else if (is_expert_role(spec.role)) {
+      for (int32_t e = 0; e < config.experts.count; ++e) NBL_TRY(load(spec, e));
+    } else {
+      NBL_TRY(load(spec, -1));
+    }
   }
   return out;
 }
@@ -60,7 +66,7 @@ Status run_layer(const LayerWeights& weights, const Architecture& arch, const Co
     const int64_t count = std::min(together, windows - w);
     float* part = hidden + w * length * config.hidden;
     NBL_TRY(runner.begin(runner.restart_point(0), part, count));
-    for (std::size_t g = 0; observer && g < arch.groups.size(); ++g) {
+    for (std::size_t g = 0; observer && g < runner.groups(); ++g) {
       NBL_TRY(runner.advance(g));
       const GroupInput in = runner.input();
       NBL_TRY(observer(g, in.x, in.ldx, in.m, in.k));
@@ -79,17 +85,31 @@ Status embed(const Checkpoint& checkpoint, const Architecture& arch, const Confi
     return Status(Code::limit,
                   fmt::format("windows of {} tokens are longer than the {} positions that this model has learned",
                               length, config.max_positions));
-  NBL_ASSIGN(const QTensor table, load_matrix(checkpoint, *spec, config, 0));
-  NBL_ASSIGN(const std::vector<float> positions, load_positions(checkpoint, arch, config));
-  for (std::size_t i = 0; i < ids.size(); ++i) {
+  const ComputeOptions compute{Compute::exact, best_isa()};
+  for (std::size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || ids[i] >= config.vocab)
       return Status(Code::invalid_argument, fmt::format("token {} at index {} is outside the vocabulary of {} tokens",
                                                         ids[i], i, config.vocab));
-    float* x = hidden + static_cast<int64_t>(i) * config.hidden;
-    table.dequantize_row(ids[i], x);
-    if (positions.empty()) continue;
-    const float* p = positions.data() + (static_cast<int64_t>(i) % length) * config.hidden;
-    for (int64_t c = 0; c < config.hidden; ++c) x[c] += p[c];
+  NBL_ASSIGN(const Weights front, load_front(checkpoint, arch, config, compute));
+  Workspace::Sizes sizes;
+  sizes.max_rows = std::min<int64_t>(length, static_cast<int64_t>(ids.size()));
+  if (front.project_in) sizes.prepared_bytes = front.project_in->prepared_bytes(sizes.max_rows);
+  if (sizes.max_rows == 0) return {};
+  NBL_ASSIGN(Workspace work, Workspace::create(config, sizes));
+  Team alone(1);
+  for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(length)) {
+    const std::size_t rows = std::min(static_cast<std::size_t>(length), ids.size() - first);
+    const Span span{nullptr, 0, static_cast<int64_t>(rows), 0};
+    Step step;
+    step.config = &config;
+    step.isa = compute.isa;
+    step.work = &work;
+    step.spans = {&span, 1};
+    step.rows = static_cast<int64_t>(rows);
+    step.shared_rows = true;
+    alone.run([&](Worker& worker) { Pass(step, worker).embed(front, ids.subspan(first, rows)); });
+    std::memcpy(hidden + static_cast<int64_t>(first) * config.hidden, Pass::residual(work),
+                rows * static_cast<std::size_t>(config.hidden) * sizeof(float));
   }
   return {};
 }

@@ -16,7 +16,7 @@
 
 namespace nbl::model {
 
-/// Sees the input of each InputGroup (index into Architecture::groups): x [m, k] row-major, ldx floats a row. Called
+/// Sees the input of each InputGroup (index into layer_groups()): x [m, k] row-major, ldx floats a row. Called
 /// from the thread that runs the block, outside any team; several times a group when the rows come in parts.
 using InputObserver = std::function<Status(std::size_t group, const float* x, int64_t ldx, int64_t m, int64_t k)>;
 
@@ -31,8 +31,8 @@ struct LayerWeights {
   struct NormWeights {
     std::vector<float> w, bias;
   };
-  std::map<Role, Matrix> matrices;
-  std::map<Role, NormWeights> norms;
+  std::map<Part, Matrix> matrices;
+  std::map<Role, NormWeights> norms;  ///< as they are multiplied: with Config::norm_offset
 };
 Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
                                 int64_t layer);

@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
+#include <cmath>
 
 namespace nbl::model {
 namespace {
@@ -47,6 +48,32 @@ Result<double> ConfigReader::number_or(std::string_view key, double fallback) co
   return value->as_double();
 }
 
+Result<int64_t> ConfigReader::count_of(std::initializer_list<std::string_view> keys, int64_t max) const {
+  for (std::string_view key : keys)
+    if (config_.find_value(key) != nullptr) return count(key, max);
+  return count(*keys.begin(), max);
+}
+
+Result<double> ConfigReader::positive_or(std::string_view key, double fallback) const {
+  NBL_ASSIGN(const double value, number_or(key, fallback));
+  if (!(value > 0) || !std::isfinite(value)) return error(key, fmt::format("{}", value), "a positive number");
+  return value;
+}
+
+Result<double> ConfigReader::cap(std::string_view key, double fallback) const {
+  const Json* value = config_.find(key);
+  if (value == nullptr) return fallback;
+  if (value->is_null()) return 0.0;
+  return positive_or(key, fallback);
+}
+
+Result<std::string_view> ConfigReader::text_or(std::string_view key, std::string_view fallback) const {
+  const Json* value = config_.find_value(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_string()) return error(key, shown(*value), "a string");
+  return value->as_string();
+}
+
 Result<Activation> ConfigReader::activation(std::initializer_list<std::string_view> keys,
                                             std::string_view fallback) const {
   std::string_view key = *keys.begin(), name = fallback;
@@ -58,14 +85,34 @@ Result<Activation> ConfigReader::activation(std::initializer_list<std::string_vi
     name = value->as_string();
     break;
   }
-  if (name == "silu" || name == "swish") return Activation::silu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Activation::gelu_tanh;
-  if (name == "gelu") return Activation::gelu_erf;
-  if (name == "relu") return Activation::relu;
-  return Status(Code::unsupported,
-                fmt::format("{}: config.json's {} \"{}\" is not implemented; implemented are silu, gelu, gelu_new, "
-                            "gelu_pytorch_tanh, relu",
-                            origin_, key, name.substr(0, 64)));
+  struct Known {
+    std::string_view name;
+    Activation activation;
+  };
+  // The names of transformers' ACT2FN.
+  static constexpr Known kKnown[] = {
+      {"silu", Activation::silu},
+      {"swish", Activation::silu},
+      {"gelu", Activation::gelu_erf},
+      {"gelu_python", Activation::gelu_erf},
+      {"gelu_new", Activation::gelu_tanh},
+      {"gelu_pytorch_tanh", Activation::gelu_tanh},
+      {"gelu_python_tanh", Activation::gelu_tanh},
+      {"gelu_fast", Activation::gelu_tanh},
+      {"gelu_accurate", Activation::gelu_tanh},
+      {"quick_gelu", Activation::quick_gelu},
+      {"relu", Activation::relu},
+      {"relu2", Activation::relu_squared},
+      {"sigmoid", Activation::sigmoid},
+      {"tanh", Activation::tanh},
+  };
+  std::string all;
+  for (const Known& known : kKnown) {
+    if (known.name == name) return known.activation;
+    all += fmt::format("{}{}", all.empty() ? "" : ", ", known.name);
+  }
+  return Status(Code::unsupported, fmt::format("{}: config.json's {} \"{}\" is not implemented; implemented are {}",
+                                               origin_, key, name.substr(0, 64), all));
 }
 
 Status ConfigReader::refuse(std::string_view key, std::optional<double> neutral) const {
@@ -84,15 +131,17 @@ Status ConfigReader::refuse(std::string_view key, std::optional<double> neutral)
                                                               : config_.find_value("model_type")->as_string()));
 }
 
-Status ConfigReader::refuse_foreign() const {
+Status ConfigReader::refuse_foreign(std::initializer_list<std::string_view> known) const {
+  const auto is_known = [&](std::string_view key) { return std::find(known.begin(), known.end(), key) != known.end(); };
   for (std::string_view key :
        {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "use_parallel_residual",
         "parallel_attn", "alibi", "num_local_experts", "num_experts", "n_routed_experts", "use_qk_norm", "qk_layernorm",
         "no_rope_layers", "clip_qkv", "kv_lora_rank", "q_lora_rank", "add_cross_attention", "attention_chunk_size",
-        "attn_temperature_tuning", "scale_attn_by_inverse_layer_idx"})
-    NBL_TRY(refuse(key));
+        "attn_temperature_tuning", "scale_attn_by_inverse_layer_idx", "use_bidirectional_attention",
+        "is_encoder_decoder", "apply_residual_connection_post_layernorm", "attention_multiplier", "cross_attention_layers"})
+    if (!is_known(key)) NBL_TRY(refuse(key));
   for (std::string_view key : {"logit_scale", "logits_scaling", "residual_multiplier", "embedding_multiplier"})
-    NBL_TRY(refuse(key, 1.0));
+    if (!is_known(key)) NBL_TRY(refuse(key, 1.0));
   return {};
 }
 

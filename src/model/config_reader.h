@@ -33,14 +33,22 @@ class ConfigReader {
   Result<int64_t> count_or(std::string_view key, int64_t fallback, int64_t max) const;
   Result<bool> flag_or(std::string_view key, bool fallback) const;
   Result<double> number_or(std::string_view key, double fallback) const;
+  /// Likewise, for a key that some writers spell otherwise: the first of the keys that is there counts.
+  Result<int64_t> count_of(std::initializer_list<std::string_view> keys, int64_t max) const;
+  /// A number, neither zero nor negative; `fallback` when the key is absent or null.
+  Result<double> positive_or(std::string_view key, double fallback) const;
+  /// A cap: `fallback` when absent, 0 (none) when null.
+  Result<double> cap(std::string_view key, double fallback) const;
+  /// The string's value, or `fallback` when absent or null.
+  Result<std::string_view> text_or(std::string_view key, std::string_view fallback) const;
   /// The first of the keys that is there names the activation.
   Result<Activation> activation(std::initializer_list<std::string_view> keys, std::string_view fallback) const;
 
   /// Errors unless the key is absent, null, false, zero, an empty array or object, or equal to `neutral`.
   Status refuse(std::string_view key, std::optional<double> neutral = {}) const;
   /// refuse() for the keys by which other families change the maths: a config that says one of them here means
-  /// something that this description does not do.
-  Status refuse_foreign() const;
+  /// something that this description does not do. `known` are those that this one does.
+  Status refuse_foreign(std::initializer_list<std::string_view> known = {}) const;
 
   /// bos_token_id and eos_token_id.
   Status read_tokens(Config* config) const;

@@ -25,6 +25,23 @@ struct Span {
   int64_t first_row = 0;
   int64_t rows = 0;
   int64_t position = 0;  ///< of its first token
+  /// Tokens of the sequence once all that was appended with these is through, for rope scalings that look at it; 0:
+  /// position + rows.
+  int64_t length = 0;
+};
+
+/// Which rows of a step go to which expert, and the work memory of one expert at a time.
+struct ExpertRows {
+  float* scores = nullptr;            ///< [rows, experts]
+  float* x = nullptr;                 ///< [rows, hidden] of those that go to the expert at hand
+  float* hidden = nullptr;            ///< [rows, 2 * ffn]
+  float* y = nullptr;                 ///< [rows, hidden]
+  std::vector<int32_t> chosen;        ///< [rows, per_token], ascending experts
+  std::vector<float> weight;          ///< [rows, per_token]
+  std::vector<int32_t> first;         ///< [experts + 1]: where an expert's rows begin in `row`
+  std::vector<int32_t> row;           ///< the rows, expert by expert
+  std::vector<float> row_weight;      ///< what the expert's output is multiplied by in that row
+  std::vector<int32_t> group_order;   ///< scratch of one worker each: [workers, experts]
 };
 
 /// Work memory for steps of at most `max_rows` rows, all taken at once.
@@ -50,9 +67,11 @@ class Workspace {
   Buffer buffer_;
   int64_t max_rows_ = 0;
   int workers_ = 1;
-  int64_t qkv_width_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
+  int64_t qkv_width_ = 0, mlp_width_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
   float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
   float *cos_ = nullptr, *sin_ = nullptr;
+  float *q_latent_ = nullptr, *kv_latent_ = nullptr, *kv_up_ = nullptr;  ///< latent attention's narrow rows, and k | v
+  ExpertRows experts_;
   std::byte* prepared_ = nullptr;
   float* private_ = nullptr;                             ///< [workers][private_floats_]
   std::vector<int64_t> q_offset_, k_offset_, v_offset_;  ///< columns of each head in a qkv row
@@ -81,31 +100,38 @@ class Pass {
   void positions();
 
   // The phases of a layer, in order. Before each of them the team has met or the phase needs nobody else's results.
-  void attention_input(const Layer& layer);                                ///< norm
+  void attention_input(const Layer& layer);    ///< norm
+  void attention_latents(const Layer& layer);  ///< narrow queries and key-values, normed; where there are such
   void attention(const Layer& layer, int64_t index, int64_t cache_layer);  ///< projections, rope, cache, heads
   void attention_output(const Layer& layer);                               ///< output projection, residual
   void mlp_input(const Layer& layer);                                      ///< norm
   void mlp_hidden(const Layer& layer);                                     ///< projections, activation
   void mlp_output(const Layer& layer);                                     ///< projection, residual
 
+  // In place of the last two where the MLP is a mixture: mixture(), or its steps one by one.
+  void route(const Layer& layer);                         ///< chooses experts and sorts the rows among them
+  /// Its rows, projections, activation; `all`: of all rows, because somebody looks at them.
+  void expert_hidden(const Expert& expert, int64_t index, bool all = false);
+  void expert_output(const Expert& expert, int64_t index, bool all = false);  ///< projection, weighed sum of its rows
+  void shared_hidden(const Layer& layer);
+  void shared_output(const Layer& layer);
+  void mixture_output(const Layer& layer);  ///< residual
+  void mixture(const Layer& layer);
+
   /// Logits of rows [first, first + count): final norm and output projection into logits [count, vocab]. Ends with a
   /// barrier.
   void logits(const Weights& weights, int64_t first, int64_t count, float* logits);
 
-  void layer(const Layer& layer, int64_t index) {
-    attention_input(layer);
-    attention(layer, index, index);
-    attention_output(layer);
-    mlp_input(layer);
-    mlp_hidden(layer);
-    mlp_output(layer);
-  }
+  void layer(const Layer& layer, int64_t index);
 
   // What observers see, [rows, ...] with the given row strides; with Step::shared_rows only.
   static const float* normed(const Workspace& w) { return w.h_; }
   static const float* heads(const Workspace& w) { return w.heads_; }
   static const float* hidden_activations(const Workspace& w) { return w.mlp_; }
-  static int64_t hidden_stride(const Workspace& w, const Config& c);
+  static int64_t hidden_stride(const Workspace& w) { return w.mlp_width_; }
+  static const float* q_latent(const Workspace& w) { return w.q_latent_; }
+  static const float* kv_latent(const Workspace& w) { return w.kv_latent_; }
+  static ExpertRows& experts(Workspace& w) { return w.experts_; }
   static float* residual(Workspace& w) { return w.x_; }
 
  private:
@@ -114,14 +140,23 @@ class Pass {
     float* y;
     int64_t ldy;
   };
-  void norm(const NormWeights& weights, const float* x, float* y, int64_t rows) const;
+  /// Rows of n floats; without weights a copy.
+  void norm(const NormWeights& weights, const float* x, float* y, int64_t rows, int64_t n) const;
+  void norm_input(const NormWeights& weights);
+  void norm_row(const NormWeights& weights, std::size_t first, const float* x, float* y, int64_t n) const;
+  void norm_head(const NormWeights& weights, int64_t head, float* x) const;
+  /// What must be done to whole rows of q, k and v before heads are looked at one by one.
+  void adjust_rows(const Layer& layer);
+  void join_latents(const Layer& layer);
+  void choose_experts(const Layer& layer, int64_t row);
+  void sort_rows();
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
   void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
   /// Adds to the targets' results what adapters change. Begins with a barrier.
   void adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
   /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
-  void store_head(int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
-  void store_and_rotate(int64_t index, int64_t cache_layer);
+  void store_head(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
+  void store_and_rotate(const Layer& layer, int64_t index, int64_t cache_layer);
   void attend(int64_t index, int64_t cache_layer, int64_t block);
   int64_t queries_a_task() const;
   /// Books the time since the last call under `op`.
@@ -131,7 +166,9 @@ class Pass {
     profile_->ns[op] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
     last_ = now;
   }
-  void add_residual();
+  /// r += norm(y) of one block, as the config's NormPlace says; `post` is the norm behind the block, `norm` its own.
+  void add_residual(const Layer& layer, Role post, Role norm);
+  void activate_rows(Range rows, float* hidden, int64_t ld, float* out, int64_t ld_out, int64_t n) const;
 
   using Clock = std::chrono::steady_clock;
   const Step& s_;

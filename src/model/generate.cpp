@@ -101,12 +101,9 @@ class Continuation {
       NBL_ASSIGN(const bool fine, grammar_->allows(token, budget, eos));
       if (fine) return token;
     }
-    NBL_ASSIGN(TokenMask mask, grammar_->mask(budget, eos));
-    const auto any = [](TokenMask m) { return std::any_of(m.begin(), m.end(), [](uint64_t word) { return word != 0; }); };
-    if (!any(mask)) {  // it cannot be completed in time
-      NBL_ASSIGN(mask, grammar_->mask(Grammar::kNever - 1, eos));
-      if (!any(mask)) return Status(Code::unsupported, "the vocabulary has no token that the grammar allows next");
-    }
+    NBL_ASSIGN(const TokenMask mask, grammar_->mask(budget, eos));
+    if (std::all_of(mask.begin(), mask.end(), [](uint64_t word) { return word == 0; }))
+      return Status(Code::unsupported, "the vocabulary has no token that the grammar allows next");
     return sampler_.choose(logits, mask);
   }
   bool tell(TokenId id, std::string_view text) const {

@@ -228,7 +228,7 @@ GrammarEngine::State GrammarEngine::canonical(State state) {
   return to;
 }
 
-Result<GrammarEngine::Mask> GrammarEngine::walk(State state, int64_t budget) {
+Result<GrammarEngine::Mask> GrammarEngine::walk(State state, int64_t budget, bool closing) {
   ++masks_made_;
   const TokenTrie& trie = *trie_;
   Mask mask;
@@ -253,7 +253,7 @@ Result<GrammarEngine::Mask> GrammarEngine::walk(State state, int64_t budget) {
     path_[depth] = to;
     if (trie.token_begin[i] != trie.token_begin[i + 1]) {
       const int32_t missing = cost(to);
-      if (missing <= budget) {
+      if (missing + (closing ? static_cast<int64_t>(depth) : 0) <= budget) {
         mask.most = std::max(mask.most, missing);
         for (int32_t t = trie.token_begin[i]; t < trie.token_begin[i + 1]; ++t) {
           const auto id = static_cast<std::size_t>(trie.tokens[static_cast<std::size_t>(t)]);
@@ -271,20 +271,29 @@ Result<TokenMask> GrammarEngine::mask(State state, int64_t budget, bool with_eos
   auto it = masks_.find(key);
   if (it == masks_.end()) {
     if (masks_.size() >= kMaxMasks) masks_.clear();
-    NBL_ASSIGN(Mask made, walk(key, Grammar::kNever - 1));
+    NBL_ASSIGN(Mask made, walk(key, Grammar::kNever - 1, false));
     it = masks_.emplace(key, std::move(made)).first;
   }
   const Mask* mask = &it->second;
   if (mask->most > budget) {
-    NBL_ASSIGN(tight_, walk(state, budget));
+    NBL_ASSIGN(tight_, walk(state, budget, false));
     mask = &tight_;
   }
+  return with_ends(*mask, state, with_eos);
+}
+
+Result<TokenMask> GrammarEngine::shortest_mask(State state, bool with_eos) {
+  NBL_ASSIGN(tight_, walk(state, cost(state), true));
+  return with_ends(tight_, state, with_eos);
+}
+
+TokenMask GrammarEngine::with_ends(const Mask& mask, State state, bool with_eos) {
   const bool ends = with_eos && accepting(state);
   const bool eos_inside = std::any_of(eos_.begin(), eos_.end(), [&](text::TokenId id) {
     return !trie_->bytes[static_cast<std::size_t>(id)].empty();
   });
-  if (!ends && !eos_inside) return TokenMask(mask->bits);
-  answer_ = mask->bits;
+  if (!ends && !eos_inside) return TokenMask(mask.bits);
+  answer_ = mask.bits;
   for (const text::TokenId id : eos_) {
     const uint64_t bit = uint64_t{1} << (static_cast<std::size_t>(id) % 64);
     uint64_t& word = answer_[static_cast<std::size_t>(id) / 64];
@@ -337,7 +346,18 @@ Result<bool> GrammarMatcher::allows(text::TokenId id, int64_t budget, bool with_
   return to != GrammarEngine::kDead && engine_->cost(to) <= budget;
 }
 
-Result<TokenMask> GrammarMatcher::mask(int64_t budget, bool with_eos) { return engine_->mask(state_, budget, with_eos); }
+Result<TokenMask> GrammarMatcher::mask(int64_t budget, bool with_eos) {
+  const auto any = [](TokenMask m) { return std::any_of(m.begin(), m.end(), [](uint64_t word) { return word != 0; }); };
+  // A token is at least a byte. When even the shortest text has more bytes than there are tokens left, it may still do with
+  // tokens of two bytes; then it goes straight to its end; and what has no end in sight goes on as it can.
+  for (const int64_t bytes : {budget, 2 * budget}) {
+    NBL_ASSIGN(const TokenMask mask, engine_->mask(state_, bytes, with_eos));
+    if (any(mask)) return mask;
+  }
+  NBL_ASSIGN(const TokenMask shortest, engine_->shortest_mask(state_, with_eos));
+  if (any(shortest)) return shortest;
+  return engine_->mask(state_, Grammar::kNever - 1, with_eos);
+}
 
 Status GrammarMatcher::accept(text::TokenId id) {
   if (engine_->is_eos(id)) return {};

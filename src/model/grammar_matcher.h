@@ -40,6 +40,8 @@ class GrammarEngine {
   /// The tokens (and, where the text may end, the ends) after which at most `budget` bytes are missing. Valid until the
   /// next call. Code::limit when the grammar has become too ambiguous to follow.
   Result<TokenMask> mask(State state, int64_t budget, bool with_eos);
+  /// The tokens that lie on a shortest way to the end.
+  Result<TokenMask> shortest_mask(State state, bool with_eos);
   /// Forgets what no state of `live` needs once too much is kept; rewrites `live`.
   void trim(std::span<State* const> live);
 
@@ -83,7 +85,9 @@ class GrammarEngine {
   /// The same state with counters that are far from their bounds set back: no token can tell the two apart.
   State canonical(State state);
   Frame canonical_frame(Frame f);
-  Result<Mask> walk(State state, int64_t budget);
+  /// Tokens after which at most `budget` bytes are missing; with `closing`, less by the token's own bytes.
+  Result<Mask> walk(State state, int64_t budget, bool closing);
+  TokenMask with_ends(const Mask& mask, State state, bool with_eos);
   int32_t cost_at(int32_t pc) const { return grammar_->cost[static_cast<std::size_t>(pc)]; }
   int32_t frame_cost(Frame f) const { return f == kBottom ? 0 : frames_[static_cast<std::size_t>(f)].cost; }
 
@@ -114,6 +118,8 @@ class GrammarMatcher {
   static Result<GrammarMatcher> create(std::shared_ptr<GrammarEngine> engine);
   /// Whether the token may come next and leaves at most `budget` bytes to be completed.
   Result<bool> allows(text::TokenId id, int64_t budget, bool with_eos);
+  /// The tokens that may come next so that the text can still be completed in `budget` tokens; where that cannot be promised,
+  /// those that come nearest to it. Empty of tokens only when the vocabulary has none that the grammar allows.
   Result<TokenMask> mask(int64_t budget, bool with_eos);
   /// Code::invalid_argument for a token that may not come.
   Status accept(text::TokenId id);

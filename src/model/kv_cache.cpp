@@ -27,7 +27,8 @@ Result<KvCache> KvCache::create(const Config& config, int64_t layers, int64_t ca
   c.layers_ = layers;
   c.heads_ = config.kv_heads;
   c.head_dim_ = config.head_dim;
-  c.value_stride_ = round_up(config.head_dim, 16);
+  c.value_dim_ = config.v_dim();
+  c.value_stride_ = round_up(c.value_dim_, 16);
   c.element_ = kernels::kCacheTypeBytes[static_cast<int>(c.kernel_type_)];
   if (c.quantized()) {
     c.tile_bytes_ = quantized_tile_bytes(type, c.head_dim_);
@@ -55,13 +56,13 @@ void KvCache::store(const kernels::AttentionKernels& kernels, int64_t layer, int
   std::byte *keys = tile(layer, head, position), *values = row(layer, head, position);
   if (type_ == KvType::q8) {
     store_key_q8(key, head_dim_, position % 16, keys);
-    store_value_q8(value, head_dim_, value_stride_, values);
+    store_value_q8(value, value_dim_, value_stride_, values);
   } else if (type_ == KvType::q4) {
     store_key_q4(key, head_dim_, position % 16, keys);
-    store_value_q4(value, head_dim_, value_stride_, values);
+    store_value_q4(value, value_dim_, value_stride_, values);
   } else {
     kernels.store_key(kernel_type_, key, head_dim_, keys + position % 16 * element_);
-    kernels.store_value(kernel_type_, value, head_dim_, values);
+    kernels.store_value(kernel_type_, value, value_dim_, values);
   }
 }
 

@@ -58,7 +58,7 @@ class KvCache {
   Buffer scratch_;  ///< [workers]: keys and values of one head as floats
   KvType type_ = KvType::f32;
   kernels::CacheType kernel_type_ = kernels::CacheType::f32;
-  int64_t capacity_ = 0, layers_ = 0, heads_ = 0, head_dim_ = 0, value_stride_ = 0, element_ = 0;
+  int64_t capacity_ = 0, layers_ = 0, heads_ = 0, head_dim_ = 0, value_dim_ = 0, value_stride_ = 0, element_ = 0;
   int64_t tile_bytes_ = 0, row_bytes_ = 0;
   int64_t key_bytes_ = 0, value_bytes_ = 0;  ///< of one head of one layer
   int64_t scratch_floats_ = 0;               ///< of one worker

@@ -13,7 +13,8 @@
 
 namespace nbl::model {
 
-/// The input of a group of linears: x [m, k] row-major, ldx floats a row.
+/// The input of a group of linears: x [m, k] row-major, ldx floats a row. An expert's are the rows that go to it; one that
+/// few rows chose is shown all of them, so that each has something to be quantized by.
 struct GroupInput {
   const float* x = nullptr;
   int64_t ldx = 0, m = 0, k = 0;
@@ -36,13 +37,13 @@ class LayerRunner {
   /// The layer to run from now on. Copies what it needs.
   Status load(const LayerWeights& weights, int64_t layer);
   /// One matrix, or every norm, of that layer changed.
-  Status replace(Role role, const LayerWeights::Matrix& matrix);
+  Status replace(Part part, const LayerWeights::Matrix& matrix);
   void replace_norms(const LayerWeights& weights);
 
   /// The last group, not after `group`, at whose input a run can begin with nothing but the residual stream. groups() is
   /// the layer's end.
   std::size_t restart_point(std::size_t group) const noexcept;
-  std::size_t groups() const noexcept;
+  std::size_t groups() const noexcept;  ///< of the layer loaded, as layer_groups() has them
 
   /// Starts with the residual stream as it is before the norm of `group` (a restart point): hidden
   /// [windows * length, hidden], copied.

@@ -23,42 +23,101 @@ struct LoraAdapter;
 struct Adapters;
 
 enum class Norm : uint8_t { rms, layer };
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
 enum class Rope : uint8_t { none, half_split, adjacent };
 /// How the rows of a fused qkv projection follow each other: all queries, all keys, all values; or for each key-value
 /// head its queries, its key, its value.
 enum class QkvOrder : uint8_t { blocks, groups };
+/// What queries and keys are normed over before they turn: nothing, each head on its own, or all heads of a token.
+enum class QkNorm : uint8_t { none, per_head, whole };
+/// Where the norms of a layer stand, r being the residual stream. pre: r += f(norm(r)). The norms after a block
+/// (attn_post_norm, mlp_post_norm) are applied to f's result where the architecture has them, and where it has none
+/// before a block, f reads r itself. after_residual: r = norm(r + f(r)), the norms being attn_norm and mlp_norm.
+/// residual_is_normed: r = norm(r), then r += f(r).
+enum class NormPlace : uint8_t { pre, after_residual, residual_is_normed };
 
 /// One set of rotation frequencies. A model may have several, chosen layer by layer.
 struct RopeTable {
   std::vector<float> inv_freq;  ///< [rotary_dim / 2], scaling applied
   float magnitude = 1;          ///< multiplies cos and sin
+  /// Two scalings look at the length of the sequence so far: beyond `original` positions they use other frequencies.
+  int64_t original = 0;              ///< 0: never
+  std::vector<float> long_inv_freq;  ///< longrope's list beyond `original`
+  double dynamic_factor = 0;         ///< "dynamic": theta grows with the length; 0: not this kind
+  double theta = 0;                  ///< its base
+
+  /// Frequency of pair i in a sequence of `length` tokens.
+  float frequency(std::size_t i, int64_t length) const noexcept;
 };
 
 /// What may differ from layer to layer.
 struct LayerConfig {
-  int64_t window = 0;  ///< positions a query sees, itself included; 0: all
-  int32_t rope = 0;    ///< index into Config::ropes; -1: none
+  int64_t window = 0;       ///< positions a query sees, itself included; 0: all
+  int32_t rope = 0;         ///< index into Config::ropes; -1: none
+  float score_factor = 1;   ///< multiplies Config::attention_scale
+  bool experts = false;     ///< its MLP is a mixture of experts
+};
+
+/// A mixture of experts: which of them a token goes to, and with what weight.
+struct ExpertsConfig {
+  int64_t count = 0, per_token = 0;
+  int64_t ffn = 0;         ///< width of an expert
+  int64_t shared_ffn = 0;  ///< width of the MLP that every token goes through too; 0: none
+  bool sigmoid = false;    ///< a router score is sigmoid(x), else softmax over all experts
+  bool normalize = false;  ///< the chosen weights are divided by their sum
+  float scale = 1;         ///< then multiplied by this
+  /// Experts lie in `groups` equal runs; only the best groups_per_token of them are looked at. 1: no such rule. A group
+  /// is as good as its best expert, or as the sum of its two best.
+  int64_t groups = 1, groups_per_token = 1;
+  bool group_by_two = false;
+};
+
+/// Multi-head latent attention: queries and key-values go through narrow projections; a part of each key, the same for
+/// all heads, carries the position.
+struct LatentConfig {
+  int64_t q_rank = 0;  ///< 0: queries are projected directly
+  int64_t kv_rank = 0;  ///< 0: no latent attention
+  int64_t nope_dim = 0, rope_dim = 0;
 };
 
 /// The recipe of a model, read from its config by an architecture description. Everything the forward pass asks.
 struct Config {
   std::string architecture;  ///< id of the description: "llama", "gpt_bigcode"
   int64_t vocab = 0, hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, max_positions = 0;
+  int64_t embedding_dim = 0;  ///< of the token embedding and the output matrix; 0: hidden
+  int64_t value_dim = 0;      ///< of a value head; 0: head_dim
+  uint32_t variant = 0;       ///< bits that choose among the description's tensors and groups
   Norm norm = Norm::rms;
   float norm_eps = 1e-5f;
+  float norm_offset = 0;  ///< added to the stored weights of every norm (Gemma stores w - 1)
+  NormPlace norm_place = NormPlace::pre;
+  bool parallel_residual = false;  ///< attention and MLP read the same residual stream; mlp_norm missing: the same norm
+  QkNorm qk_norm = QkNorm::none;
   Activation activation = Activation::silu;
   bool gated_mlp = true;
   QkvOrder qkv_order = QkvOrder::blocks;  ///< when the projection is fused
   Rope rope = Rope::half_split;
-  int64_t rotary_dim = 0;        ///< the first components of a head that are rotated
+  int64_t rotary_dim = 0;        ///< components of a head that are rotated: the first ones
   std::vector<RopeTable> ropes;  ///< empty without rope
   bool learned_positions = false;
+  int64_t position_offset = 0;  ///< row of position 0 in the table of learned positions
   bool tied_embeddings = false;
-  float attention_scale = 0;       ///< 1 / sqrt(head_dim) unless the model says otherwise
+  float attention_scale = 0;     ///< 1 / sqrt(head_dim) unless the model says otherwise
+  float score_cap = 0;           ///< scores become cap * tanh(score / cap); 0: no cap
+  float logit_cap = 0;           ///< the same for logits
+  float logit_scale = 1;         ///< multiplies logits, before the cap
+  float embedding_scale = 1;     ///< multiplies token embeddings
+  float residual_scale = 1;      ///< multiplies what attention and MLP add
+  float clip_qkv = 0;            ///< queries, keys and values are clamped to +- this; 0: not
+  std::vector<float> slopes;     ///< ALiBi, [heads] or empty
+  ExpertsConfig experts;
+  LatentConfig latent;
   std::vector<LayerConfig> layer;  ///< [layers]
   std::vector<text::TokenId> eos;
   text::TokenId bos = -1;
+
+  int64_t embed_dim() const noexcept { return embedding_dim > 0 ? embedding_dim : hidden; }
+  int64_t v_dim() const noexcept { return value_dim > 0 ? value_dim : head_dim; }
 };
 
 struct ModelOptions {

@@ -126,9 +126,10 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
   }
   float* logits = s.logits.as<float>().data();
 
+  const int64_t length = s.position + count;
   for (int64_t done = 0; done < count;) {
     const int64_t rows = std::min(count - done, s.work.max_rows());
-    const Span span{&s.cache, 0, rows, s.position};
+    const Span span{&s.cache, 0, rows, s.position, length};
     const bool last = done + rows == count;
     int64_t first = 0, outputs = 0;
     float* to = logits;

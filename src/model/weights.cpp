@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/checked.h"
@@ -20,22 +21,6 @@ Status absent(const Checkpoint& c, std::string_view name, const Shape& expected)
                 fmt::format("{}: tensor {} is missing, expected shape {}", c.origin(), name, shape_string(expected)));
 }
 
-/// A dense matrix the other way round.
-Result<QTensor> transpose(const QTensor& t) {
-  std::vector<float> turned(static_cast<std::size_t>(t.n) * static_cast<std::size_t>(t.k));
-  std::vector<float> row(static_cast<std::size_t>(t.k));
-  for (int64_t r = 0; r < t.n; ++r) {
-    t.dequantize_row(r, row.data());
-    for (int64_t c = 0; c < t.k; ++c) turned[static_cast<std::size_t>(c * t.n + r)] = row[static_cast<std::size_t>(c)];
-  }
-  // The values came from `type`, so going back to it loses nothing.
-  const DType type = t.segments.front().value_type;
-  std::vector<std::byte> stored(turned.size() * static_cast<std::size_t>(dtype_bytes(type)));
-  convert_from_f32(turned.data(), static_cast<int64_t>(turned.size()), type, stored.data());
-  NBL_ASSIGN(Segment segment, pack_dense(t.k, t.n, type, stored.data()));
-  return make_qtensor(t.k, t.n, std::move(segment));
-}
-
 }  // namespace
 
 Result<std::vector<float>> load_vector(const Checkpoint& checkpoint, std::string_view name, int64_t size) {
@@ -50,26 +35,80 @@ Result<std::vector<float>> load_vector(const Checkpoint& checkpoint, std::string
   return values;
 }
 
-Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config, int64_t layer) {
+Result<NormWeights> load_norm(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
+                              int64_t layer) {
+  NormWeights norm;
+  NBL_ASSIGN(const int64_t size, dimension(spec.rows, config));
+  if (spec.pattern.empty()) {
+    norm.w.assign(static_cast<std::size_t>(size), 1.0f);
+    return norm;
+  }
   const std::string name = tensor_name(spec, layer, "weight");
+  const std::size_t head = name.find("{h}");
+  if (!spec.per_head) {
+    NBL_ASSIGN(norm.w, load_vector(checkpoint, name, size));
+  } else if (head == std::string::npos) {
+    // One row a head.
+    if (!checkpoint.has(name)) return absent(checkpoint, name, {size / config.head_dim, config.head_dim});
+    NBL_ASSIGN(const Array array, checkpoint.array(name));
+    if (array.shape != Shape{size / config.head_dim, config.head_dim})
+      return wrong_shape(checkpoint, name, array.shape, {size / config.head_dim, config.head_dim});
+    NBL_ASSIGN(norm.w, array.to_f32());
+  } else {
+    for (int64_t h = 0; h < size / config.head_dim; ++h) {
+      std::string one = name;
+      one.replace(head, 3, std::to_string(h));
+      NBL_ASSIGN(const std::vector<float> part, load_vector(checkpoint, one, config.head_dim));
+      norm.w.insert(norm.w.end(), part.begin(), part.end());
+    }
+  }
+  if (config.norm_offset != 0)
+    for (float& w : norm.w) w += config.norm_offset;
+  NBL_ASSIGN(norm.b, load_bias(checkpoint, spec, config, layer));
+  return norm;
+}
+
+Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config, int64_t layer,
+                            int32_t expert) {
+  const std::string name = tensor_name(spec, layer, "weight", expert);
   NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
   NBL_ASSIGN(const int64_t cols, dimension(spec.cols, config));
   if (!checkpoint.has(name)) return absent(checkpoint, name, {rows, cols});
   NBL_ASSIGN(QTensor tensor, checkpoint.matrix(name));
-  if (spec.transposed && tensor.segments.size() == 1 && tensor.segments.front().encoding == Encoding::dense &&
-      !tensor.segments.front().scaled) {
-    // Dense files keep [in, out]; quantized ones are [out, in] like every other linear.
-    if (tensor.n != cols || tensor.k != rows) return wrong_shape(checkpoint, name, {tensor.n, tensor.k}, {cols, rows});
-    return transpose(tensor);
-  }
   if (tensor.n != rows || tensor.k != cols) return wrong_shape(checkpoint, name, {tensor.n, tensor.k}, {rows, cols});
+  if (!spec.input_divisor.empty() && tensor.input_scale.empty()) {
+    // Activations that AWQ scaled: the file says by what they are to be divided.
+    TensorSpec divisor = spec;
+    divisor.pattern = spec.input_divisor;
+    divisor.no_suffix = true;
+    const std::string divisor_name = tensor_name(divisor, layer, {});
+    if (checkpoint.has(divisor_name)) {
+      NBL_ASSIGN(std::vector<float> scale, load_vector(checkpoint, divisor_name, cols));
+      for (float& s : scale) {
+        if (!(s > 0))
+          return Status(Code::corrupt, fmt::format("{}: tensor {} holds {}, expected positive scales",
+                                                   checkpoint.origin(), divisor_name, s));
+        s = 1.0f / s;
+      }
+      NBL_ASSIGN(tensor.input_scale, Storage::copy(std::as_bytes(std::span(scale))));
+    }
+  }
   return tensor;
 }
 
 Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
-                                     int64_t layer) {
-  if (!spec.has_bias) return std::vector<float>{};
-  const std::string name = tensor_name(spec, layer, "bias");
+                                     int64_t layer, int32_t expert) {
+  if (spec.no_suffix) return std::vector<float>{};
+  const std::string name = tensor_name(spec, layer, "bias", expert);
+  if (!spec.has_bias || (spec.bias_when & ~config.variant) != 0) {
+    // Some writers store biases of zeros. Any other would be part of the model, and must not be passed over.
+    if (!checkpoint.has(name)) return std::vector<float>{};
+    NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
+    NBL_ASSIGN(const std::vector<float> zeros, load_vector(checkpoint, name, rows));
+    if (std::all_of(zeros.begin(), zeros.end(), [](float b) { return b == 0; })) return std::vector<float>{};
+    return Status(Code::unsupported, fmt::format("{}: tensor {} is not zero, but this model_type has no such bias",
+                                                 checkpoint.origin(), name));
+  }
   if (spec.bias_optional && !checkpoint.has(name)) return std::vector<float>{};
   NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
   return load_vector(checkpoint, name, rows);
@@ -77,7 +116,7 @@ Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorS
 
 Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Architecture& arch,
                                           const Config& config) {
-  const TensorSpec* spec = arch.find(Role::position_embedding);
+  const TensorSpec* spec = arch.find(Role::position_embedding, config);
   if (spec == nullptr) return std::vector<float>{};
   const std::string name = tensor_name(*spec, 0, "weight");
   NBL_ASSIGN(const int64_t rows, dimension(spec->rows, config));
@@ -88,80 +127,158 @@ Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Ar
   return array.to_f32();
 }
 
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
-                             const ComputeOptions& compute, const ProgressFn& progress) {
-  Weights w;
-  WeightArena arena;
-  w.layers.resize(static_cast<std::size_t>(config.layers));
+namespace {
 
-  const auto count_vector = [&](const std::vector<float>& v) { w.parameters += static_cast<int64_t>(v.size()); };
-  const auto load_norm = [&](const TensorSpec& spec, int64_t layer) -> Result<NormWeights> {
-    NormWeights norm;
-    NBL_ASSIGN(const int64_t size, dimension(spec.rows, config));
-    NBL_ASSIGN(norm.w, load_vector(checkpoint, tensor_name(spec, layer, "weight"), size));
-    NBL_ASSIGN(norm.b, load_bias(checkpoint, spec, config, layer));
-    count_vector(norm.w);
-    count_vector(norm.b);
+/// Loads parts into Weights, counting what they hold.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const Config& config, const ComputeOptions& compute, Weights& weights)
+      : checkpoint_(checkpoint), config_(config), compute_(compute), w_(weights) {}
+
+  Result<NormWeights> norm(const TensorSpec& spec, int64_t layer) {
+    NBL_ASSIGN(NormWeights norm, load_norm(checkpoint_, spec, config_, layer));
+    count(norm.w);
+    count(norm.b);
     return norm;
-  };
-  const auto load_linear = [&](const TensorSpec& spec, int64_t layer) -> Result<Linear> {
-    NBL_ASSIGN(QTensor tensor, load_matrix(checkpoint, spec, config, layer));
-    NBL_TRY(arena.adopt(&tensor));
-    NBL_ASSIGN(std::vector<float> bias, load_bias(checkpoint, spec, config, layer));
-    w.parameters += tensor.n * tensor.k;
-    count_vector(bias);
-    auto linear = Linear::create(std::move(tensor), std::move(bias), compute);
+  }
+  Result<Linear> linear(const TensorSpec& spec, int64_t layer, int32_t expert = -1) {
+    NBL_ASSIGN(QTensor tensor, load_matrix(checkpoint_, spec, config_, layer, expert));
+    NBL_TRY(arena_.adopt(&tensor));
+    NBL_ASSIGN(std::vector<float> bias, load_bias(checkpoint_, spec, config_, layer, expert));
+    w_.parameters += tensor.n * tensor.k;
+    count(bias);
+    auto linear = Linear::create(std::move(tensor), std::move(bias), compute_);
     if (!linear.ok())
       return linear.status().with_context(
-          fmt::format("{}: tensor {}", checkpoint.origin(), tensor_name(spec, layer, "weight")));
-    w.bytes += linear->weight_bytes();
+          fmt::format("{}: tensor {}", checkpoint_.origin(), tensor_name(spec, layer, "weight", expert)));
     return linear;
-  };
+  }
+  Status embedding(const TensorSpec& spec) {
+    NBL_ASSIGN(w_.embedding, load_matrix(checkpoint_, spec, config_, 0));
+    NBL_TRY(arena_.adopt(&w_.embedding));
+    w_.parameters += w_.embedding.n * w_.embedding.k;
+    return {};
+  }
+  Status tied_head(const TensorSpec* spec) {
+    std::vector<float> bias;
+    if (spec != nullptr) {
+      NBL_ASSIGN(bias, load_bias(checkpoint_, *spec, config_, 0));
+    }
+    auto head = Linear::create(w_.embedding, std::move(bias), compute_);
+    if (!head.ok()) return head.status().with_context(fmt::format("{}: tied output", checkpoint_.origin()));
+    w_.lm_head = std::move(*head);
+    return {};
+  }
+  void count(const std::vector<float>& v) { w_.parameters += static_cast<int64_t>(v.size()); }
 
+ private:
+  const Checkpoint& checkpoint_;
+  const Config& config_;
+  const ComputeOptions& compute_;
+  Weights& w_;
+  WeightArena arena_;
+};
+
+Status load_front(Loader& load, const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
+                  Weights& w) {
   for (const TensorSpec& spec : arch.tensors) {
-    if (is_layer_role(spec.role)) continue;
+    if (is_layer_role(spec.role) || !has_tensor(spec, config, 0)) continue;
     switch (spec.role) {
-      case Role::embedding: {
-        NBL_ASSIGN(w.embedding, load_matrix(checkpoint, spec, config, 0));
-        NBL_TRY(arena.adopt(&w.embedding));
-        w.parameters += w.embedding.n * w.embedding.k;
+      case Role::embedding:
+        NBL_TRY(load.embedding(spec));
+        break;
+      case Role::embedding_norm: {
+        NBL_ASSIGN(w.embedding_norm, load.norm(spec, 0));
         break;
       }
-      case Role::final_norm: {
-        NBL_ASSIGN(w.final_norm, load_norm(spec, 0));
+      case Role::project_in: {
+        NBL_ASSIGN(Linear linear, load.linear(spec, 0));
+        w.project_in = std::move(linear);
         break;
       }
-      case Role::lm_head:
-        if (!config.tied_embeddings) {
-          NBL_ASSIGN(Linear head, load_linear(spec, 0));
-          w.lm_head = std::move(head);
-        }
-        break;
       default:
         break;
     }
   }
   NBL_ASSIGN(w.position_embedding, load_positions(checkpoint, arch, config));
-  count_vector(w.position_embedding);
-  if (config.tied_embeddings) {
-    auto head = Linear::create(w.embedding, {}, compute);
-    if (!head.ok()) return head.status().with_context(fmt::format("{}: tied output", checkpoint.origin()));
-    w.lm_head = std::move(*head);
-    w.bytes += w.lm_head->weight_bytes();
+  load.count(w.position_embedding);
+  return {};
+}
+
+/// All of a layer's parts.
+Status load_layer(Loader& load, const Architecture& arch, const Config& config, int64_t l, Layer& layer) {
+  const bool mixture = config.layer[static_cast<std::size_t>(l)].experts;
+  if (mixture) layer.experts.resize(static_cast<std::size_t>(config.experts.count));
+  for (const TensorSpec& spec : arch.tensors) {
+    if (!is_layer_role(spec.role) || !has_tensor(spec, config, l)) continue;
+    if (is_expert_role(spec.role)) {
+      for (std::size_t e = 0; e < layer.experts.size(); ++e) {
+        Expert& expert = layer.experts[e];
+        NBL_ASSIGN(Linear linear, load.linear(spec, l, static_cast<int32_t>(e)));
+        (spec.role == Role::expert_gate  ? expert.gate
+         : spec.role == Role::expert_up ? expert.up
+                                        : expert.down) = std::move(linear);
+      }
+    } else if (spec.cols.empty()) {
+      NBL_ASSIGN(layer.norms[role_index(spec.role)], load.norm(spec, l));
+    } else {
+      NBL_ASSIGN(Linear linear, load.linear(spec, l));
+      layer.linears[role_index(spec.role)] = std::move(linear);
+    }
   }
+  return {};
+}
+
+/// Bytes of weights that one token reads on its way through the layer: of a mixture the experts it goes to.
+int64_t bytes_a_token(const Layer& layer, const Config& config) {
+  int64_t bytes = 0;
+  for (const auto& linear : layer.linears)
+    if (linear) bytes += linear->weight_bytes();
+  if (!layer.experts.empty()) {
+    const Expert& e = layer.experts.front();
+    bytes += config.experts.per_token * (e.gate.weight_bytes() + e.up.weight_bytes() + e.down.weight_bytes());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<Weights> load_front(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
+                           const ComputeOptions& compute) {
+  Weights w;
+  Loader load(checkpoint, config, compute, w);
+  NBL_TRY(load_front(load, checkpoint, arch, config, w));
+  return w;
+}
+
+Result<Weights> load_weights(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
+                             const ComputeOptions& compute, const ProgressFn& progress) {
+  Weights w;
+  Loader load(checkpoint, config, compute, w);
+  w.layers.resize(static_cast<std::size_t>(config.layers));
+  NBL_TRY(load_front(load, checkpoint, arch, config, w));
+  if (const TensorSpec* spec = arch.find(Role::final_norm, config)) {
+    NBL_ASSIGN(w.final_norm, load.norm(*spec, 0));
+  }
+  if (const TensorSpec* spec = arch.find(Role::project_out, config)) {
+    NBL_ASSIGN(Linear linear, load.linear(*spec, 0));
+    w.project_out = std::move(linear);
+    w.bytes += w.project_out->weight_bytes();
+  }
+  const TensorSpec* head = arch.find(Role::lm_head, config);
+  if (config.tied_embeddings) {
+    NBL_TRY(load.tied_head(head));
+  } else {
+    NBL_ASSIGN(Linear linear, load.linear(*head, 0));
+    w.lm_head = std::move(linear);
+  }
+  w.bytes += w.lm_head->weight_bytes();
 
   for (int64_t l = 0; l < config.layers; ++l) {
     NBL_TRY(report_progress(progress, {"load", fmt::format("layer {}", l), l, config.layers}));
     Layer& layer = w.layers[static_cast<std::size_t>(l)];
-    for (const TensorSpec& spec : arch.tensors) {
-      if (!is_layer_role(spec.role)) continue;
-      if (spec.cols.empty()) {
-        NBL_ASSIGN(layer.norms[role_index(spec.role)], load_norm(spec, l));
-      } else {
-        NBL_ASSIGN(Linear linear, load_linear(spec, l));
-        layer.linears[role_index(spec.role)] = std::move(linear);
-      }
-    }
+    NBL_TRY(load_layer(load, arch, config, l, layer));
+    w.bytes += bytes_a_token(layer, config);
   }
   NBL_TRY(report_progress(progress, {"load", "", config.layers, config.layers}));
   return w;

@@ -77,12 +77,13 @@ class Measurement {
     out.tokens = static_cast<int64_t>(ids.size());
     for (int64_t l = 0; l < config_.layers; ++l) {
       NBL_ASSIGN(model::LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
-      for (std::size_t g = 0; g < arch_->groups.size(); ++g) {
-        for (const model::Role role : arch_->groups[g].linears) {
-          const model::TensorSpec* spec = arch_->find(role);
+      const std::vector<model::InputGroup> groups = model::layer_groups(*arch_, config_, l);
+      for (std::size_t g = 0; g < groups.size(); ++g) {
+        for (const model::Part& role : groups[g].linears) {
+          const model::TensorSpec* spec = arch_->find(role.role, config_);
           const auto matrix = weights.matrices.find(role);
           if (spec == nullptr || matrix == weights.matrices.end()) continue;
-          const std::string name = model::tensor_name(*spec, l, "weight");
+          const std::string name = model::tensor_name(*spec, l, "weight", role.expert);
           if (!input_.has(name)) continue;
           NBL_ASSIGN(const quant::Recipe* recipe, overrides.find(name));
           if (recipe == nullptr || recipe->text != options_.recipe.text) continue;  // the user has decided
@@ -106,7 +107,7 @@ class Measurement {
   }
 
   Result<std::vector<quant::InputStats>> run_original(const model::LayerWeights& weights, std::vector<float>& hidden, int64_t l) {
-    std::vector<quant::InputStats> stats(arch_->groups.size());
+    std::vector<quant::InputStats> stats(model::layer_groups(*arch_, config_, l).size());
     const model::InputObserver observer = [&](std::size_t group, const float* x, int64_t ldx, int64_t m, int64_t k) -> Status {
       if (group >= stats.size()) return {};
       quant::InputStats& s = stats[group];
@@ -140,7 +141,7 @@ class Measurement {
   }
 
   /// Rounds the tensor with the probe and runs on to the end; returns the tensor's own relative error.
-  Result<double> change(const quant::Recipe& probe, const quant::LinearTask& task, model::LayerWeights& weights, model::Role role,
+  Result<double> change(const quant::Recipe& probe, const quant::LinearTask& task, model::LayerWeights& weights, model::Part role,
                         int64_t layer, const std::vector<std::vector<float>>& states, double* out) {
     NBL_ASSIGN(const quant::LinearResult result, probe.method->quantize(task, probe.options, context()));
     std::vector<float>& w = weights.matrices.at(role).w;

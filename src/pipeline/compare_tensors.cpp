@@ -98,6 +98,7 @@ class Comparison {
     result_.max_abs_difference = std::max(result_.max_abs_difference, d);
     if (d != 0) found(name, fmt::format("values differ by up to {:.9g}", d));
     if (d == 0 && !same_bytes(a.input_scale, b.input_scale)) found(name, "the input scale differs");
+    if (a.input_rounding != b.input_rounding) found(name, "inputs are rounded differently");
     if (!comparable_codes(a, b)) return {};
     ++result_.codes;
     if (d == 0 && !equal_codes(a, b, team_)) found(name, "equal values with other codes");

@@ -59,11 +59,11 @@ void check_marks(const text::Tokenizer& tokenizer, const model::Config* config, 
   if (!bos) {
     const bool wanted = config != nullptr && config->bos >= 0;
     add(checks, "bos", wanted ? "warning" : "ok",
-        wanted ? fmt::format("the model names token {} as the beginning of a text, the tokenizer names none", config->bos)
-               : "the tokenizer has none, and none is put before a text");
+        wanted
+            ? fmt::format("the model names token {} as the beginning of a text, the tokenizer names none", config->bos)
+            : "the tokenizer has none, and none is put before a text");
   } else if (config != nullptr && config->bos >= 0 && config->bos != *bos) {
-    add(checks, "bos", "warning",
-        fmt::format("the tokenizer's is {}, the model's config says {}", *bos, config->bos));
+    add(checks, "bos", "warning", fmt::format("the tokenizer's is {}, the model's config says {}", *bos, config->bos));
   } else {
     add(checks, "bos", "ok",
         fmt::format("{} ({}), {} put before a text", *bos, tokenizer.piece(*bos).ok() ? *tokenizer.piece(*bos) : "?",
@@ -72,7 +72,8 @@ void check_marks(const text::Tokenizer& tokenizer, const model::Config* config, 
   const auto eos = tokenizer.eos();
   std::vector<text::TokenId> ends = config == nullptr ? std::vector<text::TokenId>() : config->eos;
   if (ends.empty() && !eos) {
-    add(checks, "eos", "warning", "neither the model nor the tokenizer names an end: generation stops at its limit only");
+    add(checks, "eos", "warning",
+        "neither the model nor the tokenizer names an end: generation stops at its limit only");
   } else if (!ends.empty() && eos && std::find(ends.begin(), ends.end(), *eos) == ends.end()) {
     add(checks, "eos", "warning",
         fmt::format("the model stops at {}, but the tokenizer's end of text is {}", fmt::join(ends, ", "), *eos));
@@ -173,15 +174,19 @@ Status look_at(const Checkpoint& checkpoint, const TensorInfo& info, WeightFindi
   if (info.shape.size() == 2) {
     NBL_ASSIGN(const QTensor matrix, checkpoint.matrix(info.name));
     std::vector<float> values(static_cast<std::size_t>(matrix.k));
-    look_at_rows(info, matrix.n, matrix.k, [&](int64_t r) {
-      matrix.dequantize_row(r, values.data());
-      return static_cast<const float*>(values.data());
-    }, found);
+    look_at_rows(
+        info, matrix.n, matrix.k,
+        [&](int64_t r) {
+          matrix.dequantize_row(r, values.data());
+          return static_cast<const float*>(values.data());
+        },
+        found);
     return {};
   }
   NBL_ASSIGN(const Array array, checkpoint.array(info.name));
   NBL_ASSIGN(const std::vector<float> values, array.to_f32());
-  look_at_rows(info, 1, static_cast<int64_t>(values.size()), [&](int64_t) { return values.data(); }, found);
+  look_at_rows(
+      info, 1, static_cast<int64_t>(values.size()), [&](int64_t) { return values.data(); }, found);
   return {};
 }
 
@@ -192,7 +197,8 @@ Status check_weights(const Checkpoint& checkpoint, const ProgressFn& progress, C
     NBL_TRY(report_progress(progress, {"examine", info.name, found.tensors++, static_cast<int64_t>(tensors.size())}));
     const Status status = look_at(checkpoint, info, found);
     // Integer side tensors have no values of their own.
-    if (!status.ok() && status.code() != Code::unsupported && found.unreadable.empty()) found.unreadable = status.message();
+    if (!status.ok() && status.code() != Code::unsupported && found.unreadable.empty())
+      found.unreadable = status.message();
   }
   if (!found.unreadable.empty()) {
     add(checks, "nan", "fail", found.unreadable);
@@ -234,23 +240,27 @@ void check_calibration(const text::Tokenizer* tokenizer, const DoctorOptions& op
   const int64_t windows = std::min(options.windows, std::max<int64_t>(1, tokens / options.length));
   std::set<std::vector<text::TokenId>> different;
   for (int64_t w = 0; w < windows && (w + 1) * options.length <= tokens; ++w) {
-    different.insert(std::vector<text::TokenId>(ids->begin() + w * options.length, ids->begin() + (w + 1) * options.length));
+    different.insert(
+        std::vector<text::TokenId>(ids->begin() + w * options.length, ids->begin() + (w + 1) * options.length));
   }
-  std::string detail = fmt::format("{} tokens, {} of {} windows of {}, {} distinct ids ({:.1f} % of the vocabulary)", tokens,
-                                   windows, options.windows, options.length, distinct.size(), share);
+  std::string detail = fmt::format("{} tokens, {} of {} windows of {}, {} distinct ids ({:.1f} % of the vocabulary)",
+                                   tokens, windows, options.windows, options.length, distinct.size(), share);
   bool warn = false;
   const auto note = [&](std::string_view what) {
     detail += fmt::format("; {}", what);
     warn = true;
   };
-  if (windows < options.windows) note("the text is too short for all windows: methods with second-order statistics will overfit");
+  if (windows < options.windows)
+    note("the text is too short for all windows: methods with second-order statistics will overfit");
   if (!valid) note("it is not valid UTF-8");
-  if (different.size() > 1 && static_cast<int64_t>(different.size()) * 10 < windows * 9) note("many windows are the same");
+  if (different.size() > 1 && static_cast<int64_t>(different.size()) * 10 < windows * 9)
+    note("many windows are the same");
   if (share < 2 && tokens > 1000) note("it covers little of the vocabulary: is it in the model's languages?");
   add(checks, "calibration", warn ? "warning" : "ok", std::move(detail));
 }
 
-void check_memory(const Checkpoint& checkpoint, const model::Config* config, const DoctorOptions& options, Checks& checks) {
+void check_memory(const Checkpoint& checkpoint, const model::Config* config, const DoctorOptions& options,
+                  Checks& checks) {
   double parameters = 0, largest_k = 0;
   for (const TensorInfo& info : checkpoint.tensors()) {
     double count = 1;
@@ -264,16 +274,19 @@ void check_memory(const Checkpoint& checkpoint, const model::Config* config, con
   const auto file = static_cast<double>(checkpoint.file_bytes());
   double run = file, job = 0;
   if (config != nullptr && config->layers > 0) {
-    const double layer = 4 * (parameters - static_cast<double>(config->vocab * config->hidden)) / static_cast<double>(config->layers);
-    const auto positions = static_cast<double>(config->max_positions > 0 ? std::min<int64_t>(config->max_positions, 4096) : 4096);
+    const double layer =
+        4 * (parameters - static_cast<double>(config->vocab * config->hidden)) / static_cast<double>(config->layers);
+    const auto positions =
+        static_cast<double>(config->max_positions > 0 ? std::min<int64_t>(config->max_positions, 4096) : 4096);
     run += positions * static_cast<double>(2 * config->layers * config->kv_heads * config->head_dim) * 4;
     // One layer as floats, before and after; one matrix of statistics and its factor; the calibration's activations.
-    job = 2 * layer + 2 * 4 * largest_k * largest_k + 2 * 4 * static_cast<double>(options.windows * options.length * config->hidden);
+    job = 2 * layer + 2 * 4 * largest_k * largest_k +
+          2 * 4 * static_cast<double>(options.windows * options.length * config->hidden);
   }
   const double need = std::max(run, job);
   add(checks, "memory", physical > 0 && need > 0.9 * physical ? "warning" : "ok",
-      fmt::format("running it takes about {}, quantizing with calibration about {}; this machine has {}", megabytes(run),
-                  megabytes(job), megabytes(physical)));
+      fmt::format("running it takes about {}, quantizing with calibration about {}; this machine has {}",
+                  megabytes(run), megabytes(job), megabytes(physical)));
   std::error_code error;
   std::filesystem::path place = options.output_directory;
   if (place.empty()) place = std::filesystem::absolute(checkpoint.origin(), error).parent_path();
@@ -284,9 +297,12 @@ void check_memory(const Checkpoint& checkpoint, const model::Config* config, con
     return;
   }
   const auto free = static_cast<double>(space.available);
-  add(checks, "disk", free < four ? "fail" : free < sixteen ? "warning" : "ok",
-      fmt::format("{} free at '{}'; a 4-bit result takes about {}, a dense 16-bit one {}", megabytes(free), place.string(),
-                  megabytes(four), megabytes(sixteen)));
+  add(checks, "disk",
+      free < four      ? "fail"
+      : free < sixteen ? "warning"
+                       : "ok",
+      fmt::format("{} free at '{}'; a 4-bit result takes about {}, a dense 16-bit one {}", megabytes(free),
+                  place.string(), megabytes(four), megabytes(sixteen)));
 }
 
 }  // namespace
@@ -302,7 +318,8 @@ Result<std::vector<Check>> examine(const Checkpoint& checkpoint, const DoctorOpt
     add(checks, "architecture", "fail", read.status().message());
   } else {
     config = std::make_unique<model::Config>(std::move(*read));
-    add(checks, "architecture", "ok", fmt::format("{}, {} layers, hidden size {}", config->architecture, config->layers, config->hidden));
+    add(checks, "architecture", "ok",
+        fmt::format("{}, {} layers, hidden size {}", config->architecture, config->layers, config->hidden));
   }
   for (const std::string& warning : checkpoint.warnings()) add(checks, "architecture", "warning", warning);
 

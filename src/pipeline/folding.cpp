@@ -11,29 +11,40 @@ namespace {
 using model::LayerWeights;
 using model::Role;
 
-/// Divides the last s.size() rows (those that make the input: a fused q|k|v ends with v, a fused gate|up with up).
-void divide_last_rows(LayerWeights::Matrix& m, std::span<const float> s) {
-  const int64_t count = static_cast<int64_t>(s.size()), first = m.n - count;
-  for (int64_t r = 0; r < count; ++r) {
-    const float d = s[static_cast<std::size_t>(r)];
-    float* row = m.w.data() + (first + r) * m.k;
-    for (int64_t c = 0; c < m.k; ++c) row[c] /= d;
-    if (!m.bias.empty()) m.bias[static_cast<std::size_t>(first + r)] /= d;
+/// The row of the producer that makes each of the k columns, when every column has one of its own: all rows, the last
+/// ones of a fused gate|up, the value rows of a fused projection. Empty when they do not (a key-value head serves
+/// several query heads).
+std::vector<int64_t> producing_rows(const LayerWeights::Matrix& producer, Role role, const model::Config& config,
+                                    int64_t k) {
+  std::vector<int64_t> rows;
+  if (role == Role::qkv) {
+    if (config.heads != config.kv_heads || config.heads * config.v_dim() != k) return rows;
+    for (int64_t c = 0; c < k; ++c) {
+      const int64_t head = c / config.v_dim(), d = config.head_dim;
+      const int64_t first = config.qkv_order == model::QkvOrder::blocks ? 2 * config.heads * d + head * config.v_dim()
+                                                                        : (3 * head + 2) * d;
+      rows.push_back(first + c % config.v_dim());
+    }
+    return rows;
   }
+  const int64_t first = role == Role::gate_up ? k : 0;
+  if (producer.n != first + k) return rows;
+  for (int64_t c = 0; c < k; ++c) rows.push_back(first + c);
+  return rows;
 }
 
-/// Whether each column of the group's input is made by exactly one row of the producer, in the same order.
-bool one_row_a_column(const LayerWeights& layer, const LayerWeights::Matrix& producer, Role role, int64_t k) {
-  if (role == Role::qkv) return producer.n == 3 * k;  // multi- or grouped-query rows serve several heads each
-  if (role == Role::gate_up) return producer.n == 2 * k;
-  (void)layer;
-  return producer.n == k;
+void divide_rows(LayerWeights::Matrix& m, std::span<const int64_t> rows, std::span<const float> s) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    float* row = m.w.data() + rows[i] * m.k;
+    for (int64_t c = 0; c < m.k; ++c) row[c] /= s[i];
+    if (!m.bias.empty()) m.bias[static_cast<std::size_t>(rows[i])] /= s[i];
+  }
 }
 
 }  // namespace
 
-Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::InputGroup& group, std::span<const float> s,
-                                     quant::InputStats& stats) {
+Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::Config& config, const model::InputGroup& group,
+                                     std::span<const float> s, quant::InputStats& stats) {
   const int64_t k = static_cast<int64_t>(s.size());
   for (std::size_t c = 0; c < s.size(); ++c) {
     if (!(s[c] > 0) || !std::isfinite(s[c])) {
@@ -41,8 +52,8 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::InputGrou
                     fmt::format("input scale {} of column {} of {} is not positive", s[c], c, group.name));
     }
   }
-  for (Role role : group.linears) {
-    const auto it = layer.matrices.find(role);
+  for (const model::Part& part : group.linears) {
+    const auto it = layer.matrices.find(part);
     if (it == layer.matrices.end()) continue;
     LayerWeights::Matrix& m = it->second;
     if (m.k != k) {
@@ -68,7 +79,7 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::InputGrou
 
   FoldResult result;
   if (group.producer == model::InputGroup::Producer::norm) {
-    const auto it = layer.norms.find(group.producer_role);
+    const auto it = layer.norms.find(group.producer_role.role);
     if (it != layer.norms.end() && static_cast<int64_t>(it->second.w.size()) == k) {
       for (int64_t c = 0; c < k; ++c) {
         const std::size_t i = static_cast<std::size_t>(c);
@@ -80,8 +91,10 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::InputGrou
     }
   } else if (group.producer == model::InputGroup::Producer::linear) {
     const auto it = layer.matrices.find(group.producer_role);
-    if (it != layer.matrices.end() && one_row_a_column(layer, it->second, group.producer_role, k)) {
-      divide_last_rows(it->second, s);
+    if (it != layer.matrices.end()) {
+      const std::vector<int64_t> rows = producing_rows(it->second, group.producer_role.role, config, k);
+      if (rows.empty()) return result;
+      divide_rows(it->second, rows, s);
       result.where = Folded::linear;
       result.changed = group.producer_role;
     }

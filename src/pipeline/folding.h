@@ -23,13 +23,14 @@ enum class Folded : uint8_t {
 
 struct FoldResult {
   Folded where = Folded::input_scale;
-  model::Role changed = model::Role::attn_norm;  ///< the producer that was changed, unless input_scale
+  model::Part changed = model::Role::attn_norm;  ///< the producer that was changed, unless input_scale
 };
 
 /// Multiplies the columns of every linear of `group` by s, divides its producer by s and changes the statistics alike.
 /// Every s must be positive and finite. Whether a linear producer can take the scales depends on its rows: only when
 /// one row makes one column of the input (no grouped queries in between).
-Result<FoldResult> fold_input_scales(model::LayerWeights& layer, const model::InputGroup& group,
-                                     std::span<const float> s, quant::InputStats& stats);
+Result<FoldResult> fold_input_scales(model::LayerWeights& layer, const model::Config& config,
+                                     const model::InputGroup& group, std::span<const float> s,
+                                     quant::InputStats& stats);
 
 }  // namespace nbl::pipeline

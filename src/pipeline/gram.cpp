@@ -15,8 +15,7 @@ namespace {
 
 using kernels::kGramPanel;
 
-// Tokens packed at a time: enough to hide the walk over the result's blocks.
-constexpr int64_t kBlockTokens = 1024;
+constexpr int64_t kBlockTokens = Panels::kBlockTokens;
 // Tokens summed in registers before they join the block's sum: two panels of it fill the first-level cache. Short sums
 // first also keep the rounding error of long ones small.
 constexpr int64_t kSteps = 128;

@@ -27,6 +27,8 @@ struct Sample {
 /// Columns of some inputs in panels, ready to multiply.
 class Panels {
  public:
+  /// Tokens packed at a time: enough to hide the walk over the result's blocks.
+  static constexpr int64_t kBlockTokens = 1024;
   static Result<Panels> create(int64_t columns, bool bf16);
   int64_t count() const noexcept { return count_; }
   /// x - minus (null: nothing to subtract), at most kBlockTokens rows.

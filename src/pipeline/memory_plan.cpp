@@ -53,11 +53,12 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   plan.cap = cap;
   plan.process = current_rss_bytes();
   const bool calibrated = shape.needs != 0;
-  const bool original = (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  const bool learned = shape.learned_tokens > 0;
+  const bool original = learned || (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
 
   int64_t layer = 0, largest = 0, mlp = 1;
   for (const model::TensorSpec& spec : arch.tensors) {
-    if (spec.cols.empty()) continue;
+    if (spec.cols.empty() || (spec.when & ~config.variant) != 0) continue;
     NBL_ASSIGN(const int64_t rows, model::dimension(spec.rows, config));
     NBL_ASSIGN(const int64_t cols, model::dimension(spec.cols, config));
     if (!model::is_layer_role(spec.role)) {
@@ -65,7 +66,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.tables = std::max(plan.tables, rows * cols * 3 * 4);
       continue;
     }
-    layer += rows * cols;
+    layer += rows * cols * (model::is_expert_role(spec.role) ? config.experts.count : 1);
     largest = std::max(largest, rows * cols);
     mlp = std::max(mlp, spec.role == model::Role::gate_up ? 2 * config.ffn : config.ffn);
   }
@@ -77,8 +78,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   int64_t statistics = 0, all = 0;
   for (const model::InputGroup& group : arch.groups) {
     int64_t k = 0, n = 0;
-    for (model::Role role : group.linears) {
-      const model::TensorSpec* spec = arch.find(role);
+    for (const model::Part& part : group.linears) {
+      const model::TensorSpec* spec = arch.find(part.role, config);
       if (spec == nullptr) continue;
       NBL_ASSIGN(const int64_t rows, model::dimension(spec->rows, config));
       NBL_ASSIGN(k, model::dimension(spec->cols, config));
@@ -103,13 +104,20 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     const int64_t width = 3 * config.hidden + 2 * heads + (config.gated_mlp ? 2 : 1) * config.ffn;
     const int64_t prepared = std::max({config.hidden, mlp, config.heads * config.head_dim}) * 2;
     plan.work = runners * rows * (width + prepared + 2 * config.rotary_dim + 2 * config.kv_heads * config.head_dim) * 4;
+    if (learned) {
+      // The block before, its codes as real numbers, their gradients, both directions' copies; activations kept for the way back.
+      plan.weights += layer * (4 + 4 + 4 + 2 + 2 * element) + largest * 8;
+      plan.work += shape.learned_tokens * ((14 * config.hidden + 6 * config.ffn + 2 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
+                   shape.threads * shape.length * shape.length * 8;
+    }
+    const int64_t copies = runners + (learned ? 1 : 0);
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
     plan.tables += std::min(stream, int64_t{32} << 20);  // embeddings on their way to their batches
-    plan.activations = runners * stream;
+    plan.activations = copies * stream;
     if (cap > 0 && plan.peak() > cap) {
       plan.spill = true;
-      plan.spilled = runners * stream;
-      plan.activations = runners * batch * 3;
+      plan.spilled = copies * stream;
+      plan.activations = copies * batch * 3;
     }
   }
   if (cap > 0 && plan.peak() > cap) {

@@ -18,6 +18,7 @@ struct JobShape {
   int64_t windows = 0, length = 0;
   uint32_t needs = 0;       ///< of all methods together
   bool sequential = false;  ///< one group's statistics at a time
+  int64_t learned_tokens = 0;  ///< in a step of learning a block; 0: nothing is learned
   Compute compute = Compute::fast;
   int threads = 1;
 };

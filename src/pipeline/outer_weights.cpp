@@ -6,8 +6,8 @@ Result<OuterRecipes> outer_recipes(const Checkpoint& input, const model::Archite
                                    const Overrides& overrides, const QuantizeOptions& options) {
   OuterRecipes found;
   for (const model::Role role : {model::Role::embedding, model::Role::lm_head}) {
-    const model::TensorSpec* spec = arch.find(role);
-    if (spec == nullptr || spec->transposed) continue;
+    const model::TensorSpec* spec = arch.find(role, config);
+    if (spec == nullptr) continue;
     const std::string name = model::tensor_name(*spec, 0, "weight");
     if (!input.has(name)) continue;
     NBL_ASSIGN(const quant::Recipe* recipe, overrides.find(name));

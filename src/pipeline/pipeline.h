@@ -53,6 +53,7 @@ struct QuantizeOptions {
   /// expression must match the whole tensor name ("model.layers.0.mlp.down_proj.weight").
   std::vector<std::pair<std::string, std::string>> overrides;
   bool include_lm_head = false;
+  std::string rotation;           ///< what was done to the input before, for the manifest: "hadamard" or empty
   uint64_t seed = 0;
   Calibration calibration;        ///< may be empty for methods that need none
   /// Of the calibration's forward passes and statistics; fast: bfloat16 products where the processor has them.

@@ -49,6 +49,8 @@ Json make_manifest(const Checkpoint& input, const QuantizeOptions& options, cons
     overrides.push_back(std::move(rule));
   }
   m.set("overrides", std::move(overrides));
+  if (!options.rotation.empty()) m.set("rotation", options.rotation);
+  if (options.include_lm_head) m.set("lm_head", true);
   m.set("seed", static_cast<int64_t>(options.seed));
   if (calibrated) {
     const Calibration& c = options.calibration;

@@ -13,7 +13,18 @@ namespace {
 /// Tokens that go through a layer together: whole windows, as many as fit.
 constexpr int64_t kTogether = 1024;
 
-bool adds_to_stream(model::Role role) { return role == model::Role::attn_out || role == model::Role::down; }
+/// Whether what these linears give goes into the residual stream as it is, so that they can make good what the stream
+/// lacks. Of two blocks side by side only the last may.
+bool adds_to_stream(const model::InputGroup& group, const model::Config& config, const model::Architecture& arch) {
+  const model::Role role = group.linears.front().role;
+  if (config.residual_scale != 1 || config.norm_place != model::NormPlace::pre) return false;
+  if (role == model::Role::attn_out)
+    return !config.parallel_residual && arch.find(model::Role::attn_post_norm, config) == nullptr;
+  return role == model::Role::down && arch.find(model::Role::mlp_post_norm, config) == nullptr;
+}
+
+/// Rows that go to an expert differ from model to model.
+bool of_expert(const model::InputGroup& group) { return group.linears.front().expert >= 0; }
 
 }  // namespace
 
@@ -29,6 +40,9 @@ Result<Streams> Streams::create(const Checkpoint& checkpoint, const model::Archi
   NBL_ASSIGN(s.hidden_, Activations::create(count, config.hidden, rows, options.spill));
   if (options.original) {
     NBL_ASSIGN(s.original_hidden_, Activations::create(count, config.hidden, rows, options.spill));
+  }
+  if (options.keep_input) {
+    NBL_ASSIGN(s.input_, Activations::create(count, config.hidden, rows, options.spill));
   }
   NBL_TRY(s.embed(checkpoint, ids));
   const auto runner = [&] {
@@ -78,9 +92,34 @@ Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenI
 
 Status Streams::begin_layer(const model::LayerWeights& weights, int64_t layer) {
   NBL_TRY(quantized_->load(weights, layer));
+  groups_ = model::layer_groups(*arch_, config_, layer);
   if (original_) NBL_TRY(original_->load(weights, layer));
   point_ = original_point_ = quantized_->restart_point(0);
   drifted_ = drifted_ || layer > 0;
+  for (int64_t b = 0; options_.keep_input && b < batches(); ++b) {
+    NBL_ASSIGN(const float* values, hidden_.load(b));
+    NBL_TRY(input_.store(b, values));
+  }
+  return {};
+}
+
+Status Streams::rewind() {
+  for (int64_t b = 0; b < batches(); ++b) {
+    NBL_ASSIGN(const float* values, input_.load(b));
+    NBL_TRY(hidden_.store(b, values));
+  }
+  point_ = quantized_->restart_point(0);
+  return {};
+}
+
+Status Streams::load_pair(int64_t batch, float* input, float* target) {
+  if (!options_.keep_input || !original_ || original_point_ != quantized_->groups())
+    return {Code::internal, "the original model has not left the layer"};
+  const int64_t count = batch_windows(batch) * options_.length * config_.hidden;
+  NBL_ASSIGN(const float* x, input_.load(batch));
+  std::copy_n(x, count, input);
+  NBL_ASSIGN(const float* y, original_hidden_.load(batch));
+  std::copy_n(y, count, target);
   return {};
 }
 
@@ -115,10 +154,10 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       const std::size_t g = groups[i];
       NBL_TRY(quantized_->advance(g));
       const model::GroupInput in = quantized_->input();
-      const bool writes = adds_to_stream(arch_->groups[g].linears.front());
+      const bool writes = adds_to_stream(groups_[g], config_, *arch_), compared = original_ && !of_expert(groups_[g]);
       if (sums.size() <= i) {
         uint32_t wanted = needs[i];
-        if (!original_) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
+        if (!compared) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
         if (!writes) wanted &= ~static_cast<uint32_t>(quant::kNeedResidual);
         NBL_ASSIGN(StatsAccumulator sum, StatsAccumulator::create(in.k, wanted, config_.hidden, options_.compute));
         sums.push_back(std::move(sum));
@@ -127,7 +166,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       sample.x = in.x;
       sample.ldx = in.ldx;
       sample.m = in.m;
-      if (original_ && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
+      if (compared && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
         NBL_TRY(original_->advance(g));
         const model::GroupInput unquantized = original_->input();
         sample.original = unquantized.x;

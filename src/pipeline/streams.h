@@ -25,6 +25,7 @@ class Streams {
     int64_t windows = 0, length = 0;
     Compute compute = Compute::fast;
     bool original = false;  ///< the original model runs beside the quantized one
+    bool keep_input = false;  ///< rewind() and load_pair() will be asked for
     std::optional<std::filesystem::path> spill = std::nullopt;  ///< where activations go that are not to stay in memory
   };
   /// Called before each batch of windows; an error ends the work.
@@ -38,7 +39,7 @@ class Streams {
   /// Both streams enter a layer, at first with the same weights.
   Status begin_layer(const model::LayerWeights& weights, int64_t layer);
   /// The quantized model's layer changed: one matrix, or anything.
-  Status replace(model::Role role, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(role, matrix); }
+  Status replace(model::Part part, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(part, matrix); }
   Status reload(const model::LayerWeights& weights);
 
   /// Statistics of the inputs of `groups` (ascending), needs[i] of groups[i] (bits of quant::Need). Everything before the
@@ -46,6 +47,14 @@ class Streams {
   /// stats is indexed by group.
   Status gather(std::span<const std::size_t> groups, std::span<const uint32_t> needs, std::size_t next,
                 const TickFn& tick, std::vector<quant::InputStats>* stats);
+
+  /// The quantized model's stream goes back to where the layer begins, whose weights are then set anew by reload().
+  Status rewind();
+  /// Batch `batch` of what the quantized model feeds the layer, and of what the original model has behind it, when all groups'
+  /// statistics were gathered. Copied out.
+  Status load_pair(int64_t batch, float* input, float* target);
+  int64_t batches() const noexcept;
+  int64_t batch_windows(int64_t batch) const noexcept;
 
   int64_t spilled_bytes() const noexcept { return hidden_.spilled_bytes() + original_hidden_.spilled_bytes(); }
 
@@ -58,8 +67,6 @@ class Streams {
  private:
   Streams() = default;
   Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids);
-  int64_t batches() const noexcept;
-  int64_t batch_windows(int64_t batch) const noexcept;
   Status begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
   /// Runs `runner` on to a restart point and keeps the residual stream it has there.
   Status commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
@@ -70,7 +77,9 @@ class Streams {
   Options options_;
   std::optional<model::LayerRunner> quantized_, original_;
   Activations hidden_, original_hidden_;  ///< [windows * length, hidden] at these points of the layer:
+  Activations input_;  ///< hidden_ as the layer began
   std::size_t point_ = 0, original_point_ = 0;
+  std::vector<model::InputGroup> groups_;        ///< of the layer at hand
   bool drifted_ = false;  ///< some weight before the point differs
 };
 

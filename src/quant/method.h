@@ -78,11 +78,15 @@ struct LinearTask {
   const InputStats* stats = nullptr;  ///< null when the method needs none
 };
 
+struct AffineCodes;
+
 struct LinearResult {
   QTensor tensor;
   /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with a Hessian, else |W - Q|^2 / |W|^2.
   double error = 0;
   std::vector<std::string> notes;     ///< every fallback taken, with its reason
+  /// The codes that `tensor` packs, in natural column order, when rounding may go on from them; else null.
+  std::shared_ptr<AffineCodes> affine;
 };
 
 struct MethodContext {
@@ -90,6 +94,13 @@ struct MethodContext {
   uint64_t seed = 0;
   Isa isa = best_isa();      ///< kernels for this instruction set or the best one below it; the result does not depend on it
   ProgressFn progress;
+};
+
+/// How codes and scales of a whole decoder block are learned once its linears are quantized. Iterations 0: not at all.
+struct BlockLearning {
+  int64_t iterations = 0;
+  double rate = 0, scale_rate = 0;
+  int64_t batch_tokens = 0;
 };
 
 class Method {
@@ -112,6 +123,12 @@ class Method {
   }
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
+
+  /// What the pipeline is to do with a block of this method's linears, all of which must fill LinearResult::affine.
+  virtual BlockLearning block_learning(const Options& options) const {
+    (void)options;
+    return {};
+  }
 
   /// Scales s [k] for linears that share one input: the pipeline multiplies their columns by s and divides what produces the
   /// input by s, before quantize() is called on the changed weights (statistics changed alike). Empty: no change.

@@ -52,17 +52,18 @@ Result<Json> read_json(const Assets& assets, std::string_view name) {
 void read_gguf_specials(const Json& metadata, ChatTemplates* out) {
   const Json* tokens = metadata.find_value("tokenizer.ggml.tokens");
   if (tokens == nullptr) return;
-  for (const auto& [key, name] : {std::pair{"bos", "bos_token"}, std::pair{"eos", "eos_token"},
-                                  std::pair{"unknown", "unk_token"}, std::pair{"padding", "pad_token"},
-                                  std::pair{"seperator", "sep_token"}, std::pair{"cls", "cls_token"},
-                                  std::pair{"mask", "mask_token"}}) {
+  for (const auto& [key, name] :
+       {std::pair{"bos", "bos_token"}, std::pair{"eos", "eos_token"}, std::pair{"unknown", "unk_token"},
+        std::pair{"padding", "pad_token"}, std::pair{"seperator", "sep_token"}, std::pair{"cls", "cls_token"},
+        std::pair{"mask", "mask_token"}}) {
     const Json* id = metadata.find_value(fmt::format("tokenizer.ggml.{}_token_id", key));
     if (id == nullptr || id->as_int(-1) < 0 || static_cast<std::size_t>(id->as_int()) >= tokens->size()) continue;
     out->set_special(name, std::string(tokens->elements()[static_cast<std::size_t>(id->as_int())].as_string()));
   }
   constexpr std::string_view kNamed = "tokenizer.chat_template.";
   for (const auto& [key, value] : metadata.members()) {
-    if (key.starts_with(kNamed) && value.is_string()) out->add(key.substr(kNamed.size()), std::string(value.as_string()));
+    if (key.starts_with(kNamed) && value.is_string())
+      out->add(key.substr(kNamed.size()), std::string(value.as_string()));
   }
   if (const Json* main = metadata.find_value("tokenizer.chat_template")) {
     out->add("default", std::string(main->as_string()));
@@ -132,7 +133,8 @@ Result<std::shared_ptr<const ChatTemplates>> load_chat_templates(const Assets& a
   auto out = std::make_shared<ChatTemplates>();
   out->set_origin(fmt::format("the chat template of {}", assets.origin));
   if (tokenizer != nullptr) {
-    for (const auto& [name, id] : {std::pair{"bos_token", tokenizer->bos()}, std::pair{"eos_token", tokenizer->eos()}}) {
+    for (const auto& [name, id] :
+         {std::pair{"bos_token", tokenizer->bos()}, std::pair{"eos_token", tokenizer->eos()}}) {
       if (!id) continue;
       NBL_ASSIGN(std::string piece, tokenizer->piece(*id));
       out->set_special(name, std::move(piece));

@@ -14,12 +14,15 @@ namespace {
 constexpr std::string_view kMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 constexpr std::array<std::string_view, 3> kReasoning = {"reasoning_content", "thinking", "reasoning"};
-constexpr std::array<std::string_view, 8> kSpecialTokens = {"bos_token",  "eos_token", "unk_token",  "sep_token",
+constexpr std::array<std::string_view, 8> kSpecialTokens = {"bos_token", "eos_token", "unk_token",  "sep_token",
                                                             "pad_token", "cls_token", "mask_token", "eot_token"};
 
-constexpr std::array<std::string_view, 12> kTurnEnds = {
-    "<|im_end|>",     "<|eot_id|>", "<|eom_id|>",  "<end_of_turn>",       "<turn|>", "<|end|>",
-    "<|endoftext|>", "<|return|>", "<|user|>", "<|END_OF_TURN_TOKEN|>", "[EOT]",  "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
+constexpr std::array<std::string_view, 12> kTurnEnds = {"<|im_end|>",    "<|eot_id|>",
+                                                        "<|eom_id|>",    "<end_of_turn>",
+                                                        "<turn|>",       "<|end|>",
+                                                        "<|endoftext|>", "<|return|>",
+                                                        "<|user|>",      "<|END_OF_TURN_TOKEN|>",
+                                                        "[EOT]",         "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
 
 /// Messages as templates expect them: members that are null left out, reasoning under its usual names.
 Result<Json> normalized(const Json& messages) {

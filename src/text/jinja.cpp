@@ -15,8 +15,8 @@ Template::~Template() = default;
 
 Result<Template> Template::compile(std::string_view source, std::string_view origin, TemplateOptions options) {
   if (static_cast<int64_t>(source.size()) > options.limits.max_source_bytes) {
-    return Status(Code::limit, fmt::format("{} has {} bytes, more than {}", origin, source.size(),
-                                           options.limits.max_source_bytes));
+    return Status(Code::limit,
+                  fmt::format("{} has {} bytes, more than {}", origin, source.size(), options.limits.max_source_bytes));
   }
   if (!is_valid_utf8(source)) return Status(Code::corrupt, fmt::format("{} is not valid UTF-8", origin));
   auto program = std::make_unique<jinja::Program>();

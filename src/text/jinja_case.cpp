@@ -130,7 +130,8 @@ bool is_alpha(std::string_view text) {
 
 bool is_digit(std::string_view text) {
   return all(text, [](uint32_t c) {
-    return category(c) == UTF8PROC_CATEGORY_ND || c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0x2070 && c <= 0x2089 && c != 0x2071);
+    return category(c) == UTF8PROC_CATEGORY_ND || c == 0xB2 || c == 0xB3 || c == 0xB9 ||
+           (c >= 0x2070 && c <= 0x2089 && c != 0x2071);
   });
 }
 

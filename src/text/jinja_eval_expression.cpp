@@ -31,8 +31,9 @@ Result<Value> Evaluator::eval(const Expr& expr) {
   if (expr.kind == ExprKind::constant) return expr.value;
   // Not located when the depth is exceeded: the innermost expression says little.
   if (++depth_ > options().limits.max_depth * 5) {
-    return located(Status(Code::limit, fmt::format("the template recurses deeper than {} steps", options().limits.max_depth * 5)),
-                   expr.line);
+    return located(
+        Status(Code::limit, fmt::format("the template recurses deeper than {} steps", options().limits.max_depth * 5)),
+        expr.line);
   }
   Status budget = spend(1);
   Result<Value> out = budget.ok() ? eval_kind(expr) : Result<Value>(std::move(budget));
@@ -146,7 +147,8 @@ Result<Value> Evaluator::eval_filter(const Expr& expr, const Value& given) {
   if (expr.items[0] == nullptr || expr.items[0]->kind == ExprKind::filter) {
     if (expr.items[0] != nullptr) {
       const Expr* innermost = &expr;
-      while (innermost->kind == ExprKind::filter && innermost->items[0] != nullptr) innermost = innermost->items[0].get();
+      while (innermost->kind == ExprKind::filter && innermost->items[0] != nullptr)
+        innermost = innermost->items[0].get();
       if (innermost->kind == ExprKind::filter && innermost->items[0] == nullptr) {
         NBL_ASSIGN(value, eval_filter(*expr.items[0], given));
       }
@@ -227,9 +229,10 @@ Result<Value> Evaluator::eval_compare(const Expr& expr) {
     } else {
       NBL_TRY(spend(1 + std::min(weight_of(left), weight_of(right)) / 64));
       NBL_ASSIGN(const int order, compare(left, right));
-      const bool nan = left.is(Kind::real) || right.is(Kind::real)
-                           ? left.is_number() && right.is_number() && !(left.real() == left.real() && right.real() == right.real())
-                           : false;
+      const bool nan =
+          left.is(Kind::real) || right.is(Kind::real)
+              ? left.is_number() && right.is_number() && !(left.real() == left.real() && right.real() == right.real())
+              : false;
       yes = !nan && (op == "<" ? order < 0 : op == "<=" ? order <= 0 : op == ">" ? order > 0 : order >= 0);
     }
     if (!yes) return Value(false);
@@ -321,7 +324,8 @@ Result<Value> Evaluator::item_path(const Value& object, const Value& path) {
   for (;;) {
     const std::size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
-    const bool number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
+    const bool number =
+        !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
     NBL_ASSIGN(at, item(at, number ? Value(int64_t{std::atoi(std::string(part).c_str())}) : make_string(part)));
     if (dot == std::string_view::npos) return at;
     rest.remove_prefix(dot + 1);

@@ -241,7 +241,8 @@ Status Evaluator::assign_names(const Stmt& stmt, const Value& value) {
   }
   NBL_ASSIGN(const std::vector<Value> parts, elements(value));
   if (parts.size() != stmt.names.size()) {
-    return Status(Code::corrupt, fmt::format("{} values cannot be unpacked into {} names", parts.size(), stmt.names.size()));
+    return Status(Code::corrupt,
+                  fmt::format("{} values cannot be unpacked into {} names", parts.size(), stmt.names.size()));
   }
   for (std::size_t i = 0; i < parts.size(); ++i) assign(stmt.names[i], parts[i]);
   return {};
@@ -357,7 +358,8 @@ Result<Value> Evaluator::call_macro(const Stmt& macro, Scope* definition, const 
     const auto found = std::find(macro.names.begin(), macro.names.end(), name);
     if (found != macro.names.end()) {
       const auto i = static_cast<std::size_t>(found - macro.names.begin());
-      if (given[i]) return Status(Code::corrupt, fmt::format("macro '{}' got the argument '{}' twice", macro.text, name));
+      if (given[i])
+        return Status(Code::corrupt, fmt::format("macro '{}' got the argument '{}' twice", macro.text, name));
       given[i] = true;
       assign(macro.names[i], value);
     } else if (name == "caller") {
@@ -410,7 +412,8 @@ Result<Value> Evaluator::call(const Value& callee, CallArguments arguments) {
 Result<Value> Evaluator::attribute(const Value& object, const std::string& name) {
   if (object.is_undefined()) return Status(Code::corrupt, std::string(object.why()));
   if (object.is(Kind::object)) {
-    if (auto* loop = dynamic_cast<LoopObject*>(&object.object()); loop != nullptr && (name == "cycle" || name == "changed")) {
+    if (auto* loop = dynamic_cast<LoopObject*>(&object.object());
+        loop != nullptr && (name == "cycle" || name == "changed")) {
       auto function = std::make_shared<LoopFunction>();
       function->loop = std::static_pointer_cast<LoopObject>(object.object_pointer());
       function->cycle = name == "cycle";
@@ -424,7 +427,8 @@ Result<Value> Evaluator::attribute(const Value& object, const std::string& name)
     Value method = find_method(object, name);
     if (!method.is_undefined() || method.is_refused()) return method;
     if (name.starts_with("__")) {
-      return Value::undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, type_name(object)));
+      return Value::undefined(
+          fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, type_name(object)));
     }
     if (object.is(Kind::dict)) {
       if (const Value* found = object.dict().find(std::string_view(name))) return *found;

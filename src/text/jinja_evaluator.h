@@ -136,7 +136,8 @@ Value find_global(std::string_view name);
 Value find_method(const Value& self, const std::string& name);
 /// A builtin as a value.
 Value bind_builtin(const Builtin& builtin, Value self);
-Result<Value> run_builtin(Evaluator& evaluator, const Builtin& builtin, const Value& self, const CallArguments& arguments);
+Result<Value> run_builtin(Evaluator& evaluator, const Builtin& builtin, const Value& self,
+                          const CallArguments& arguments);
 
 struct Namespace final : Object {
   Dict members;

@@ -134,7 +134,8 @@ Result<Value> sort(Evaluator& e, const Value& v, const Bound& bound, Args) {
 }
 
 Result<Value> dictsort(Evaluator& e, const Value& v, const Bound& bound, Args) {
-  if (!v.is(Kind::dict)) return Status(Code::corrupt, fmt::format("dictsort() needs a mapping, not '{}'", type_name(v)));
+  if (!v.is(Kind::dict))
+    return Status(Code::corrupt, fmt::format("dictsort() needs a mapping, not '{}'", type_name(v)));
   const bool case_sensitive = bound.flag(0, false), descending = bound.flag(2, false);
   NBL_ASSIGN(const std::string by, bound.string(1, "key"));
   if (by != "key" && by != "value") return Status(Code::corrupt, "You can only sort by either \"key\" or \"value\"");
@@ -199,8 +200,10 @@ Result<Value> batch(Evaluator& e, const Value& v, const Bound& bound, Args) {
   if (size < 1) return Status(Code::corrupt, "batch() needs a positive size");
   std::vector<Value> out;
   for (std::size_t i = 0; i < items.size();) {
-    const std::size_t end = size >= static_cast<int64_t>(items.size() - i) ? items.size() : i + static_cast<std::size_t>(size);
-    std::vector<Value> row(items.begin() + static_cast<std::ptrdiff_t>(i), items.begin() + static_cast<std::ptrdiff_t>(end));
+    const std::size_t end =
+        size >= static_cast<int64_t>(items.size() - i) ? items.size() : i + static_cast<std::size_t>(size);
+    std::vector<Value> row(items.begin() + static_cast<std::ptrdiff_t>(i),
+                           items.begin() + static_cast<std::ptrdiff_t>(end));
     if (bound[1] != nullptr && !bound[1]->is(Kind::none) && static_cast<int64_t>(row.size()) < size) {
       NBL_TRY(e.move_bytes(static_cast<std::size_t>(std::min(size, INT64_C(1) << 40)) * sizeof(Value)));
       row.resize(static_cast<std::size_t>(size), *bound[1]);

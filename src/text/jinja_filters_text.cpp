@@ -66,12 +66,18 @@ std::string title_words(std::string_view text) {
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&#34;";
-    else if (c == '\'') out += "&#39;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&#34;";
+    else if (c == '\'')
+      out += "&#39;";
+    else
+      out += c;
   }
   return out;
 }
@@ -175,7 +181,8 @@ Result<Value> absolute(Evaluator& e, const Value& v, const Bound&, Args) {
 Result<Value> round_to(Evaluator&, const Value& v, const Bound& bound, Args) {
   NBL_ASSIGN(const int64_t precision, bound.integer(0, 0));
   NBL_ASSIGN(const std::string method, bound.string(1, "common"));
-  if (!v.is_number()) return Status(Code::corrupt, fmt::format("type {} doesn't define __round__ method", type_name(v)));
+  if (!v.is_number())
+    return Status(Code::corrupt, fmt::format("type {} doesn't define __round__ method", type_name(v)));
   if (precision < -300 || precision > 300) return Status(Code::corrupt, "round() has an unreasonable precision");
   if (method == "ceil" || method == "floor") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
@@ -213,7 +220,8 @@ Result<Value> to_json_text(Evaluator& e, const Value& v, const Bound& bound, Arg
     style.indent = &indent;
     style.item_separator = ",";
     // Every value may begin a line that is indented as deep as lists may be.
-    NBL_TRY(e.move_bytes(static_cast<std::size_t>(weight_of(v)) * indent.size() * static_cast<std::size_t>(depth_of(v))));
+    NBL_TRY(
+        e.move_bytes(static_cast<std::size_t>(weight_of(v)) * indent.size() * static_cast<std::size_t>(depth_of(v))));
   }
   if (bound[2] != nullptr && !bound[2]->is(Kind::none)) {
     NBL_ASSIGN(const std::vector<Value> pair, e.elements(*bound[2]));

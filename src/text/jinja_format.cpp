@@ -55,10 +55,12 @@ std::string grouped(std::string digits) {
 
 Result<std::string> number_text(const Value& value, const Spec& spec) {
   const char type = spec.type;
-  const bool integral = type == 'd' || type == 'x' || type == 'X' || type == 'o' || type == 'b' || (type == 0 && value.is_integral()) || type == 'n';
+  const bool integral = type == 'd' || type == 'x' || type == 'X' || type == 'o' || type == 'b' ||
+                        (type == 0 && value.is_integral()) || type == 'n';
   if (integral) {
     if (!value.is_integral()) {
-      return Status(Code::corrupt, fmt::format("Unknown format code '{}' for object of type '{}'", type, type_name(value)));
+      return Status(Code::corrupt,
+                    fmt::format("Unknown format code '{}' for object of type '{}'", type, type_name(value)));
     }
     const int64_t v = value.integer();
     const uint64_t magnitude = v < 0 ? uint64_t{0} - static_cast<uint64_t>(v) : static_cast<uint64_t>(v);
@@ -67,7 +69,8 @@ Result<std::string> number_text(const Value& value, const Spec& spec) {
                          : type == 'o' ? fmt::format("{:o}", magnitude)
                          : type == 'b' ? fmt::format("{:b}", magnitude)
                                        : fmt::format("{}", magnitude);
-    if (spec.alternate && (type == 'x' || type == 'X' || type == 'o' || type == 'b')) digits = fmt::format("0{}{}", type, digits);
+    if (spec.alternate && (type == 'x' || type == 'X' || type == 'o' || type == 'b'))
+      digits = fmt::format("0{}{}", type, digits);
     if (spec.comma) digits = grouped(std::move(digits));
     return with_sign(v < 0, spec, std::move(digits));
   }
@@ -152,7 +155,8 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
     return padded(std::move(body), spec, '>');
   }
   if (spec.type != 0 && spec.type != 's') {
-    return Status(Code::corrupt, fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
+    return Status(Code::corrupt,
+                  fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
   }
   NBL_ASSIGN(const Value body, e.text_of(value));
   return padded(cut(body.string(), spec.precision), spec, '<');
@@ -183,7 +187,8 @@ Result<std::string> format_percent(Evaluator& e, const std::string& format, cons
       if (close == std::string::npos) return Status(Code::corrupt, "incomplete format key");
       if (!arguments.is(Kind::dict)) return Status(Code::corrupt, "format requires a mapping");
       const Value* found = arguments.dict().find(std::string_view(format).substr(i + 1, close - i - 1));
-      if (found == nullptr) return Status(Code::corrupt, fmt::format("no such key: {}", format.substr(i + 1, close - i - 1)));
+      if (found == nullptr)
+        return Status(Code::corrupt, fmt::format("no such key: {}", format.substr(i + 1, close - i - 1)));
       named = *found;
       mapped = true;
       i = close + 1;
@@ -223,7 +228,8 @@ Result<std::string> format_percent(Evaluator& e, const std::string& format, cons
       return Status(Code::corrupt, fmt::format("unsupported format character '{}'", type));
     }
     if (!value.is_number()) {
-      return Status(Code::corrupt, fmt::format("%{} format: a real number is required, not {}", type, type_name(value)));
+      return Status(Code::corrupt,
+                    fmt::format("%{} format: a real number is required, not {}", type, type_name(value)));
     }
     if (type == 'i' || type == 'u') type = 'd';
     if (type == 'd' && value.is(Kind::real)) {
@@ -281,13 +287,16 @@ Result<std::string> format_braces(Evaluator& e, const std::string& format, const
     std::string_view path = field.substr(name_end);
     Value value;
     if (name.find_first_not_of("0123456789") == std::string::npos) {
-      const std::size_t at = name.empty() ? next++ : name.size() < 9 ? static_cast<std::size_t>(std::atoi(name.c_str())) : SIZE_MAX;
+      const std::size_t at = name.empty()      ? next++
+                             : name.size() < 9 ? static_cast<std::size_t>(std::atoi(name.c_str()))
+                                               : SIZE_MAX;
       if (at >= arguments.positional.size()) {
         return Status(Code::corrupt, "Replacement index out of range for positional args tuple");
       }
       value = arguments.positional[at];
     } else {
-      const auto found = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == name; });
+      const auto found =
+          std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == name; });
       if (found == arguments.named.end()) return Status(Code::corrupt, fmt::format("no such key: '{}'", name));
       value = found->second;
     }

@@ -53,7 +53,9 @@ Result<Value> make_dict_of(Evaluator& e, const Value&, const Bound&, Args argume
   return e.dict(std::move(out));
 }
 
-Result<Value> make_namespace(Evaluator& e, const Value&, const Bound&, Args arguments) { return e.make_namespace(arguments); }
+Result<Value> make_namespace(Evaluator& e, const Value&, const Bound&, Args arguments) {
+  return e.make_namespace(arguments);
+}
 
 Result<Value> raise_exception(Evaluator&, const Value&, const Bound& bound, Args) {
   return Status(Code::corrupt, bound[0] == nullptr ? "the template raised an error" : to_text(*bound[0]));
@@ -145,7 +147,8 @@ Value bind_builtin(const Builtin& builtin, Value self) {
   return Value(std::shared_ptr<Object>(std::move(made)));
 }
 
-Result<Value> run_builtin(Evaluator& evaluator, const Builtin& builtin, const Value& self, const CallArguments& arguments) {
+Result<Value> run_builtin(Evaluator& evaluator, const Builtin& builtin, const Value& self,
+                          const CallArguments& arguments) {
   NBL_ASSIGN(const Bound bound, Bound::bind(builtin.name, builtin.signature, arguments));
   return builtin.run(evaluator, self, bound, arguments);
 }

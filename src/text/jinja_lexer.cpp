@@ -161,7 +161,8 @@ class Lexer {
       if (at_ >= text_.size()) return error(fmt::format("a tag is not closed by {}", closing));
       const char c = text_[at_];
       if (open.empty()) {
-        const bool signed_end = (c == '-' || (c == '+' && end == TokenKind::block_end)) && rest().substr(1).starts_with(closing);
+        const bool signed_end =
+            (c == '-' || (c == '+' && end == TokenKind::block_end)) && rest().substr(1).starts_with(closing);
         if (signed_end || rest().starts_with(closing)) {
           push(end, {});
           advance(signed_end ? 3 : 2);
@@ -187,8 +188,8 @@ class Lexer {
       while (p < text_.data() + text_.size()) {
         const char* q = p;
         const uint32_t next = next_valid_utf8(q);
-        if (!is_name_begin(next) && !(next < 0x80 ? next >= '0' && next <= '9'
-                                                  : is_word_char(next, CharTable::get()[next]))) {
+        if (!is_name_begin(next) &&
+            !(next < 0x80 ? next >= '0' && next <= '9' : is_word_char(next, CharTable::get()[next]))) {
           break;
         }
         p = q;
@@ -228,7 +229,9 @@ class Lexer {
     const char base = static_cast<char>(at(1) | 32);
     if (at(0) == '0' && (base == 'x' || base == 'o' || base == 'b')) {
       size = 2;
-      while (at(size) == '_' || (static_cast<unsigned char>(at(size)) < 0x80 && std::isalnum(static_cast<unsigned char>(at(size))) != 0)) ++size;
+      while (at(size) == '_' ||
+             (static_cast<unsigned char>(at(size)) < 0x80 && std::isalnum(static_cast<unsigned char>(at(size))) != 0))
+        ++size;
       std::string text = plain(size);
       const int radix = base == 'x' ? 16 : base == 'o' ? 8 : 2;
       std::size_t used = 0;

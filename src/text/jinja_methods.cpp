@@ -44,7 +44,8 @@ std::string_view stripped(std::string_view text, const Value* set, bool left, bo
     }
     return false;
   };
-  while (left && !text.empty() && in_set(text.substr(0, utf8_length(text[0])))) text.remove_prefix(utf8_length(text[0]));
+  while (left && !text.empty() && in_set(text.substr(0, utf8_length(text[0]))))
+    text.remove_prefix(utf8_length(text[0]));
   while (right && !text.empty()) {
     std::size_t begin = text.size() - 1;
     while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
@@ -228,7 +229,8 @@ Result<Value> join(Evaluator& e, const Value& self, const Bound& bound, Args) {
   std::string out;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].is_string()) {
-      return Status(Code::corrupt, fmt::format("sequence item {}: expected str instance, {} found", i, type_name(parts[i])));
+      return Status(Code::corrupt,
+                    fmt::format("sequence item {}: expected str instance, {} found", i, type_name(parts[i])));
     }
     NBL_TRY(e.move_bytes(parts[i].string().size() + self.string().size()));
     if (i > 0) out += self.string();
@@ -254,9 +256,11 @@ Result<Value> partition(Evaluator& e, const Value& self, const Bound& bound, Arg
   const std::size_t at = FromRight ? text.rfind(separator) : text.find(separator);
   if (at == std::string::npos) {
     const Value none = make_string("");
-    return e.list(FromRight ? std::vector<Value>{none, none, self} : std::vector<Value>{self, none, none}, ListKind::tuple);
+    return e.list(FromRight ? std::vector<Value>{none, none, self} : std::vector<Value>{self, none, none},
+                  ListKind::tuple);
   }
-  return e.list({Value(text.substr(0, at)), Value(separator), Value(text.substr(at + separator.size()))}, ListKind::tuple);
+  return e.list({Value(text.substr(0, at)), Value(separator), Value(text.substr(at + separator.size()))},
+                ListKind::tuple);
 }
 
 enum class Pad { left, right, both, zeros };
@@ -269,11 +273,12 @@ Result<Value> pad(Evaluator& e, const Value& self, const Bound& bound, Args) {
   if (count_chars(fill) != 1) return Status(Code::corrupt, "The fill character must be exactly one character long");
   if (width <= size) return self;
   const int64_t missing = width - size;
-  NBL_TRY(e.move_bytes(static_cast<std::size_t>(std::min<int64_t>(missing, INT64_C(1) << 40)) * fill.size() + text.size()));
+  NBL_TRY(
+      e.move_bytes(static_cast<std::size_t>(std::min<int64_t>(missing, INT64_C(1) << 40)) * fill.size() + text.size()));
   // str.center() puts the odd one to the left when the width is odd.
   const int64_t before = How == Pad::left || How == Pad::zeros ? missing
-                         : How == Pad::both                     ? missing / 2 + (missing & width & 1)
-                                                                : 0;
+                         : How == Pad::both                    ? missing / 2 + (missing & width & 1)
+                                                               : 0;
   std::string out;
   std::string_view rest = text;
   if (How == Pad::zeros && (rest.starts_with('-') || rest.starts_with('+'))) {
@@ -384,7 +389,7 @@ constexpr std::array kStringMethods = {
 };
 
 constexpr std::array kDictMethods = {
-    Builtin{"items", "", items},          Builtin{"keys", "", side<true>}, Builtin{"values", "", side<false>},
+    Builtin{"items", "", items},        Builtin{"keys", "", side<true>}, Builtin{"values", "", side<false>},
     Builtin{"get", "key default", get}, Builtin{"copy", "", copy},
 };
 
@@ -395,7 +400,7 @@ constexpr std::array kListMethods = {
 };
 
 // What would change a value: a template may not.
-constexpr std::string_view kMutators[] = {"append", "clear",  "extend",     "insert", "pop",   "popitem",
+constexpr std::string_view kMutators[] = {"append", "clear",   "extend",     "insert", "pop",   "popitem",
                                           "remove", "reverse", "setdefault", "sort",   "update"};
 
 }  // namespace
@@ -415,7 +420,8 @@ Value find_method(const Value& self, const std::string& name) {
     if (method.name == name) return bind_builtin(method, self);
   }
   const bool list = self.is(Kind::list) && self.list().kind == ListKind::list;
-  const bool of_dict = name == "popitem" || name == "setdefault" || name == "update" || name == "clear" || name == "pop";
+  const bool of_dict =
+      name == "popitem" || name == "setdefault" || name == "update" || name == "clear" || name == "pop";
   const bool of_list = name != "popitem" && name != "setdefault" && name != "update";
   if ((list && of_list) || (self.is(Kind::dict) && of_dict)) {
     if (std::find(std::begin(kMutators), std::end(kMutators), name) != std::end(kMutators)) {

@@ -15,7 +15,8 @@ Status unsupported_operands(std::string_view op, const Value& a, const Value& b)
   if (op == "+" && a.is_string()) {
     return Status(Code::corrupt, fmt::format("can only concatenate str (not \"{}\") to str", type_name(b)));
   }
-  return Status(Code::corrupt, fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op, type_name(a), type_name(b)));
+  return Status(Code::corrupt,
+                fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op, type_name(a), type_name(b)));
 }
 
 Status overflow() { return Status(Code::limit, "an integer exceeds 64 bits"); }
@@ -76,7 +77,8 @@ Result<Value> Evaluator::binary(std::string_view op, const Value& a, const Value
     if (a.is_integral() && b.is_integral()) return integers(op, a.integer(), b.integer());
     return reals(op, a.real(), b.real());
   }
-  if (op == "+" && a.is(Kind::list) && b.is(Kind::list) && a.list().kind == b.list().kind && a.list().kind != ListKind::lazy) {
+  if (op == "+" && a.is(Kind::list) && b.is(Kind::list) && a.list().kind == b.list().kind &&
+      a.list().kind != ListKind::lazy) {
     std::vector<Value> items = a.list().items;
     items.insert(items.end(), b.list().items.begin(), b.list().items.end());
     return list(std::move(items), a.list().kind);
@@ -99,7 +101,8 @@ Result<Value> Evaluator::binary(std::string_view op, const Value& a, const Value
     }
     if (what.is(Kind::list) && what.list().kind != ListKind::lazy) {
       int64_t bytes = 0;
-      if (__builtin_mul_overflow(times, static_cast<int64_t>(what.list().items.size() * sizeof(Value)), &bytes)) return overflow();
+      if (__builtin_mul_overflow(times, static_cast<int64_t>(what.list().items.size() * sizeof(Value)), &bytes))
+        return overflow();
       NBL_TRY(move_bytes(static_cast<std::size_t>(bytes)));
       std::vector<Value> items;
       for (int64_t i = 0; i < times && bytes > 0; ++i) {
@@ -122,7 +125,8 @@ Result<bool> Evaluator::equals(const Value& a, const Value& b) {
 Result<bool> Evaluator::contains(const Value& container, const Value& value) {
   if (container.is_string()) {
     if (!value.is_string()) {
-      return Status(Code::corrupt, fmt::format("'in <string>' requires string as left operand, not {}", type_name(value)));
+      return Status(Code::corrupt,
+                    fmt::format("'in <string>' requires string as left operand, not {}", type_name(value)));
     }
     NBL_TRY(spend(1 + static_cast<int64_t>(container.string().size() / 64)));
     return container.string().find(value.string()) != std::string::npos;
@@ -226,7 +230,8 @@ Result<Bound> Bound::bind(std::string_view what, std::string_view signature, con
     signature.remove_prefix(space == std::string_view::npos ? signature.size() : space + 1);
   }
   if (arguments.positional.size() > names.size()) {
-    return Status(Code::corrupt, fmt::format("{}() takes at most {} arguments, {} given", what, names.size(), arguments.positional.size()));
+    return Status(Code::corrupt, fmt::format("{}() takes at most {} arguments, {} given", what, names.size(),
+                                             arguments.positional.size()));
   }
   out.values_.resize(names.size(), nullptr);
   for (std::size_t i = 0; i < arguments.positional.size(); ++i) out.values_[i] = &arguments.positional[i];
@@ -236,7 +241,8 @@ Result<Bound> Bound::bind(std::string_view what, std::string_view signature, con
       return Status(Code::corrupt, fmt::format("{}() got an unexpected keyword argument '{}'", what, name));
     }
     const Value*& slot = out.values_[static_cast<std::size_t>(found - names.begin())];
-    if (slot != nullptr) return Status(Code::corrupt, fmt::format("{}() got multiple values for argument '{}'", what, name));
+    if (slot != nullptr)
+      return Status(Code::corrupt, fmt::format("{}() got multiple values for argument '{}'", what, name));
     slot = &value;
   }
   return out;

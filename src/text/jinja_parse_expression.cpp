@@ -19,7 +19,8 @@ class Nesting {
   Status status() const {
     const int most = parser_.options_.limits.max_depth;
     if (parser_.depth_ <= most) return {};
-    return template_error(Code::limit, parser_.peek().line, fmt::format("blocks and expressions are nested deeper than {}", most));
+    return template_error(Code::limit, parser_.peek().line,
+                          fmt::format("blocks and expressions are nested deeper than {}", most));
   }
 
  private:
@@ -93,7 +94,8 @@ Result<ExprPtr> Parser::expression(bool with_condition) {
     if (skip_name("else")) {
       NBL_ASSIGN(otherwise, expression());
     }
-    NBL_ASSIGN(value, node(ExprKind::conditional, line, pack(std::move(condition), std::move(value), std::move(otherwise))));
+    NBL_ASSIGN(value,
+               node(ExprKind::conditional, line, pack(std::move(condition), std::move(value), std::move(otherwise))));
   }
   return value;
 }
@@ -240,7 +242,8 @@ Result<ExprPtr> Parser::primary() {
     case TokenKind::integer: {
       int64_t value = 0;
       const auto end = t.text.data() + t.text.size();
-      if (std::from_chars(t.text.data(), end, value).ec != std::errc()) return error("an integer has more than 64 bits");
+      if (std::from_chars(t.text.data(), end, value).ec != std::errc())
+        return error("an integer has more than 64 bits");
       out->value = Value(value);
       ++at_;
       return out;

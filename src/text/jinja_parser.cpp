@@ -67,7 +67,8 @@ Result<Body> Parser::run() {
 
 Result<Body> Parser::body(std::initializer_list<std::string_view> until) {
   if (++depth_ > options_.limits.max_depth) {
-    return template_error(Code::limit, peek().line, fmt::format("blocks and expressions are nested deeper than {}", options_.limits.max_depth));
+    return template_error(Code::limit, peek().line,
+                          fmt::format("blocks and expressions are nested deeper than {}", options_.limits.max_depth));
   }
   Body out;
   for (;;) {

@@ -238,7 +238,9 @@ std::string_view type_name(const Value& value) {
     case Kind::string:
       return "str";
     case Kind::list:
-      return value.list().kind == ListKind::list ? "list" : value.list().kind == ListKind::tuple ? "tuple" : "generator";
+      return value.list().kind == ListKind::list    ? "list"
+             : value.list().kind == ListKind::tuple ? "tuple"
+                                                    : "generator";
     case Kind::dict:
       return "dict";
     case Kind::object:

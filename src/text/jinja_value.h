@@ -27,14 +27,14 @@ enum class ListKind : uint8_t { list, tuple, lazy };
 /// Cheap to copy: long values are shared and never change (a template cannot alter them), objects excepted.
 class Value {
  public:
-  Value() = default;                                                 ///< undefined, of no name
-  Value(bool v) : data_(v) {}                                        // NOLINT(google-explicit-constructor)
-  Value(int64_t v) : data_(v) {}                                     // NOLINT
-  Value(double v) : data_(v) {}                                      // NOLINT
+  Value() = default;              ///< undefined, of no name
+  Value(bool v) : data_(v) {}     // NOLINT(google-explicit-constructor)
+  Value(int64_t v) : data_(v) {}  // NOLINT
+  Value(double v) : data_(v) {}   // NOLINT
   Value(std::string v) : data_(std::make_shared<const std::string>(std::move(v))) {}  // NOLINT
-  Value(std::shared_ptr<const List> v) : data_(std::move(v)) {}      // NOLINT
-  Value(std::shared_ptr<const Dict> v) : data_(std::move(v)) {}      // NOLINT
-  Value(std::shared_ptr<Object> v) : data_(std::move(v)) {}          // NOLINT
+  Value(std::shared_ptr<const List> v) : data_(std::move(v)) {}                       // NOLINT
+  Value(std::shared_ptr<const Dict> v) : data_(std::move(v)) {}                       // NOLINT
+  Value(std::shared_ptr<Object> v) : data_(std::move(v)) {}                           // NOLINT
   Value(const char*) = delete;
   static Value none() {
     Value v;

@@ -56,7 +56,8 @@ class UnicodeForm final : public Normalizer {
         const char* p = all.data() + end;
         const uint32_t c = next_valid_utf8(p);
         const auto next = static_cast<std::size_t>(p - all.data());
-        if (is_undecomposed(c)) {
+        // The Hangul trailing base composes with nothing, whatever utf8proc 2.8 thinks.
+        if (is_undecomposed(c) || c == 0x11A7) {
           NBL_TRY(append_form(out, all.substr(begin, end - begin), options_));
           out.append(all.substr(end, next - end));
           begin = next;

@@ -13,6 +13,8 @@
 namespace nbl::text {
 namespace {
 
+constexpr std::size_t kShown = 200;  // bytes of an expression that a message repeats
+
 constexpr uint32_t kMatchLimit = 5'000'000;  // steps a match; the published patterns need a few a character
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
 constexpr std::size_t kMaxPattern = 64 * 1024;
@@ -130,7 +132,7 @@ Result<std::unique_ptr<Regex>> Regex::compile(std::string_view pattern, std::str
     std::array<PCRE2_UCHAR, 160> message{};
     pcre2_get_error_message(error, message.data(), message.size());
     return Status(Code::corrupt, fmt::format("{}: the regular expression \"{}\" does not compile: {} at offset {}",
-                                             what, pattern, reinterpret_cast<const char*>(message.data()), offset));
+                                             what, pattern.substr(0, kShown), reinterpret_cast<const char*>(message.data()), offset));
   }
   regex->compiled_->jit = pcre2_jit_compile(regex->compiled_->code, PCRE2_JIT_COMPLETE) == 0;
   return regex;
@@ -162,7 +164,7 @@ Status Regex::find_all(std::string_view subject, FunctionRef<bool(std::size_t, s
       return Status(Code::limit,
                     fmt::format("the regular expression \"{}\" gave up on a text of {} bytes (PCRE2 error {}): it "
                                 "backtracks too much",
-                                pattern_, subject.size(), rc));
+                                pattern_.substr(0, kShown), subject.size(), rc));
     }
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
     const std::size_t begin = bounds[0];

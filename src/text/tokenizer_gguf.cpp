@@ -2,96 +2,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <span>
 
 #include "text/bpe.h"
+#include "text/gguf_pre_tokenizers.h"
 #include "text/pipeline_tokenizer.h"
-#include "text/scanner.h"
 
 namespace nbl::text {
 namespace {
 
 enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-
-constexpr std::string_view kDigit = R"(\p{N})";
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kThreeDigits = "[0-9][0-9][0-9]";
-constexpr std::string_view kBloom =
-    " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+";
-
-constexpr std::array kSplitGpt2{kGpt2Pattern};
-constexpr std::array kSplitLlama3{kLlama3};
-constexpr std::array kSplitQwen2{kQwen2};
-constexpr std::array kSplitDigits{kDigit, kGpt2Pattern};
-constexpr std::array<std::string_view, 3> kSplitFalcon{R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, kThreeDigits};
-constexpr std::array kSplitBloom{kBloom};
-constexpr std::array kSplitViking{kBloom, kDigit};
-constexpr std::array<std::string_view, 4> kSplitDefault{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
-                                                        kThreeDigits};
-
-struct PreTokenizerName {
-  std::string_view name;
-  std::span<const std::string_view> patterns;
-  bool ignore_merges = false;
-  bool add_bos = false;  // when the file does not say
-};
-
-constexpr PreTokenizerName kNames[] = {
-    {"llama-bpe", kSplitLlama3, true, true},
-    {"llama3", kSplitLlama3, true, true},
-    {"llama-v3", kSplitLlama3, true, true},
-    {"falcon3", kSplitLlama3, true, true},
-    {"dbrx", kSplitLlama3, false, false},
-    {"smaug-bpe", kSplitLlama3, false, false},
-    {"chatglm-bpe", kSplitLlama3, false, false},
-    {"glm4", kSplitLlama3, false, false},
-    {"qwen2", kSplitQwen2, false, false},
-    {"stablelm2", kSplitQwen2, false, false},
-    {"deepseek-r1-qwen", kSplitQwen2, false, false},
-    {"megrez", kSplitQwen2, false, false},
-    {"gpt-2", kSplitGpt2, false, false},
-    {"phi-2", kSplitGpt2, false, false},
-    {"mpt", kSplitGpt2, false, false},
-    {"olmo", kSplitGpt2, false, false},
-    {"jais", kSplitGpt2, false, false},
-    {"jina-es", kSplitGpt2, false, false},
-    {"jina-de", kSplitGpt2, false, false},
-    {"jina-v1-en", kSplitGpt2, false, false},
-    {"jina-v2-es", kSplitGpt2, false, false},
-    {"jina-v2-de", kSplitGpt2, false, false},
-    {"jina-v2-code", kSplitGpt2, false, false},
-    {"roberta-bpe", kSplitGpt2, false, false},
-    {"gigachat", kSplitGpt2, false, false},
-    {"trillion", kSplitGpt2, false, false},
-    {"starcoder", kSplitDigits, false, false},
-    {"refact", kSplitDigits, false, false},
-    {"command-r", kSplitDigits, false, false},
-    {"smollm", kSplitDigits, false, false},
-    {"codeshell", kSplitDigits, false, false},
-    {"exaone", kSplitDigits, false, false},
-    {"minerva-7b", kSplitDigits, false, false},
-    {"falcon", kSplitFalcon, false, false},
-    {"poro-chat", kSplitBloom, false, false},
-    {"bloom", kSplitBloom, false, false},
-    {"gpt3-finnish", kSplitBloom, false, false},
-    {"viking", kSplitViking, false, false},
-    {"default", kSplitDefault, false, false},
-};
-
-Result<const PreTokenizerName*> find_pre_tokenizer(std::string_view name) {
-  for (const PreTokenizerName& p : kNames) {
-    if (p.name == name) return &p;
-  }
-  return Status(
-      Code::unsupported,
-      fmt::format("the pre-tokenizer \"{}\" (tokenizer.ggml.pre) is not known, so the text could not be cut as the "
-                  "model was trained to see it",
-                  name));
-}
 
 std::string key(std::string_view name) { return fmt::format("tokenizer.ggml.{}", name); }
 
@@ -170,7 +90,7 @@ Status read_added(const Source& source, AddedTokens& out) {
 
 Status read_bpe(const Source& source, PipelineParts& parts, bool* add_bos) {
   NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", "default"));
-  NBL_ASSIGN(const PreTokenizerName* pre, find_pre_tokenizer(name));
+  NBL_ASSIGN(const GgufPreTokenizer* pre, find_gguf_pre_tokenizer(name));
   NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
   BpeOptions options;
   options.ignore_merges = pre->ignore_merges;

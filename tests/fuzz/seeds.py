@@ -125,6 +125,12 @@ def main(source, folder):
     for i in range(40):
         put("capi", f"program{i}", bytes(rng.randrange(256) for _ in range(rng.choice([8, 32, 128]))))
     put("json", "kinds", '{"a":[1,-2.5e3,true,null,"\\u00e9\\ud83d\\ude42"],"b":{}}')
+    chats = source / "tests" / "golden" / "chat"
+    rendered = json.loads((chats / "golden.json").read_text())
+    for i, each in enumerate(rendered["rendered"] + rendered["failures"]):
+        put("template", str(i), each["template"])
+    for path in sorted((chats / "templates").glob("*.jinja")):
+        put("template", path.stem, path.read_text())
     # What keeps fuzzing possible for a target whose seeds are added later.
     for target in sorted(p.stem.removeprefix("fuzz_") for p in (source / "tests" / "fuzz").glob("fuzz_*.cpp")):
         if target != "support" and not (folder / target).exists():

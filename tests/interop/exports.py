@@ -128,6 +128,23 @@ class Exports(unittest.TestCase):
                 if "asym" not in name:  # transformers 5.24 expects unpacked zero points where compressed-tensors packs them
                     self.loads_with_the_same_logits(path, dense, 2e-3, dtype=torch.float32)
 
+    @unittest.skipUnless(have("compressed_tensors", "loguru"), "compressed-tensors is not installed")
+    def test_compressed_tensors_fp8(self):
+        from compressed_tensors.compressors.naive_quantized.base import NaiveQuantizationCompressor
+        from compressed_tensors.quantization import QuantizationScheme
+        for scales in ("channel", "block"):
+            with self.subTest(scales):
+                path, dense = self.export(f"fp8-{scales}", f"fp8:scales={scales}", "compressed-tensors")
+                config = json.loads((path / "config.json").read_text())["quantization_config"]
+                self.assertEqual(config["format"], "float-quantized")
+                scheme = QuantizationScheme(**config["config_groups"]["group_0"])
+                stored = load_file(path / "model.safetensors")
+                for weight, want in self.values(dense).items():
+                    module = weight.removesuffix("weight")
+                    state = {k.removeprefix(module): v for k, v in stored.items() if k.startswith(module)}
+                    got = NaiveQuantizationCompressor.decompress(state, scheme)["weight"]
+                    torch.testing.assert_close(got.float(), want.float(), rtol=0, atol=0, msg=weight)
+
     @unittest.skipUnless(have("gptqmodel"), "gptqmodel is not installed")
     def test_gptq(self):
         os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")

@@ -82,10 +82,18 @@ TEST_P(ElementwiseTest, ActivationsEqualDoublePrecision) {
         return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
       case Act::relu:
         return x > 0 ? x : 0.0;
+      case Act::relu_squared:
+        return std::max(x, 0.0) * std::max(x, 0.0);
+      case Act::quick_gelu:
+        return x / (1 + std::exp(-1.702 * x));
+      case Act::sigmoid:
+        return 1 / (1 + std::exp(-x));
+      case Act::tanh:
+        return std::tanh(x);
     }
     return 0.0;
   };
-  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu}) {
+  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh}) {
     for (int64_t n : kSizes) {
       Random random(static_cast<uint64_t>(n) * 7);
       Guarded<float> gate(random_floats(random, n, 4)), up(random_floats(random, n));
@@ -203,7 +211,7 @@ TEST_P(ElementwiseTest, SameBytesAsScalar) {
     };
     both("rms", [&](const auto& k, auto& v) { k.rms_norm(v.data(), w.data(), n, 1e-5f, v.data()); });
     both("layer", [&](const auto& k, auto& v) { k.layer_norm(v.data(), w.data(), b.data(), n, 1e-5f, v.data()); });
-    for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu})
+    for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh})
       both("act", [&](const auto& k, auto& v) { k.activate(act, v.data(), w.data(), v.data(), n); });
     both("cap", [&](const auto& k, auto& v) { k.soft_cap(v.data(), 20, n); });
     both("exp", [&](const auto& k, auto& v) { v[0] += k.exp_sum(v.data(), n); });

@@ -86,6 +86,37 @@ class Models(unittest.TestCase):
         with self.assertRaises(nibble.NibbleError):
             tokenizer.piece(10**6)
 
+    def test_tokenizer_alone(self):
+        tokenizer = nibble.Tokenizer.open(MODEL / "tokenizer.json")
+        self.assertEqual(tokenizer.encode("It was"), self.model.tokenizer.encode("It was"))
+        with self.assertRaises(nibble.NotFoundError):
+            nibble.Tokenizer.open(MODEL / "nothing")
+
+    def test_chat_template(self):
+        tokenizer = nibble.Tokenizer.open(MODEL)
+        messages = [{"role": "user", "content": "ü"}]
+        with self.assertRaises(nibble.NotFoundError):
+            tokenizer.apply_chat_template(messages)
+        template = ("{{ mood }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ tools|length if tools }}"
+                    "{{ '<assistant>' if add_generation_prompt }}")
+        given = {"chat_template": template, "mood": [1, None]}
+        self.assertEqual(tokenizer.apply_chat_template(messages, **given), "[1, None]<user>ü")
+        self.assertEqual(tokenizer.apply_chat_template(messages, tools=[{}, {}], add_generation_prompt=True, **given),
+                         "[1, None]<user>ü2<assistant>")
+        self.assertEqual(tokenizer.apply_chat_template(messages, tokenize=True, **given), tokenizer.encode("[1, None]<user>ü"))
+        open_end = [*messages, {"role": "assistant", "content": "half "}]
+        self.assertEqual(tokenizer.apply_chat_template(open_end, continue_final_message=True, **given),
+                         "[1, None]<user>ü<assistant>half ")
+        with self.assertRaisesRegex(nibble.NibbleError, "line 2: .*'x' is undefined"):
+            tokenizer.apply_chat_template(messages, chat_template="\n{{ x.y }}")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            tokenizer.apply_chat_template([], **given)
+
+    def test_examine(self):
+        checks = nibble.Checkpoint(MODEL).examine("It was a bright day. " * 50)["checks"]
+        self.assertEqual({c["status"] for c in checks} - {"ok", "warning", "skipped"}, set())
+        self.assertIn("calibration", {c["name"] for c in checks})
+
     def test_session(self):
         ids = self.model.tokenizer.encode("The ship lay in the harbour.")
         with self.model.session(32) as whole, self.model.session(32) as steps:
@@ -349,6 +380,23 @@ class Jobs(unittest.TestCase):
             nibble.load(self.dir / "empty")
         with self.assertRaises(nibble.InvalidArgumentError):
             nibble.Model(MODEL, compute="slow")
+
+
+class Conversions(unittest.TestCase):
+    def test_to_gguf_and_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            nibble.quantize(MODEL, folder / "gptq", "rtn:bits=4,group=32,sym=true", format="gptq")
+            report = nibble.convert(folder / "gptq", folder / "m.gguf", "gguf", verify=True)
+            self.assertTrue(report["lossless"])
+            self.assertEqual(report["tensors_checked"], report["tensors"])
+            self.assertTrue(nibble.Checkpoint(folder / "m.gguf").convert(folder / "again", "gptq", verify=True)["lossless"])
+            refused = nibble.convert(folder / "gptq", folder / "bnb", "bitsandbytes")
+            self.assertFalse(refused["written"])
+            self.assertIn("model.layers.0", refused["refused"][0])
+            self.assertFalse((folder / "bnb").exists())
+            with self.assertRaises(nibble.InvalidArgumentError):
+                nibble.convert(folder / "gptq", folder / "x", "nonsense")
 
 
 class Handles(unittest.TestCase):

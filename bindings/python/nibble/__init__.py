@@ -13,7 +13,7 @@ Results are dicts with the keys that docs/cli.md lists. Needs no package beside 
 """
 import json as _json
 
-from ._jobs import (Evaluation, QTensor, Quantizer, compare, evaluate, load, perplexity, quantize)
+from ._jobs import (Evaluation, QTensor, Quantizer, compare, convert, evaluate, load, perplexity, quantize)
 from ._lib import (BusyError, CancelledError, CorruptError, InputOutputError, InvalidArgumentError, LimitError,
                    MismatchError, NibbleError, NotFoundError, OutOfMemoryError, Progress, UnsupportedError, lib as _lib)
 from ._runtime import (Batch, Checkpoint, Model, Runtime, Session, Tokenizer, default_runtime,
@@ -65,7 +65,7 @@ def evaluation_settings():
 __all__ = [
     "Batch", "BusyError", "CancelledError", "Checkpoint", "CorruptError", "Evaluation", "InputOutputError", "InvalidArgumentError",
     "LimitError", "MismatchError", "Model", "NibbleError", "NotFoundError", "OutOfMemoryError", "Progress", "QTensor",
-    "Quantizer", "Runtime", "Session", "Tokenizer", "UnsupportedError", "architectures", "compare", "default_runtime",
+    "Quantizer", "Runtime", "Session", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert", "default_runtime",
     "dialects", "evaluate", "evaluation_settings", "generation_settings", "isas", "load", "methods", "perplexity", "protocols", "quantize",
     "quantizer_settings", "task_kinds",
 ]

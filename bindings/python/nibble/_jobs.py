@@ -224,20 +224,28 @@ def load(source, runtime=None, compute="default", progress=None):
     return Model(source, runtime, compute, progress)
 
 
-def quantize(source, output, recipe, calibration=None, settings=None, overrides=None, runtime=None, progress=None):
+def quantize(source, output, recipe, calibration=None, settings=None, overrides=None, runtime=None, progress=None,
+             format=None):
     """Quantizes a model (path or Checkpoint) into the file `output` and returns the report.
 
     recipe: "gptq:bits=4,group=64"; calibration: a text, or a pathlib.Path of one; settings: {"gptq.damp": 0.01, "seed": 1};
-    overrides: [(regex, recipe)]."""
+    overrides: [(regex, recipe)]; format: of the output, as nibble.dialects() lists them."""
     checkpoint = _as_checkpoint(source, runtime)
     with Quantizer(recipe, checkpoint.runtime) as quantizer:
         for name, value in (settings or {}).items():
             quantizer.set(name, value)
+        if format is not None:
+            quantizer.set("format", format)
         for regex, other in overrides or []:
             quantizer.add_override(regex, other)
         if calibration is not None:
             quantizer.set_calibration_text(*_read_text(calibration))
         return quantizer.run(checkpoint, output, progress)
+
+
+def convert(source, output, format="native", allow_lossy=False, verify=False, runtime=None, progress=None):
+    """Writes a model (path or Checkpoint) in another format and returns the report; see Checkpoint.convert."""
+    return _as_checkpoint(source, runtime).convert(output, format, allow_lossy, verify, progress)
 
 
 def _evaluation(models, names, text, protocol, windows, runtime, compute):

@@ -310,6 +310,7 @@ class Session(Handle):
     def __init__(self, model, max_tokens=0, **settings):
         self.model = model
         self._draft = None
+        self._settings = {}
         options = _abi.nbl_session_options()
         options.struct_size = ctypes.sizeof(options)
         options.max_tokens = max_tokens
@@ -324,6 +325,7 @@ class Session(Handle):
         dicts are passed as JSON; None takes a setting back to its default."""
         for name, value in settings.items():
             check(lib.nbl_session_set(self.handle, encode(name), encode(setting_text(value))))
+            self._settings[name] = value
 
     def set_draft(self, model):
         """A smaller model with the same vocabulary drafts tokens for this one to check; None: none."""
@@ -371,11 +373,20 @@ class Session(Handle):
 
     def generate(self, prompt, max_new_tokens=None, on_token=None, draft=None, **settings):
         """Appends the prompt's ids and chooses token after token. on_token(id, text) may return False to stop; id is -1 with
-        text that was held back, -2 when there is neither. draft: a smaller model that drafts. settings: as in set(), which
-        they stay set as. Returns a dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
+        text that was held back, -2 when there is neither. draft: a smaller model that drafts. settings: as in set(), for
+        this call alone. Returns a dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
-        self.set(**settings)
+        before = dict(self._settings)
+        try:
+            self.set(**settings)
+            return self._generate(prompt, on_token, draft)
+        finally:
+            if self._pointer is not None:
+                self.set(**{name: before.get(name) for name in settings if name in self._settings and name != "kv_type"})
+                self._settings = before
+
+    def _generate(self, prompt, on_token, draft):
         if draft is not self._draft:
             self.set_draft(draft)
             self._draft = draft

@@ -9,7 +9,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   NBL_ASSIGN(Config c, read_llama_config(reader, "llama", {}));
   // This family attends to everything: a window in its config would be somebody's change.
   NBL_TRY(reader.refuse("sliding_window"));
-  NBL_TRY(apply_windows(reader, &c, 0, [](const Json&, int64_t) { return false; }));
+  NBL_TRY(apply_windows(reader, &c, 0, no_layer));
   return c;
 }
 

@@ -6,16 +6,8 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen2", {}));
-  NBL_ASSIGN(const bool use_window, reader.flag_or("use_sliding_window", false));
-  int64_t window = 0;
-  if (use_window) {
-    NBL_ASSIGN(window, reader.count_or("sliding_window", 4096, kMaxPositions));
-  }
-  NBL_TRY(apply_windows(reader, &c, window, [](const Json& json, int64_t layer) {
-    const Json* first = json.find_value("max_window_layers");
-    return layer >= (first == nullptr ? 28 : first->as_int(28));
-  }));
+  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen2", {.max_positions = 32768}));
+  NBL_TRY(apply_qwen_windows(reader, &c));
   return c;
 }
 

@@ -82,7 +82,9 @@ class GptqMethod final : public Method {
     if (!fallback && rule.groups == Groups::packed) {
       NBL_ASSIGN(tensor.column_order, Storage::copy(std::as_bytes(std::span(factor.order))));
     }
-    return finish_result(task, std::move(tensor), std::move(notes), context);
+    NBL_ASSIGN(LinearResult result, finish_result(task, std::move(tensor), std::move(notes), context));
+    if (fallback || rule.groups != Groups::packed) result.affine = std::make_shared<AffineCodes>(std::move(codes));
+    return result;
   }
 };
 

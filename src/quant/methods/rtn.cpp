@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/half.h"
+#include "kernels/panel/panel.h"
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/method.h"
@@ -12,7 +13,7 @@ namespace {
 
 const OptionSpec kOptions[] = {
     {"bits", OptionSpec::Type::integer, "4", 1, 8, {}, "bits a weight"},
-    {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
+    {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row, 0: the whole tensor"},
     {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
     {"mse", OptionSpec::Type::integer, "0", 0, 200, {}, "ranges tried for each grid, the least squared error taken; 0: the full one"},
 };
@@ -59,6 +60,7 @@ class RtnMethod final : public Method {
   double nominal_bits(const Options& options) const override {
     const int bits = static_cast<int>(options.integer("bits"));
     const int64_t group = options.integer("group_size");
+    if (group == 0 && bits > 1) return bits;
     if (bits == 1) return 1.0 + (group > 0 ? 32.0 / static_cast<double>(group) : 0.0);
     return nominal_affine_bits(bits, options.boolean("sym"), group);
   }
@@ -73,6 +75,7 @@ class RtnMethod final : public Method {
     rule.search_steps = static_cast<int>(options.integer("mse"));
     if (rule.bits == 1) return binary(task, options, context);
     rule.scale_type = choose_scale_type(task.weight, rule.bits, &notes);
+    if (options.integer("group_size") == 0) return whole_tensor(task, rule, std::move(notes), context);
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule);
     round_to_nearest(task.weight, rule, {}, context, &codes);
     NBL_ASSIGN(Segment segment, codes.pack());
@@ -80,6 +83,60 @@ class RtnMethod final : public Method {
   }
 
  private:
+  /// One grid for everything, stored once.
+  static Result<LinearResult> whole_tensor(const LinearTask& task, const GridRule& rule, std::vector<std::string> notes,
+                                           const MethodContext& context) {
+    const auto [low, high] = std::minmax_element(task.weight.begin(), task.weight.end());
+    AlignedFloats ends(2 * kernels::kPanelRows);
+    std::fill_n(ends.data(), kernels::kPanelRows, *low);
+    std::fill_n(ends.data() + kernels::kPanelRows, kernels::kPanelRows, *high);
+    GridRule full = rule;
+    full.search_steps = 0;
+    const float max_code = static_cast<float>((1 << rule.bits) - 1);
+    Grid best;
+    double least = INFINITY;
+    const int steps = std::max(1, rule.search_steps);
+    for (int step = 0; step < steps; ++step) {
+      Grid grids[kernels::kPanelRows];
+      float clip[kernels::kPanelRows];
+      std::fill_n(clip, kernels::kPanelRows,
+                  static_cast<float>(1.0 - (1.0 - rule.search_floor) * step / std::max(1, steps - 1)));
+      find_grids(ends.data(), 2, full, nullptr, clip, context.isa, grids);
+      std::vector<double> errors(static_cast<std::size_t>(task.n));
+      if (steps > 1) {
+        context.team->parallel_for(task.n, 8, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row) {
+            for (int64_t i = row * task.k; i < (row + 1) * task.k; ++i) {
+              const float w = task.weight[static_cast<std::size_t>(i)], d = w - grid_value(nearest_code(w, grids[0], max_code), grids[0]);
+              errors[static_cast<std::size_t>(row)] += static_cast<double>(d) * static_cast<double>(d);
+            }
+          }
+        });
+      }
+      double error = 0;
+      for (const double e : errors) error += e;
+      if (!(error < least)) continue;
+      least = error;
+      best = grids[0];
+    }
+    AffineCodes codes = AffineCodes::create(task.n, task.k, -1, rule);
+    std::fill(codes.scales.begin(), codes.scales.end(), best.scale);
+    std::fill(codes.zeros.begin(), codes.zeros.end(), best.zero);
+    context.team->parallel_for(task.n, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * task.k; i < end * task.k; ++i) {
+        const std::size_t at = static_cast<std::size_t>(i);
+        codes.codes[at] = static_cast<uint8_t>(nearest_code(task.weight[at], best, max_code));
+      }
+    });
+    NBL_ASSIGN(Segment segment, codes.pack());
+    ScaleCodes form;
+    form.super_type = DType::f32;
+    form.rows = task.n;
+    NBL_ASSIGN(form, make_scale_codes(task.n, 1, std::move(form), {{}, {&best.scale, 1}, {}, {}}));
+    NBL_TRY(set_scale_codes(task.n, std::move(form), &segment));
+    return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), std::move(notes), context);
+  }
+
   static Result<LinearResult> binary(const LinearTask& task, const Options& options, const MethodContext& context) {
     const int64_t group = effective_group(options.integer("group_size"), task.k);
     const int64_t groups = (task.k + group - 1) / group;

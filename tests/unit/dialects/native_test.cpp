@@ -200,6 +200,38 @@ TEST_F(NativeDamage, EveryLieInTheHeaderIsFound) {
   expect_refused(good_ + "x", "which has");
 }
 
+TEST_F(NativeDamage, EveryOtherNumberIsRefusedOrReadsSafely) {
+  int cases = 0, refused = 0;
+  const auto try_file = [&](const std::string& content) {
+    ++cases;
+    auto model = open(dir_.write("bad", content));
+    if (!model.ok()) {
+      ++refused;
+      EXPECT_NE(model.status().message().find("bad"), std::string::npos);
+      return;
+    }
+    auto tensor = (*model)->matrix("w");
+    if (!tensor.ok() || !tensor->validate("w").ok()) {
+      ++refused;
+      return;
+    }
+    std::vector<float> row(static_cast<std::size_t>(tensor->k));
+    for (int64_t r = 0; r < tensor->n; ++r) tensor->dequantize_row(r, row.data());
+  };
+  for (char digit = '0'; digit <= '9'; ++digit) {
+    try_file(with(R"(\"bits\":4)", std::string(R"(\"bits\":)") + digit));
+    for (const char first : {'0', '1', '3', '6', '9'}) {
+      const std::string number{first, digit};
+      try_file(with(R"(\"group\":32)", R"(\"group\":)" + number));
+      try_file(with(R"(\"columns\":64)", R"(\"columns\":)" + number));
+      try_file(with(R"(\"shape\":[16,64])", R"(\"shape\":[)" + number + ",64]"));
+      try_file(with(R"(\"shape\":[16,64])", R"(\"shape\":[16,)" + number + "]"));
+    }
+  }
+  EXPECT_GT(cases, 200);
+  EXPECT_GT(refused, cases / 2);
+}
+
 TEST_F(NativeDamage, ABadPermutationIsFoundAtOpening) {
   auto container = io::open_safetensors(dir_ / "m");
   ASSERT_TRUE(container.ok());

@@ -93,7 +93,9 @@ TEST(MathAnswers, EquivalentWhereTheHarnessSaysSo) {
     const auto boxed = last_boxed(row.find("solution")->as_string());
     const Json* expected = row.find("boxed");
     ASSERT_EQ(boxed.has_value(), !expected->is_null()) << row.dump();
-    if (boxed) EXPECT_EQ(*boxed, expected->as_string());
+    if (boxed) {
+      EXPECT_EQ(*boxed, expected->as_string());
+    }
   }
 }
 

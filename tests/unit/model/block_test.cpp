@@ -100,8 +100,9 @@ TEST(Block, ObserverSeesEveryGroupsInput) {
         run_layer(*weights, *s.arch, s.config, team, Case::kWindows, Case::kLength, s.hidden.data(), observer).ok());
     std::vector<double> sum(before.begin(), before.end());
     for (std::size_t g = 0; g < seen.size(); ++g) {
-      for (Role role : s.arch->groups[g].linears) {
-        const auto& m = weights->matrices.at(role);
+      for (const Part& part : s.arch->groups[g].linears) {
+        const Role role = part.role;
+        const auto& m = weights->matrices.at(part);
         EXPECT_EQ(columns[g], m.k) << name << ' ' << s.arch->groups[g].name;
         EXPECT_EQ(seen[g].size(), s.ids.size() * static_cast<std::size_t>(m.k))
             << name << ' ' << s.arch->groups[g].name;

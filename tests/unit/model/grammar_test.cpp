@@ -74,7 +74,7 @@ TEST(Gbnf, RefusesWithThePlace) {
   EXPECT_NE(message("root ::= other").find("\"other\" is used but not defined"), std::string::npos);
   EXPECT_NE(message("x ::= \"a\"").find("no rule \"root\""), std::string::npos);
   EXPECT_NE(message("root ::= root \"a\" | \"b\"").find("left-recursive"), std::string::npos);
-  EXPECT_NE(message("root ::= a\na ::= \"\" b\nb ::= \"x\"? a").find("left-recursive"), std::string::npos);
+  EXPECT_NE(message("root ::= a\na ::= \"\" b\nb ::= \"x\"? a | \"y\"").find("left-recursive"), std::string::npos);
   EXPECT_NE(message("root ::= \"a\" root").find("no text matches"), std::string::npos);
   EXPECT_NE(message("root ::= \"a\nb\"").find("does not end on its line"), std::string::npos);
   EXPECT_NE(message("root ::= [z-a]").find("backwards"), std::string::npos);
@@ -123,7 +123,7 @@ TEST(GrammarMask, IsWhatTheBytesSay) {
       for (text::TokenId id = 0; id < tokenizer.vocab_size() + 3; ++id) {
         const bool bit = (mask[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0;
         auto alone = matcher;
-        EXPECT_EQ(bit, *alone.allows(id, left - 1, true)) << "token " << id;
+        EXPECT_EQ(bit, *alone.allows(id, left - 1, true)) << "token " << id << " with " << left << " left";
         if (bit && id != 0) allowed.push_back(id);
       }
       if (allowed.empty()) break;
@@ -153,7 +153,7 @@ TEST(GrammarMask, TrimmingKeepsWhereTheTextStands) {
   for (int i = 0; i < 120000; ++i) {
     ASSERT_TRUE(matcher.accept('(' + 1).ok());
     GrammarEngine::State* live[] = {matcher.state()};
-    if (i % 1000 == 0) engine->trim(live);
+    if (i % 30000 == 0) engine->trim(live);
   }
   EXPECT_EQ(engine->cost(*matcher.state()), 120001);
 }

@@ -111,7 +111,7 @@ TEST_F(Lora, RefusesWhatItCannotDo) {
 TEST_F(Lora, QuantizedCachesStayClose) {
   const auto model = load(*checkpoint_);
   const auto text = *model->tokenizer()->encode(read_text_file(kRoot / "examples/data/evaluation.txt", 1 << 24)->substr(0, 2500), {});
-  const std::span<const text::TokenId> ids(text.data(), std::min<std::size_t>(text.size(), 300));
+  const std::span<const text::TokenId> ids(text.data(), std::min<std::size_t>(text.size(), 150));
   const auto run = [&](KvType type) {
     SessionOptions options;
     options.max_tokens = 320;
@@ -122,16 +122,16 @@ TEST_F(Lora, QuantizedCachesStayClose) {
     // One token at a time gives the same bytes.
     auto stepped = *Session::create(model, team_, options);
     std::span<const float> last;
-    for (const text::TokenId id : ids.first(70)) last = *stepped->append({&id, 1}, Session::Logits::last);
+    for (const text::TokenId id : ids.first(40)) last = *stepped->append({&id, 1}, Session::Logits::last);
     const std::size_t vocab = last.size();
-    EXPECT_TRUE(std::equal(last.begin(), last.end(), out.begin() + static_cast<std::ptrdiff_t>(69 * vocab)));
+    EXPECT_TRUE(std::equal(last.begin(), last.end(), out.begin() + static_cast<std::ptrdiff_t>(39 * vocab)));
     return out;
   };
   const auto exact = run(KvType::f32);
   const std::size_t vocab = exact.size() / ids.size();
   double before = 0;
-  for (const auto& [type, most] : {std::pair{KvType::f16, 1e-5}, std::pair{KvType::bf16, 1e-4}, std::pair{KvType::q8, 1e-4},
-                                   std::pair{KvType::q4, 2e-2}}) {
+  for (const auto& [type, most] : {std::pair{KvType::f16, 1e-5}, std::pair{KvType::bf16, 1e-4}, std::pair{KvType::q8, 1e-3},
+                                   std::pair{KvType::q4, 1e-1}}) {
     const auto got = run(type);
     double kl = 0;
     for (std::size_t t = 0; t < ids.size(); ++t) {
@@ -148,7 +148,7 @@ TEST_F(Lora, QuantizedCachesStayClose) {
     RecordProperty("mean_kl_" + std::to_string(static_cast<int>(type)), std::to_string(kl));
     before = kl;
   }
-  EXPECT_GT(before, 1e-6);
+  EXPECT_GT(before, 1e-3) << "four bits are felt";
 }
 
 }  // namespace

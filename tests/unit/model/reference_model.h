@@ -94,6 +94,8 @@ class ReferenceModel {
         return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
       case Activation::relu:
         return std::max(x, 0.0);
+      default:
+        break;  // not among the kinds of model_kinds()
     }
     return 0;
   }

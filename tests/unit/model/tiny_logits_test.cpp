@@ -9,6 +9,7 @@
 #include "dialects/dialects.h"
 #include "model/arch.h"
 #include "model/model.h"
+#include "support/golden_model.h"
 
 namespace nbl::model {
 namespace {
@@ -76,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(Variants, TinyLogits, testing::ValuesIn(variants()), []
   return name;
 });
 
-/// Every architecture of the list has at least one variant here.
+/// Every architecture of the list has at least one variant here or in tests/golden/architectures.
 TEST(TinyLogits, CoverEveryArchitecture) {
   std::vector<std::string> seen;
   for (const std::string& name : variants()) {
@@ -84,6 +85,12 @@ TEST(TinyLogits, CoverEveryArchitecture) {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
     const auto arch = find_architecture((*checkpoint)->config(), name);
     ASSERT_TRUE(arch.ok());
+    seen.emplace_back((*arch)->id);
+  }
+  for (const std::string& name : test::golden_variants()) {
+    const auto text = read_text_file(test::golden_architectures() / (name + ".json"), 1 << 20);
+    const auto arch = find_architecture(*Json::parse(*text, name)->find("config"), name);
+    ASSERT_TRUE(arch.ok()) << arch.status().message();
     seen.emplace_back((*arch)->id);
   }
   for (const Architecture* arch : architectures())

@@ -131,6 +131,16 @@ std::vector<Source> sources() {
   all.push_back({"compressed-tensors", "4 bit sym g128", symmetric(4, 128)});
   all.push_back({"compressed-tensors", "8 bit sym channel", symmetric(8, 0)});
   all.push_back({"compressed-tensors", "5 bit asym g64", test::random_affine(rng, kRows, kColumns, 5, 64, ZeroKind::code)});
+  for (const int64_t group : {int64_t{0}, int64_t{128}}) {
+    std::vector<std::byte> values(kRows * kColumns);
+    for (auto& v : values) v = static_cast<std::byte>(rng() % 0x78);
+    std::vector<float> scales(kRows * (group == 0 ? 1 : kColumns / group));
+    for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = 0.001f * static_cast<float>(1 + (group == 0 ? i : i % 2));
+    auto segment = pack_scaled_dense(kRows, kColumns, DType::e4m3, values.data(), group, scales, DType::f32);
+    EXPECT_TRUE(segment.ok());
+    all.push_back({"compressed-tensors", group == 0 ? "FP8, a scale a row" : "FP8, 128 x 128 blocks",
+                   make_qtensor(kRows, kColumns, std::move(segment).value())});
+  }
   // Random blocks of each type of GGUF, read as the file has them.
   auto blocks = io::open_gguf(std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests/golden/gguf/blocks.gguf");
   EXPECT_TRUE(blocks.ok());

@@ -39,6 +39,7 @@ std::vector<float> product(const LayerWeights::Matrix& m, const std::vector<floa
 TEST(Folding, IntoANormKeepsTheProduct) {
   Random random(1);
   LayerWeights layer;
+  const model::Config config;
   layer.matrices[Role::q] = random_matrix(random, 6, 4, false);
   layer.matrices[Role::k] = random_matrix(random, 3, 4, true);
   layer.norms[Role::attn_norm] = {{1.0f, 2.0f, -0.5f, 3.0f}, {0.5f, 0.0f, 1.0f, -1.0f}};
@@ -56,7 +57,7 @@ TEST(Folding, IntoANormKeepsTheProduct) {
   stats.abs_mean = {1, 2, 3, 4};
   stats.hessian.assign(16, 2.0f);
   const std::vector<float> s = {2.0f, 0.5f, 4.0f, 1.0f};
-  auto folded = fold_input_scales(layer, group, s, stats);
+  auto folded = fold_input_scales(layer, config, group, s, stats);
   ASSERT_TRUE(folded.ok());
   EXPECT_EQ(folded->where, Folded::norm);
   const std::vector<float> q2 = product(layer.matrices[Role::q], input()),
@@ -71,6 +72,7 @@ TEST(Folding, IntoANormKeepsTheProduct) {
 TEST(Folding, IntoTheLastRowsOfALinear) {
   Random random(2);
   LayerWeights layer;
+  const model::Config config;
   layer.matrices[Role::gate_up] = random_matrix(random, 8, 3, true);  // gate 4 rows, up 4 rows
   layer.matrices[Role::down] = random_matrix(random, 3, 4, false);
   const std::vector<float> x = {1.0f, -2.0f, 0.5f};
@@ -84,7 +86,7 @@ TEST(Folding, IntoTheLastRowsOfALinear) {
   InputGroup group{"mlp.down", {Role::down}, InputGroup::Producer::linear, Role::gate_up};
   quant::InputStats stats;
   const std::vector<float> s = {2.0f, 0.25f, 3.0f, 0.7f};
-  auto folded = fold_input_scales(layer, group, s, stats);
+  auto folded = fold_input_scales(layer, config, group, s, stats);
   ASSERT_TRUE(folded.ok());
   EXPECT_EQ(folded->where, Folded::linear);
   EXPECT_EQ(folded->changed, Role::gate_up);
@@ -95,17 +97,18 @@ TEST(Folding, IntoTheLastRowsOfALinear) {
 TEST(Folding, GroupedQueriesAndActivationsKeepTheScaleAtTheInput) {
   Random random(3);
   LayerWeights layer;
+  const model::Config config;
   layer.matrices[Role::v] = random_matrix(random, 2, 4, false);  // one key-value head for two query heads
   layer.matrices[Role::attn_out] = random_matrix(random, 4, 4, false);
   const std::vector<float> v = layer.matrices[Role::v].w, out = layer.matrices[Role::attn_out].w;
   InputGroup group{"attn.out", {Role::attn_out}, InputGroup::Producer::linear, Role::v};
   quant::InputStats stats;
-  auto folded = fold_input_scales(layer, group, std::vector<float>{2, 2, 2, 2}, stats);
+  auto folded = fold_input_scales(layer, config, group, std::vector<float>{2, 2, 2, 2}, stats);
   ASSERT_TRUE(folded.ok());
   EXPECT_EQ(folded->where, Folded::input_scale);
   EXPECT_EQ(layer.matrices[Role::v].w, v);
   EXPECT_FLOAT_EQ(layer.matrices[Role::attn_out].w[0], 2 * out[0]);
-  auto bad = fold_input_scales(layer, group, std::vector<float>{2, 0, 2, 2}, stats);
+  auto bad = fold_input_scales(layer, config, group, std::vector<float>{2, 0, 2, 2}, stats);
   EXPECT_FALSE(bad.ok());
 }
 

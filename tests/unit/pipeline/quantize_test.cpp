@@ -46,7 +46,8 @@ class Quantize : public ::testing::Test {
 
 TEST_F(Quantize, EveryRecipeGivesAFileThatReadsBack) {
   for (const char* recipe :
-       {"rtn:bits=4,group=32", "gptq:bits=4,group=32", "awq:bits=4,group=32", "nf4:block=64", "int8", "fp16"}) {
+       {"rtn:bits=4,group=32", "gptq:bits=4,group=32", "awq:bits=4,group=32", "autoround:bits=4,group=32,iters=6",
+        "nf4:block=64", "int8", "fp16"}) {
     SCOPED_TRACE(recipe);
     const QuantizeOptions options = options_for(recipe);
     auto report = quantize(model_, output(), options, team_, nullptr);
@@ -76,7 +77,7 @@ TEST_F(Quantize, EveryRecipeGivesAFileThatReadsBack) {
 }
 
 TEST_F(Quantize, TheSameBytesForAnyNumberOfThreads) {
-  for (const char* recipe : {"gptq:bits=3,group=32", "awq:bits=4,group=32"}) {
+  for (const char* recipe : {"gptq:bits=3,group=32", "awq:bits=4,group=32", "autoround:bits=3,group=32,iters=6"}) {
     std::string first;
     for (int threads : {1, 2, 3}) {
       Team team(threads);

@@ -109,11 +109,11 @@ TEST_F(StreamsTest, EachGroupSeesWhatWasQuantizedBeforeIt) {
       const Seen x = run(quantized, l, passing);
       expect_product(stats[g].hessian, x.x[g], x.x[g], "hessian");
       if (l > 0 || g > 0) expect_product(stats[g].cross, x.x[g], minus(u.x[g], x.x[g]), "cross");
-      const Role first = arch_->groups[g].linears.front();
+      const Role first = arch_->groups[g].linears.front().role;
       if (first == Role::down) expect_product(stats[g].residual, minus(u.mid, x.mid), x.x[g], "residual");
       if (first == Role::attn_out && l > 0)
         expect_product(stats[g].residual, minus(original_before, hidden), x.x[g], "residual");
-      for (Role role : arch_->groups[g].linears) {
+      for (const model::Part& role : arch_->groups[g].linears) {
         LayerWeights::Matrix& m = quantized.matrices.at(role);
         disturb(m);
         ASSERT_TRUE(streams->replace(role, m).ok());

@@ -13,7 +13,7 @@ using testing::random_layer;
 
 TEST(Properties, MoreBitsNeverRaiseTheError) {
   const Layer layer = random_layer(48, 192, 11);
-  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq",
+  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "rtn:mse=20,group=0", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq",
                              "hqq", "spqr"}) {
     double previous = std::numeric_limits<double>::infinity();
     for (int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
@@ -21,7 +21,7 @@ TEST(Properties, MoreBitsNeverRaiseTheError) {
       if (bits == 1 && !narrow) continue;
       if (bits > 4 && std::string(method) == "spqr") continue;
       const std::string separator = std::string(method).find(':') == std::string::npos ? ":" : ",";
-      const std::string text = method + separator + "group=64,bits=" + std::to_string(bits);
+      const std::string text = method + separator + (std::string(method).find("group") == std::string::npos ? "group=64," : "") + "bits=" + std::to_string(bits);
       SCOPED_TRACE(text);
       const LinearResult result = testing::quantize(text, layer.task());
       EXPECT_GT(result.error, 0);
@@ -124,7 +124,7 @@ TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
 TEST(Properties, ShortLastGroupsAndRowsBeyondATileWork) {
   const Layer layer = random_layer(35, 100, 21);
   for (const char* text : {"rtn:bits=4,group=64", "gptq:bits=4,group=64", "gptq:bits=4,group=48,static_groups=true",
-                           "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32",
+                           "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32", "rtn:bits=8,group=0,sym=true",
                            "fp4:block=32", "nf4:nested=true", "fp8:scales=tensor", "fp8:scales=block", "hqq", "kquant:type=Q4_K",
                            "kquant:type=Q2_K", "kquant:type=Q8_0", "ternary:group=32", "spqr", "llm_int8", "smoothquant"}) {
     SCOPED_TRACE(text);

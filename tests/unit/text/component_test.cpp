@@ -101,5 +101,16 @@ TEST(Components, Normalizers) {
   });
 }
 
+// The Hangul trailing base is no trailing consonant: it stands alone under composition.
+TEST(Components, ComposedHangulKeepsTheTrailingBase) {
+  for (const char* form : {"NFC", "NFKC"}) {
+    const auto normalizer = parse_normalizer(Json::object({{"type", form}}));
+    ASSERT_TRUE(normalizer.ok());
+    std::string text = "\xE1\x84\x86\xE1\x85\xB5\xE1\x86\xA7|\xE1\x84\x86\xE1\x85\xB5\xE1\x86\xA8";
+    ASSERT_TRUE((*normalizer)->apply(text).ok());
+    EXPECT_EQ(text, "\xEB\xAF\xB8\xE1\x86\xA7|\xEB\xAF\xB9") << form;
+  }
+}
+
 }  // namespace
 }  // namespace nbl::text

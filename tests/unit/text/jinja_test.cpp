@@ -15,8 +15,7 @@ namespace {
 std::filesystem::path golden_dir() { return std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests" / "golden" / "chat"; }
 
 const Json& golden() {
-  static const Json json =
-      Json::parse(testing::read_file(golden_dir() / "golden.json"), "golden.json").value();
+  static const Json json = Json::parse(testing::read_file(golden_dir() / "golden.json"), "golden.json").value();
   return json;
 }
 
@@ -56,9 +55,9 @@ TEST(Jinja, ChatTemplatesGiveWhatTransformersGives) {
     for (const auto& [name, token] : golden().find("specials")->members()) {
       chat.set_special(name, std::string(token.as_string()));
     }
-    const auto text = chat.apply(*conversations.find(each.find("conversation")->as_string()),
-                                 each.find("tools")->as_bool() ? *golden().find("tools") : Json(),
-                                 *each.find("settings"));
+    const auto text =
+        chat.apply(*conversations.find(each.find("conversation")->as_string()),
+                   each.find("tools")->as_bool() ? *golden().find("tools") : Json(), *each.find("settings"));
     const Json* want = each.find("text");
     ASSERT_EQ(text.ok(), want != nullptr) << each.dump() << (text.ok() ? *text : text.status().message());
     if (want == nullptr) continue;
@@ -83,8 +82,9 @@ TEST(Jinja, OptionsAndHostFilters) {
   options.strict_undefined = true;
   EXPECT_FALSE(Template::compile("{{ missing }}", "t", options)->render(values).ok());
   EXPECT_FALSE(Template::compile("{% if missing %}{% endif %}", "t", options)->render(values).ok());
-  EXPECT_EQ(Template::compile("{{ missing is defined }}{{ missing|default('d') }}", "t", options)->render(values).value(),
-            "Falsed");
+  EXPECT_EQ(
+      Template::compile("{{ missing is defined }}{{ missing|default('d') }}", "t", options)->render(values).value(),
+      "Falsed");
 }
 
 TEST(Jinja, TheTimeIsTheCallers) {
@@ -104,7 +104,8 @@ std::string repeated(std::string_view part, int count) {
 
 // Each is refused with the limit that it meets, in a moment.
 TEST(Jinja, HostileTemplatesEndSoon) {
-  const std::string doubling = "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}";
+  const std::string doubling =
+      "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}";
   const std::pair<std::string, const char*> cases[] = {
       {"{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", "more than"},
       {"{% for a in range(100000) %}{% for b in 'abcdefghij' * 100 %}{% endfor %}{% endfor %}", "more than"},
@@ -139,7 +140,8 @@ TEST(Jinja, HostileTemplatesEndSoon) {
     const auto text = render(source, Json::object());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ASSERT_FALSE(text.ok()) << source.substr(0, 100);
-    EXPECT_NE(text.status().message().find(words), std::string::npos) << source.substr(0, 100) << "\n" << text.status().message();
+    EXPECT_NE(text.status().message().find(words), std::string::npos) << source.substr(0, 100) << "\n"
+                                                                      << text.status().message();
     EXPECT_LT(seconds, 20.0) << source.substr(0, 100);
   }
 }
@@ -149,13 +151,17 @@ TEST(Jinja, ALongMessageFits) {
   Json messages = Json::array();
   messages.push_back(Json::object({{"role", "user"}, {"content", std::string(10'000'000, 'x')}}));
   values.set("messages", messages);
-  const auto text = render("{% for m in messages %}<{{ m.role }}>{{ m.content|trim }}</{{ m.role }}>{% endfor %}", values);
+  const auto text =
+      render("{% for m in messages %}<{{ m.role }}>{{ m.content|trim }}</{{ m.role }}>{% endfor %}", values);
   ASSERT_TRUE(text.ok()) << text.status().message();
   EXPECT_EQ(text->size(), 10'000'013u);
 }
 
 TEST(Jinja, ObjectsThatHoldThemselvesAreFreed) {
-  EXPECT_EQ(render("{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = b %}{% set a.me = a %}ok", Json::object()).value(), "ok");
+  EXPECT_EQ(render("{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = b %}{% set a.me = a %}ok",
+                   Json::object())
+                .value(),
+            "ok");
 }
 
 }  // namespace

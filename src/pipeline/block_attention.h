@@ -1,0 +1,25 @@
+// Causal attention of one head over one window, forward and backward, by products of rows with panels of 32 columns.
+#pragma once
+
+#include <cstdint>
+
+namespace nbl::pipeline {
+
+/// Rows of one head: [length, dim], `ld` floats from one to the next.
+struct HeadRows {
+  const float* data = nullptr;
+  int64_t ld = 0;
+};
+
+/// p [length, padded_keys(length)]: the attention weights, kept for the backward pass. out [length, dim], ld_out.
+void attend_head(const HeadRows& q, const HeadRows& k, const HeadRows& v, int64_t length, int64_t dim, float scale, float* p,
+                 float* out, int64_t ld_out);
+
+/// Adds to dq, dk and dv [length, dim] (ld_d floats a row) what the gradient `d_out` of the head's output says.
+void attend_head_backward(const HeadRows& q, const HeadRows& k, const HeadRows& v, const HeadRows& d_out, int64_t length,
+                          int64_t dim, float scale, const float* p, float* dq, float* dk, float* dv, int64_t ld_dq,
+                          int64_t ld_dk);
+
+inline int64_t padded_keys(int64_t length) noexcept { return (length + 31) / 32 * 32; }
+
+}  // namespace nbl::pipeline

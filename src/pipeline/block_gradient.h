@@ -1,0 +1,46 @@
+// The backward pass of a decoder block shaped like Llama's: RMS norms, rotary grouped-query attention, a gated MLP. What
+// learned rounding follows downhill.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/status.h"
+#include "model/arch.h"
+#include "model/block.h"
+#include "tensor/linear.h"
+
+namespace nbl::pipeline {
+
+class BlockGradient {
+ public:
+  /// Whether a layer of this model is such a block, as far as its description says.
+  static bool supports(const model::Architecture& arch, const model::Config& config, int64_t layer);
+
+  /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where the
+  /// processor multiplies that.
+  static Result<BlockGradient> create(const model::Config& config, int64_t layer, Team& team, int64_t windows,
+                                      int64_t length, Compute compute);
+  BlockGradient(BlockGradient&&) noexcept;
+  BlockGradient& operator=(BlockGradient&&) noexcept;
+  ~BlockGradient();
+
+  /// The block's parameters; set() again after a matrix changed.
+  Status set(model::Role role, const model::LayerWeights::Matrix& matrix);
+  void set_norms(const model::LayerWeights& weights);
+
+  /// x [windows * length, hidden] to y of the same shape. Keeps what backward() needs.
+  Status forward(const float* x, float* y);
+  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix.
+  Status backward(const float* dy, std::map<model::Role, std::vector<float>>* gradients);
+
+ private:
+  struct Impl;
+  explicit BlockGradient(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nbl::pipeline

@@ -1,0 +1,175 @@
+#include "text/gguf_pre_tokenizers.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "text/scanner.h"
+
+namespace nbl::text {
+namespace {
+
+// The expressions as the models' own tokenizer.json files have them; a text is cut by one after the other.
+
+constexpr std::string_view kDigit = R"(\p{N})";
+constexpr std::string_view kLlama3 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kQwen2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kThreeDigits = "[0-9][0-9][0-9]";
+constexpr std::string_view kBloom =
+    " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+";
+
+constexpr std::array kSplitGpt2{kGpt2Pattern};
+constexpr std::array kSplitLlama3{kLlama3};
+constexpr std::array kSplitQwen2{kQwen2};
+constexpr std::array kSplitDigits{kDigit, kGpt2Pattern};
+constexpr std::array<std::string_view, 3> kSplitFalcon{R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, kThreeDigits};
+constexpr std::array kSplitBloom{kBloom};
+constexpr std::array kSplitViking{kBloom, kDigit};
+constexpr std::array<std::string_view, 4> kSplitDefault{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
+                                                        kThreeDigits};
+
+constexpr std::string_view kQwen35 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                                     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                                     R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt4o =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kBailing =
+    R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
+constexpr std::string_view kSeedCoder =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kDeepseek3 =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+)"
+    R"(| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kLineBreak = R"([\r\n])";
+constexpr std::string_view kCjk = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
+constexpr std::string_view kCjkKana = R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
+// Letters of the scripts that have case.
+constexpr std::string_view kCasedWord =
+    R"(\s?[)"
+    R"(A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}\x{295}-\x{2AF})"
+    R"(\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}\x{38C}\x{38E}-\x{3A1})"
+    R"(\x{3A3}-\x{3F5}\x{3F7}-\x{481}\x{48A}-\x{52F}\x{531}-\x{556}\x{10A0}-\x{10C5}\x{13A0}-\x{13F5})"
+    R"(\x{13F8}-\x{13FD}\x{1C90}-\x{1CBA}\x{1CBD}-\x{1CBF}\x{1D00}-\x{1D2B}\x{1D6B}-\x{1D77})"
+    R"(\x{1D79}-\x{1D9A}\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}\x{1F48}-\x{1F4D})"
+    R"(\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}\x{1FB6}-\x{1FBC}\x{1FBE})"
+    R"(\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}\x{1FE0}-\x{1FEC})"
+    R"(\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}\x{2102}\x{2107}\x{210A}-\x{2113}\x{2115}\x{2119}-\x{211D}\x{2124})"
+    R"(\x{2126}\x{2128}\x{212A}-\x{212D}\x{212F}-\x{2134}\x{2139}\x{213C}-\x{213F}\x{2145}-\x{2149}\x{214E})"
+    R"(\x{2183}\x{2184}\x{2C00}-\x{2C7B}\x{2C7E}-\x{2CE4}\x{2CEB}-\x{2CEE}\x{2CF2}\x{2CF3}\x{A640}-\x{A66D})"
+    R"(\x{A680}-\x{A69B}\x{A722}-\x{A76F}\x{A771}-\x{A787}\x{A78B}-\x{A78E}\x{AB70}-\x{ABBF})"
+    R"(\x{FB00}-\x{FB06}\x{FB13}-\x{FB17}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}\x{10400}-\x{1044F})"
+    R"(\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF})"
+    R"(\x{1E900}-\x{1E943})"
+    R"(]+)";
+constexpr std::string_view kDeepseekMarks =
+    R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)";
+
+constexpr std::array kSplitQwen35{kQwen35};
+constexpr std::array kSplitTekken{kTekken};
+constexpr std::array kSplitGpt4o{kGpt4o};
+constexpr std::array kSplitBailing{kBailing};
+constexpr std::array kSplitSeedCoder{kSeedCoder};
+constexpr std::array<std::string_view, 3> kSplitDeepseek3{R"(\p{N}{1,3})", kCjkKana, kDeepseek3};
+constexpr std::array<std::string_view, 6> kSplitDeepseek{kLineBreak, kCasedWord, kDeepseekMarks,
+                                                         R"(\s+$)",  kCjk,       R"(\p{N}+)"};
+constexpr std::array<std::string_view, 5> kSplitDeepseekCoder{kLineBreak, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjk, kDigit};
+constexpr std::array<std::string_view, 6> kSplitChameleon{
+    "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", kDigit, R"([\p{P}!-/:-@\[-`{-~])",
+    kGpt2Pattern};
+
+constexpr GgufPreTokenizer kNames[] = {
+    {"llama-bpe", kSplitLlama3, true, true},
+    {"llama3", kSplitLlama3, true, true},
+    {"llama-v3", kSplitLlama3, true, true},
+    {"falcon3", kSplitLlama3, true, true},
+    {"dbrx", kSplitLlama3, false, false},
+    {"smaug-bpe", kSplitLlama3, false, false},
+    {"chatglm-bpe", kSplitLlama3, false, false},
+    {"glm4", kSplitLlama3, false, false},
+    {"qwen2", kSplitQwen2, false, false},
+    {"stablelm2", kSplitQwen2, false, false},
+    {"deepseek-r1-qwen", kSplitQwen2, false, false},
+    {"megrez", kSplitQwen2, false, false},
+    {"gpt-2", kSplitGpt2, false, false},
+    {"phi-2", kSplitGpt2, false, false},
+    {"mpt", kSplitGpt2, false, false},
+    {"olmo", kSplitGpt2, false, false},
+    {"jais", kSplitGpt2, false, false},
+    {"jina-es", kSplitGpt2, false, false},
+    {"jina-de", kSplitGpt2, false, false},
+    {"jina-v1-en", kSplitGpt2, false, false},
+    {"jina-v2-es", kSplitGpt2, false, false},
+    {"jina-v2-de", kSplitGpt2, false, false},
+    {"jina-v2-code", kSplitGpt2, false, false},
+    {"roberta-bpe", kSplitGpt2, false, false},
+    {"gigachat", kSplitGpt2, false, false},
+    {"trillion", kSplitGpt2, false, false},
+    {"starcoder", kSplitDigits, false, false},
+    {"refact", kSplitDigits, false, false},
+    {"command-r", kSplitDigits, false, false},
+    {"smollm", kSplitDigits, false, false},
+    {"codeshell", kSplitDigits, false, false},
+    {"exaone", kSplitDigits, false, false},
+    {"minerva-7b", kSplitDigits, false, false},
+    {"falcon", kSplitFalcon, false, false},
+    {"poro-chat", kSplitBloom, false, false},
+    {"bloom", kSplitBloom, false, false},
+    {"gpt3-finnish", kSplitBloom, false, false},
+    {"viking", kSplitViking, false, false},
+    {"default", kSplitDefault, false, false},
+    {"falcon-h1", kSplitLlama3, true, true},
+    {"pixtral", kSplitLlama3, true, true},
+    {"midm-2.0", kSplitLlama3, true, true},
+    {"lfm2", kSplitLlama3, true, true},
+    {"jina-v5-nano", kSplitLlama3, true, true},
+    {"kormo", kSplitQwen2, false, false},
+    {"f2llmv2", kSplitQwen2, false, false},
+    {"hunyuan", kSplitQwen2, false, false},
+    {"solar-open", kSplitQwen2, false, false},
+    {"grok-2", kSplitQwen2, false, false},
+    {"qwen35", kSplitQwen35, false, false},
+    {"a.x-4.0", kSplitGpt2, false, false},
+    {"mellum", kSplitGpt2, false, false},
+    {"modern-bert", kSplitGpt2, false, false},
+    {"exaone4", kSplitGpt2, false, false},
+    {"granite-docling", kSplitGpt2, false, false},
+    {"deepseek-llm", kSplitDeepseek, false, false},
+    {"deepseek-coder", kSplitDeepseekCoder, false, false},
+    {"deepseek-v3", kSplitDeepseek3, false, false},
+    {"hunyuan-dense", kSplitDeepseek3, false, false},
+    {"joyai-llm", kSplitDeepseek3, false, false},
+    {"tekken", kSplitTekken, true, true},
+    {"gpt-4o", kSplitGpt4o, false, false},
+    {"llama4", kSplitGpt4o, false, false},
+    {"kanana2", kSplitGpt4o, false, false},
+    {"talkie", kSplitGpt4o, false, false},
+    {"minimax-m2", kSplitGpt4o, false, false},
+    {"bailingmoe", kSplitBailing, false, false},
+    {"bailingmoe2", kSplitBailing, false, false},
+    {"llada-moe", kSplitBailing, false, false},
+    {"seed-coder", kSplitSeedCoder, false, false},
+    {"chameleon", kSplitChameleon, false, true},
+};
+
+}  // namespace
+
+std::span<const GgufPreTokenizer> gguf_pre_tokenizers() noexcept { return kNames; }
+
+Result<const GgufPreTokenizer*> find_gguf_pre_tokenizer(std::string_view name) {
+  for (const GgufPreTokenizer& p : kNames) {
+    if (p.name == name) return &p;
+  }
+  return Status(
+      Code::unsupported,
+      fmt::format("the pre-tokenizer \"{}\" (tokenizer.ggml.pre) is not known, so the text could not be cut as the "
+                  "model was trained to see it",
+                  name));
+}
+
+}  // namespace nbl::text
