@@ -76,7 +76,7 @@ class Tasks(Case):
         write_data(self.data)
 
     def evaluate(self, tasks, *options, model="builtin", **more):
-        return self.result("eval", model, "--tasks", tasks, "--data", self.data, "--max-gen-toks", "8", *options, **more)
+        return self.result("eval", model, "--tasks", tasks, "--data", self.data, "--max-gen-toks", "8", "--threads", "1", *options, **more)
 
     def test_scored_tasks(self):
         tasks = ("ceval-valid_logic,gpqa_main_zeroshot,leaderboard_musr,bigbench_code_line_description_multiple_choice")
@@ -155,9 +155,9 @@ class Tasks(Case):
 
     def test_tables_files_and_pairs(self):
         recipe = self.dir / "nf4.safetensors"
-        self.accept("quantize", "builtin", "-o", recipe, "--method", "nf4")
+        self.accept("quantize", "builtin", "-o", recipe, "--method", "nf4", "--threads", "1")
         html, table, samples = self.dir / "r.html", self.dir / "r.csv", self.dir / "samples"
-        out = self.accept("eval", "builtin", recipe, "--tasks", f"{DATA / 'choice.jsonl'},ceval-valid_logic", "--data", self.data, "--html", html,
+        out = self.accept("eval", "builtin", recipe, "--tasks", f"{DATA / 'choice.jsonl'},ceval-valid_logic", "--data", self.data, "--threads", "1", "--html", html,
                           "--csv", table, "--log-samples", samples, "--json", self.dir / "r.json")
         self.assertIn("|Version|Filter|n-shot|", out.replace(" ", ""))
         j = json.loads((self.dir / "r.json").read_text())
