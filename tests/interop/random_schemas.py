@@ -51,7 +51,8 @@ class Maker:
         return s
 
     def number(self):
-        r, s = self.rng, {"type": r.choice(["integer", "number"])}
+        r = self.rng
+        s = {"type": r.choice(["integer", "number"])}
         low = r.choice([r.randrange(-1000, 1000), r.randrange(-10000, 10000) / 100, 0])
         if r.random() < 0.5:
             s[r.choice(["minimum", "exclusiveMinimum"])] = low
@@ -134,6 +135,8 @@ def main():
     rng = random.Random(args.seed)
     wrong = refused = unfinished = 0
     for i in range(args.count):
+        if i % 50 == 0:
+            print(f"{i} of {args.count}, {wrong} wrong", file=sys.stderr, flush=True)
         schema = Maker(rng).document()
         session = model.session(args.tokens + 8)
         try:
