@@ -110,7 +110,7 @@ class Models(unittest.TestCase):
         with self.assertRaisesRegex(nibble.NibbleError, "line 2: .*'x' is undefined"):
             tokenizer.apply_chat_template(messages, chat_template="\n{{ x.y }}")
         with self.assertRaises(nibble.InvalidArgumentError):
-            tokenizer.apply_chat_template([])
+            tokenizer.apply_chat_template([], **given)
 
     def test_examine(self):
         checks = nibble.Checkpoint(MODEL).examine("It was a bright day. " * 50)["checks"]
