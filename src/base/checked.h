@@ -21,7 +21,8 @@ namespace nbl {
   return true;
 }
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept { return (a + b - 1) / b; }
+/// a >= 0, b > 0; no sum that could overflow, for a group size may be what a hostile file says.
+constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept { return a / b + (a % b > 0 ? 1 : 0); }
 constexpr int64_t round_up(int64_t a, int64_t multiple) noexcept { return ceil_div(a, multiple) * multiple; }
 
 }  // namespace nbl

@@ -64,6 +64,7 @@ void Sha256::block(const uint8_t* p) noexcept {
 void Sha256::update(std::span<const std::byte> bytes) noexcept {
   const auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
   std::size_t n = bytes.size();
+  if (n == 0) return;  // p may be null then
   const std::size_t held = length_ % 64;
   length_ += n;
   if (held != 0) {
