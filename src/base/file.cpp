@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
@@ -200,6 +201,18 @@ MappedFile::~MappedFile() {
   const std::lock_guard<std::mutex> lock(mappings().mutex);
   mappings().all.erase(const_cast<std::byte*>(data_));
   ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::vector<std::string> directory_names(const std::filesystem::path& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> opened(::opendir(directory.c_str()), ::closedir);
+  if (!opened) return names;
+  while (const dirent* entry = ::readdir(opened.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {

@@ -33,6 +33,10 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Names of what lies in a directory, sorted; none when it cannot be read. std::filesystem::directory_iterator ends the process
+/// when it gets no memory.
+std::vector<std::string> directory_names(const std::filesystem::path& directory);
+
 /// The whole file as a string; Code::limit when it is larger than max_bytes.
 Result<std::string> read_text_file(const std::filesystem::path& path, int64_t max_bytes);
 

@@ -180,6 +180,7 @@ Result<Json> Json::parse(std::string_view text, std::string_view origin, const J
     return Status(Code::limit, fmt::format("{}: {} bytes of JSON, more than the {} that are read", origin, text.size(),
                                            limits.max_bytes));
   }
+  if (text.empty()) text = "";  // the parser copies from its pointer, which may be null then
   try {
     return parse_bounded(text, origin, limits);
   } catch (const std::bad_alloc&) {

@@ -33,9 +33,7 @@ Result<std::string> Job::identity() const {
     if (!ec) add(fmt::format("{} {}\n", file.filename().string(), time.time_since_epoch().count()));
   };
   if (std::filesystem::is_directory(origin, ec)) {
-    std::set<std::filesystem::path> files;
-    for (const auto& entry : std::filesystem::directory_iterator(origin, ec)) files.insert(entry.path());
-    for (const auto& file : files) changed(file);
+    for (const std::string& name : directory_names(origin)) changed(origin / name);
   } else {
     changed(origin);
   }

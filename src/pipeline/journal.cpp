@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <new>
 
 #include "dialects/native_format.h"
 
@@ -149,15 +150,19 @@ Result<Journal> Journal::open(const std::filesystem::path& output, const std::st
       return journal;
     }
   }
-  NBL_ASSIGN(RecordFile file, RecordFile::create(path));
-  Journal journal(std::move(file));
-  journal.path_ = path;
-  const Status begun = journal.file_.append(job);
-  if (!begun.ok()) {
-    (void)journal.remove();
-    return begun;
+  Status begun;
+  try {
+    NBL_ASSIGN(RecordFile file, RecordFile::create(path));
+    Journal journal(std::move(file));
+    journal.path_ = path;
+    begun = journal.file_.append(job);
+    if (begun.ok()) return journal;
+  } catch (const std::bad_alloc&) {
+    begun = {Code::out_of_memory, "memory is exhausted"};
   }
-  return journal;
+  std::error_code ec;
+  std::filesystem::remove(path, ec);
+  return begun;
 }
 
 Result<std::optional<FinishedLayer>> Journal::next() {

@@ -269,7 +269,12 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   writer_->set_rounding(true);  // the weights are rounded anyway
   NBL_TRY(carry_texts(input_, *writer_));
   NBL_TRY(open_journal(output));
-  Status status = work(output);
+  Status status;
+  try {
+    status = work(output);
+  } catch (const std::bad_alloc&) {  // the journal must go all the same
+    status = {Code::out_of_memory, "memory is exhausted"};
+  }
   if (journal_ && (status.ok() || !options_.resume)) {
     const Status removed = journal_->remove();
     if (status.ok()) status = removed;

@@ -90,7 +90,7 @@ void open_something(World& world, Program& program, unsigned op, unsigned slot) 
     case 0: {
       nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;
       options.threads = static_cast<int32_t>(program.byte() % 4) - 1;
-      if (program.byte() % 8 == 0) options.struct_size = program.byte();
+      if (program.byte() % 8 == 0) options.struct_size = program.byte() % (sizeof options + 1);  // of what there is
       if (program.byte() % 8 == 0) options.isa = "scalar";
       nbl_runtime* out = nullptr;
       check(nbl_runtime_create(&options, &out), out);

@@ -30,7 +30,7 @@ fs::path Folder::put(std::string_view name, std::string_view bytes) const {
   fs::remove(path, ec);  // a mapping of the last input may still be alive
   fs::create_directories(path.parent_path(), ec);
   std::FILE* file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size()) std::abort();
+  if (file == nullptr || (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size())) std::abort();
   std::fclose(file);
   return path;
 }
