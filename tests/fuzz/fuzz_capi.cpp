@@ -62,7 +62,9 @@ class Slots {
   std::array<T*, 3> slots_{};  // NULL until something is put there: calls with NULL are part of the game
 };
 
-void check(nbl_status status, const void* out) {
+// `out` by reference: it is read after the call that is the first argument has filled it.
+template <class T>
+void check(nbl_status status, const T& out) {
   if (status == NBL_OK) return;
   if (out != nullptr || *nbl_last_error() == '\0' || std::strcmp(nbl_status_name(status), "unknown") == 0) std::abort();
   if (status == NBL_E_INTERNAL) std::abort();
@@ -79,7 +81,7 @@ struct World {
   Slots<nbl_qtensor, nbl_qtensor_destroy> qtensors;
 };
 
-void take(nbl_status status, nbl_buffer* buffer) {
+void take(nbl_status status, nbl_buffer* const& buffer) {
   check(status, buffer);
   if (buffer != nullptr) (void)std::strlen(nbl_buffer_text(buffer));
   nbl_buffer_destroy(buffer);
