@@ -94,7 +94,7 @@ def check(command, gguf):
     del model
     with tempfile.TemporaryDirectory() as scratch:
         dense, directory = pathlib.Path(scratch) / "dense.safetensors", pathlib.Path(scratch) / "hf"
-        run(command, "quantize", gguf, "-m", "fp32", "-o", dense, "--quiet")
+        run(command, "quantize", gguf, "--method", "fp32", "-o", dense, "--quiet")
         run(command, "convert", dense, "--format", "huggingface", "-o", directory, "--quiet")
         dense.unlink()
         gc.collect()
