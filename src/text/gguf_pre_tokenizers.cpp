@@ -94,6 +94,14 @@ constexpr std::string_view kUfakzeka =
 // Digits in threes from the right.
 constexpr std::string_view kThreesFromTheRight = R"(\d{1,3}(?=(?:\d{3})*\b))";
 
+constexpr std::string_view kAsianScripts =
+    R"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-\x{309F}\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F}\x{2F00}-\x{2FDF}\x{E40}-\x{EFF})"
+    R"(\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+)";
+constexpr std::string_view kMinicpm5 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr std::array<std::string_view, 3> kSplitAfmoe{R"(\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})))", kAsianScripts, kDeepseek3};
+constexpr std::array<std::string_view, 2> kSplitMinicpm5{R"(\p{N}{1,3})", kMinicpm5};
 constexpr std::array kSplitKimi{kKimi};
 constexpr std::array<std::string_view, 2> kSplitSuperbpe{R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"};
 constexpr std::array kSplitYoutu{kYoutuScripts, kYoutu};
@@ -200,6 +208,8 @@ constexpr GgufPreTokenizer kNames[] = {
     {"tiny_aya", kSplitTinyAya, false, false},
     {"cohere2moe", kSplitTinyAya, false, false},
     {"laguna", kSplitLaguna, false, false},
+    {"afmoe", kSplitAfmoe, false, false},
+    {"minicpm5", kSplitMinicpm5, true, false},
 };
 
 }  // namespace
