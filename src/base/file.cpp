@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -301,6 +302,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path) {
   if (!state->path.has_filename()) {
     return Status(Code::invalid_argument, fmt::format("'{}' names no file to write", path.string()));
   }
+  remove_stale_temporaries(state->path);
   mode_t mode = 0666;
   struct stat st;
   const bool exists = ::stat(state->path.c_str(), &st) == 0;
@@ -313,6 +315,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path) {
     fs::path temporary = temporary_name(state->path);
     state->fd = Descriptor(open_retrying(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL, mode));
     if (state->fd.get() >= 0) {
+      (void)::flock(state->fd.get(), LOCK_EX | LOCK_NB);  // tells remove_stale_temporaries() that the writer lives
       state->temporary = std::move(temporary);
       break;
     }

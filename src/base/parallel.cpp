@@ -55,7 +55,7 @@ Team::~Team() = default;
 int Team::size() const noexcept { return state_->threads; }
 
 void Team::run(FunctionRef<void(Worker&)> fn) {
-  const std::lock_guard<std::mutex> lock(state_->turn);
+  const std::lock_guard<Turns> lock(state_->turn);
   if (state_->threads == 1) {
     Worker worker(*this, 0, 1);
     fn(worker);
