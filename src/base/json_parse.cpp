@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 
+#include "base/bounds.h"
 #include "base/json_rep.h"
 
 namespace nbl {
@@ -175,7 +176,10 @@ Result<Json> parse_bounded(std::string_view text, std::string_view origin, const
 
 }  // namespace
 
-Result<Json> Json::parse(std::string_view text, std::string_view origin, const JsonLimits& limits) {
+Result<Json> Json::parse(std::string_view text, std::string_view origin, const JsonLimits& asked) {
+  JsonLimits limits = asked;
+  limits.max_bytes = std::min(limits.max_bytes, bound(Bound::json_bytes));
+  limits.max_depth = std::min(limits.max_depth, static_cast<int>(bound(Bound::json_depth)));
   if (static_cast<int64_t>(text.size()) > limits.max_bytes) {
     return Status(Code::limit, fmt::format("{}: {} bytes of JSON, more than the {} that are read", origin, text.size(),
                                            limits.max_bytes));

@@ -1,6 +1,7 @@
 // Hugging Face tokenizer.json.
 #include <fmt/format.h>
 
+#include "base/bounds.h"
 #include "text/bpe.h"
 #include "text/post_processor.h"
 #include "text/tokenizer_config.h"
@@ -10,8 +11,8 @@
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxMerges = std::size_t{1} << 24;
-constexpr std::size_t kMaxAdded = std::size_t{1} << 20;
+constexpr BoundOf<std::size_t> kMaxMerges{Bound::tokenizer_merges};
+constexpr BoundOf<std::size_t> kMaxAdded{Bound::tokenizer_added};
 
 const Json& member(const Json& json, std::string_view key) {
   static const Json null;
@@ -22,7 +23,7 @@ const Json& member(const Json& json, std::string_view key) {
 Status read_vocabulary(const Json& vocab, Vocabulary& out) {
   if (!vocab.is_object()) return Status(Code::corrupt, "the model has no object \"vocab\"");
   if (vocab.size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", vocab.size(), kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", vocab.size(), kMaxTokens.get()));
   }
   out.reserve(vocab.size(), vocab.size() * 8);
   for (const auto& [piece, id] : vocab.members()) {
@@ -35,7 +36,7 @@ Status read_vocabulary(const Json& vocab, Vocabulary& out) {
 Status read_merges(const Json& merges, BpeModel& model) {
   if (!merges.is_array()) return Status(Code::corrupt, "the model has no list \"merges\"");
   if (merges.size() > kMaxMerges) {
-    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", merges.size(), kMaxMerges));
+    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", merges.size(), kMaxMerges.get()));
   }
   model.reserve_merges(merges.size());
   for (std::size_t i = 0; i < merges.size(); ++i) {
@@ -80,7 +81,7 @@ Result<std::unique_ptr<Model>> read_unigram(const Json& json) {
   const Json& list = member(json, "vocab");
   if (!list.is_array()) return Status(Code::corrupt, "the model has no list \"vocab\"");
   if (list.size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", list.size(), kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", list.size(), kMaxTokens.get()));
   }
   Vocabulary vocabulary;
   vocabulary.reserve(list.size(), list.size() * 8);
@@ -135,7 +136,7 @@ Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& o
   if (list.is_null()) return {};
   if (!list.is_array()) return Status(Code::corrupt, "\"added_tokens\" is no list");
   if (list.size() > kMaxAdded) {
-    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded));
+    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded.get()));
   }
   for (const Json& item : list.elements()) {
     AddedToken token;

@@ -17,7 +17,7 @@ from ._jobs import (Evaluation, QTensor, Quantizer, compare, convert, evaluate, 
 from ._lib import (BusyError, CancelledError, CorruptError, InputOutputError, InvalidArgumentError, LimitError,
                    MismatchError, NibbleError, NotFoundError, OutOfMemoryError, Progress, UnsupportedError, lib as _lib)
 from ._runtime import (Batch, Checkpoint, Model, Runtime, Session, Tokenizer, default_runtime,
-                       generation_settings)
+                       generation_settings, limits, set_limit)
 
 __version__ = _lib.nbl_version().decode()
 
@@ -66,6 +66,6 @@ __all__ = [
     "Batch", "BusyError", "CancelledError", "Checkpoint", "CorruptError", "Evaluation", "InputOutputError", "InvalidArgumentError",
     "LimitError", "MismatchError", "Model", "NibbleError", "NotFoundError", "OutOfMemoryError", "Progress", "QTensor",
     "Quantizer", "Runtime", "Session", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert", "default_runtime",
-    "dialects", "evaluate", "evaluation_settings", "generation_settings", "isas", "load", "methods", "perplexity", "protocols", "quantize",
-    "quantizer_settings", "task_kinds",
+    "dialects", "evaluate", "evaluation_settings", "generation_settings", "isas", "limits", "load", "methods", "perplexity",
+    "protocols", "quantize", "quantizer_settings", "set_limit", "task_kinds",
 ]

@@ -46,6 +46,16 @@ def generation_settings():
     return json.loads(lib.nbl_generation_settings_json().decode("utf-8"))
 
 
+def limits():
+    """Every bound on what a file, a text or a setting may ask for: {name: value in force}."""
+    return {each["name"]: lib.nbl_limit_get(each["name"].encode()) for each in json.loads(lib.nbl_limits_json().decode("utf-8"))}
+
+
+def set_limit(name, value):
+    """Changes one of limits() for this process; 0 takes the default back."""
+    check(lib.nbl_limit_set(name.encode(), int(value)))
+
+
 class Batch(Handle):
     """Several sessions of one model decoded together, a token each."""
 
