@@ -415,7 +415,7 @@ class Handles(unittest.TestCase):
 
     def test_wrong_types(self):
         tokenizer = nibble.Checkpoint(MODEL).tokenizer
-        with self.assertRaises(AttributeError):
+        with self.assertRaises(TypeError):
             tokenizer.encode(7)
         with self.assertRaises(ValueError):
             tokenizer.decode(["a"])

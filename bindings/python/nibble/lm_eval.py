@@ -11,7 +11,8 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from ._jobs import Evaluation
-from ._runtime import Model, Runtime
+from ._model import Model
+from ._runtime import Runtime
 
 
 @register_model("nibble")
