@@ -231,6 +231,15 @@ NBL_API const char* nbl_evaluation_settings_json(void);
 /* The same, for generation: samplers, penalties, stop strings, beams, grammars, speculation (docs/generation.md). */
 NBL_API const char* nbl_generation_settings_json(void);
 
+/* [{"name", "default", "max", "help"}]: the bounds on what a file, a text or a setting may ask for. Beyond one of them a call fails
+ * with NBL_E_LIMIT or NBL_E_CORRUPT before memory or time is spent. */
+NBL_API const char* nbl_limits_json(void);
+/* Changes one of them for this process, for calls that begin afterwards; from any thread. value: 1 to its "max"; 0: the default.
+ * Errors: NOT_FOUND (no such name), INVALID_ARGUMENT (out of range). Since 0.1. */
+NBL_API nbl_status nbl_limit_set(const char* name, int64_t value);
+/* The value in force; 0 for an unknown name. */
+NBL_API int64_t nbl_limit_get(const char* name);
+
 /* ==================================================================================================================
  * 6. Checkpoints: a model as it lies in files
  * ================================================================================================================== */
