@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/allocator.h"
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/team.h"
@@ -60,7 +61,9 @@ void Team::run(FunctionRef<void(Worker&)> fn) {
     fn(worker);
     return;
   }
+  const Allocator* const allocator = AllocatorScope::current();
   state_->backend.run([&](int index, int count) {
+    const AllocatorScope scope(allocator);
     Worker worker(*this, index, count);
     fn(worker);
   });

@@ -9,6 +9,7 @@
 
 #include "base/bounds.h"
 #include "base/checked.h"
+#include "base/memory_files.h"
 #include "dialects/common.h"
 #include "dialects/dialects.h"
 #include "io/spool.h"
@@ -163,8 +164,7 @@ class Layout {
 fs::path find_tokenizer(const fs::path& model, int64_t vocab) {
   for (const std::string& name : {fmt::format("tok{}.bin", vocab), std::string("tokenizer.bin")}) {
     const fs::path path = model.parent_path() / name;
-    std::error_code error;
-    if (fs::is_regular_file(path, error)) return path;
+    if (is_regular_file(path)) return path;
   }
   return {};
 }
