@@ -127,7 +127,7 @@ struct Args {
   std::vector<std::string> lora, sets, overrides;
   bool lm_head = false, resume = false;
   double target_bpw = 0;
-  std::string measurement;
+  std::string measurement, measured;
 };
 
 /// "name=value" in two.
@@ -173,7 +173,8 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  if (!args.measured.empty()) input.set_measured(read_file(args.measured));
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);
@@ -225,6 +226,9 @@ void add_quantize(const Commands& c) {
   command->add_option("--target-bpw", args->target_bpw, "give out bits and groups by measured sensitivities to this size")
       ->check(CLI::Range(1.0, 16.0));
   command->add_option("--measurement", args->measurement, "file of measured sensitivities: read when it exists, else written")
+      ->type_name("FILE");
+  command->add_option("--measured", args->measured,
+                      "JSON of perplexity, compare, eval or sweep: its figures go into the model card")
       ->type_name("FILE");
   command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
   command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });

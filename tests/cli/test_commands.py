@@ -110,6 +110,29 @@ class Conversions(Case):
                 self.assertTrue(packed)
                 self.assertEqual({n: again[n] for n in packed}, {n: hashes[n] for n in packed})
 
+    def test_model_cards_carry_what_was_measured(self):
+        source = self.quantized("ct", "rtn:bits=4,group=64,sym=true", "compressed-tensors")
+        self.assertIn("Not measured.", (source / "README.md").read_text())
+        perplexity, compared = self.dir / "perplexity.json", self.dir / "compared.json"
+        self.accept("compare", "builtin", source, "--windows", "1", "--quiet", "--json", compared)
+        self.accept("perplexity", source, "--windows", "1", "--quiet", "--json", perplexity)
+        value = json.loads(perplexity.read_text())["perplexity"]
+        kl = json.loads(compared.read_text())["candidates"][0]["mean_kl"]
+        out = self.dir / "measured"
+        self.accept("convert", source, "-o", out, "--format", "gptq", "--measured", perplexity)
+        card = (out / "README.md").read_text()
+        self.assertIn(f"Perplexity {value:.5g}, protocol windows-512", card)
+        self.assertNotIn("Not measured", card)
+        # A lossless copy of it has the same figures.
+        again = self.dir / "again"
+        self.accept("convert", out, "-o", again, "--format", "compressed-tensors")
+        self.assertIn(f"Perplexity {value:.5g}", (again / "README.md").read_text())
+        quantized = self.dir / "quantized"
+        self.accept("quantize", "builtin", "-o", quantized, "--method", "rtn:bits=4,group=64,sym=true", "--format", "gptq", "--measured", compared)
+        self.assertIn(f"{kl:.5g}", (quantized / "README.md").read_text())
+        (self.dir / "broken.json").write_text("[1,")
+        self.refuse(3, ["convert", source, "-o", self.dir / "none", "--measured", self.dir / "broken.json"], "measured")
+
     def test_types_of_gguf(self):
         for method, kind in (("rtn:bits=4,group=32,sym=true", "Q4_0"), ("rtn:bits=4,group=64,sym=false", "Q5_0"),
                              ("rtn:bits=8,group=128,sym=true", "Q8_0")):
