@@ -77,6 +77,7 @@ std::string sweep_json(const Sweep& sweep) {
   j.set("nibble_version", nbl_version()).set_raw("machine", sweep.machine).set("model", sweep.model);
   j.set("text", sweep.text).set("protocol", sweep.protocol).set("tokens", sweep.tokens).set("prompt", sweep.prompt);
   j.set_raw("rows", "[" + rows + "]").set_raw("pareto", "[" + pareto + "]");
+  if (!sweep.rivals.empty()) j.set_raw("equal_bytes", rivals_json(sweep));
   return indented(j.text());
 }
 
@@ -186,7 +187,7 @@ std::string sweep_html(const Sweep& sweep) {
   s += "<h2>Quality against size and speed</h2>\n<div class=\"charts\">\n";
   s += scatter_plot(size, "bits per weight", "mean KL, nats", true) + scatter_plot(speed, "decode, tokens per second", "mean KL, nats", true);
   s += scatter_plot(ppl, "file, MB", "perplexity", false) + "</div>\n<p>Whiskers: 95 %. The line joins what no other recipe beats.</p>\n";
-  s += task_bars(sweep) + heat_map(sweep);
+  s += task_bars(sweep) + rivals_html(sweep) + heat_map(sweep);
   std::string continuations;
   for (const SweepRow& r : sweep.rows) {
     if (!r.continuation.empty())

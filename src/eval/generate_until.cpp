@@ -46,6 +46,12 @@ Result<Ends> ends_of(const model::Model& model, const text::Tokenizer& tokenizer
   return ends;
 }
 
+/// The stream of random numbers that a continuation draws from.
+std::size_t stream_of(std::size_t job, const GenerateSettings& settings) {
+  const auto repeats = static_cast<std::size_t>(settings.repeats);
+  return settings.streams.empty() ? job : settings.streams[job / repeats] * repeats + job % repeats;
+}
+
 struct Prompt {
   std::vector<TokenId> ids;
   bool truncated = false;
@@ -135,7 +141,7 @@ class Writers {
     model::SamplingOptions sampling;
     sampling.temperature = settings_.generation.temperature;
     sampling.top_p = settings_.generation.top_p;
-    sampling.seed = settings_.seed * 1000003 + job;
+    sampling.seed = settings_.seed * 1000003 + stream_of(job, settings_);
     w.sampler = std::make_unique<model::Sampler>(sampling);
     // What the session holds already of this prompt (few-shot examples, say) is not computed again.
     const auto [x, y] = std::mismatch(w.seen.begin(), w.seen.end(), prompt.begin(), prompt.end());
@@ -167,6 +173,7 @@ class Writers {
     NBL_ASSIGN(std::string text, model_->tokenizer()->decode(w.ids, true));
     result.text = cut_at(std::move(text), ends_.strings);
     ++*done;
+    if (settings_.finished) NBL_TRY(settings_.finished(w.job, result));
     return report_progress(progress, {"generate", fmt::format("text {} of {}", *done, results.size()),
                                       static_cast<int64_t>(*done), static_cast<int64_t>(results.size())});
   }
@@ -201,6 +208,7 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
     results[i].tokens = static_cast<int64_t>(ids.size());
     NBL_ASSIGN(std::string text, tokenizer.decode(ids, true));
     results[i].text = cut_at(std::move(text), ends.strings);
+    if (settings.finished) NBL_TRY(settings.finished(i, results[i]));
   }
   return {};
 }
