@@ -302,11 +302,13 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   const float* __restrict sums = s.sums;
   const float* __restrict dsums = s.dsums;
   const GroupLanes<T>* __restrict groups = s.groups;
-  NBL_EACH (t, NT) {
-    const GroupLanes<T> g = groups[t];
-    NBL_EACH (i, MR) {
+  GroupLanes<T> g[NT];
+  NBL_EACH (t, NT) g[t] = groups[t];
+  // Row by row, so that few broadcast numbers live at a time.
+  NBL_EACH (i, MR) {
+    NBL_EACH (t, NT) {
       float* out = y + (i * NT + t) * kRows;
-      T::store_f(out, fold<T>(g, SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f, T::load_f(out)));
+      T::store_f(out, fold<T>(g[t], SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f, T::load_f(out)));
     }
   }
 }

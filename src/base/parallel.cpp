@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/allocator.h"
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/team.h"
@@ -54,13 +55,15 @@ Team::~Team() = default;
 int Team::size() const noexcept { return state_->threads; }
 
 void Team::run(FunctionRef<void(Worker&)> fn) {
-  const std::lock_guard<std::mutex> lock(state_->turn);
+  const std::lock_guard<Turns> lock(state_->turn);
   if (state_->threads == 1) {
     Worker worker(*this, 0, 1);
     fn(worker);
     return;
   }
+  const Allocator* const allocator = AllocatorScope::current();
   state_->backend.run([&](int index, int count) {
+    const AllocatorScope scope(allocator);
     Worker worker(*this, index, count);
     fn(worker);
   });
