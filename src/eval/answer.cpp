@@ -70,7 +70,7 @@ Status generate_answers(const Model& model, Team& team, const Part& part, const 
   const Task& task = *part.plan.task;
   std::vector<std::string> contexts;
   for (const std::size_t d : part.documents) contexts.push_back(part.plan.asked[d].contexts.front());
-  GenerateSettings settings = {task.generation, task.repeats, options.batch, options.seed, part.documents, {}};
+  GenerateSettings settings = {task.generation, task.repeats, options.batch, options.seed, part.documents, options.beams_know_end, {}};
   if (options.max_tokens > 0) settings.generation.max_tokens = options.max_tokens;
   const auto repeats = static_cast<std::size_t>(task.repeats);
   std::vector<Answer> answers(part.documents.size());
@@ -161,6 +161,7 @@ std::string key_of(const Plan& plan, std::size_t d, const EvaluateOptions& optio
     // A sampled text depends on its place in the list.
     text += fmt::format("\n{} {} {} {} {} {}", options.max_tokens > 0 ? options.max_tokens : g.max_tokens, g.beams, g.temperature,
                         g.top_p, options.seed, g.temperature > 0 ? d : 0);
+    if (g.beams > 1) text += options.beams_know_end ? " ends" : " does not end";
     for (const std::string& stop : g.until) text += fmt::format("\n{} {}", stop.size(), stop);
   }
   for (const auto* list : {&plan.asked[d].contexts, &plan.asked[d].continuations})

@@ -188,12 +188,22 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
                     const GenerateSettings& settings, const Ends& ends, const ProgressFn& progress,
                     std::vector<GeneratedText>& results) {
   const text::Tokenizer& tokenizer = *model->tokenizer();
+  std::vector<std::size_t> lengths;
+  for (const std::string& stop : ends.strings) {
+    NBL_ASSIGN(const std::vector<TokenId> ids, tokenizer.encode(stop, {.add_special = false, .parse_special = true}));
+    lengths.push_back(ids.size());
+  }
   for (std::size_t i = 0; i < results.size(); ++i) {
     NBL_TRY(report_progress(progress, {"generate", fmt::format("text {} of {}", i + 1, results.size()),
                                        static_cast<int64_t>(i), static_cast<int64_t>(results.size())}));
+    // The harness looks for each stop string in the best beam's last tokens: two more than the string itself has.
     const auto stops = [&](std::span<const TokenId> so_far) {
-      auto text = tokenizer.decode(so_far, false);
-      return text.ok() && contains_any(*text, ends.strings);
+      for (std::size_t s = 0; s < ends.strings.size(); ++s) {
+        const std::size_t count = std::min(so_far.size(), lengths[s] + 2);
+        const auto text = tokenizer.decode(so_far.last(count), false);
+        if (text.ok() && contains_any(*text, std::span(ends.strings).subspan(s, 1))) return true;
+      }
+      return false;
     };
     const std::vector<TokenId>& prompt = prompts[i / static_cast<std::size_t>(settings.repeats)].ids;
     NBL_ASSIGN(const auto base, model::Session::create(model, team, static_cast<int64_t>(prompt.size())));
@@ -201,7 +211,7 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
     model::BeamOptions options;
     options.beams = settings.generation.beams;
     options.max_new_tokens = settings.generation.max_tokens;
-    options.ends = ends.tokens;
+    if (settings.beams_know_end) options.ends = model->config().eos;
     NBL_ASSIGN(const auto beams, model::beam_search(*base, logits, options, stops));
     std::vector<TokenId> ids = beams[0].tokens;
     while (!ids.empty() && ends.is_end(ids.back())) ids.pop_back();

@@ -27,6 +27,7 @@ struct GenerateSettings {
   int64_t batch = 8;    ///< continuations written side by side
   uint64_t seed = 0;    ///< of sampling; continuation r of context c draws from stream streams[c] * repeats + r
   std::span<const std::size_t> streams = {};  ///< empty: 0, 1, 2...
+  bool beams_know_end = true;  ///< EvaluateOptions::beams_know_end
   /// Told of each text as soon as it is there: its index in the result. An error ends the work.
   std::function<Status(std::size_t, const GeneratedText&)> finished = {};
 };
