@@ -200,8 +200,9 @@ NBL_API int32_t nbl_runtime_threads(const nbl_runtime* runtime);
 NBL_API nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* What the machine can do at most, measured: JSON {"threads", "dram_read", "l2_read", "f32_fma", "int8_dot",
- * "bf16_dot", "amx_int8", "amx_bf16"}, each of the last seven {"one", "team"} in bytes or operations a second, null
- * where the processor has no such instructions. Takes a second or two and, for a moment, at least 256 MB. */
+ * "bf16_dot", "amx_int8", "amx_bf16", "disturbed"}, each of the seven {"one", "team"} in bytes or operations a second
+ * (medians of five rounds or more), null where the processor has no such instructions; "disturbed" is true when other
+ * programs took part of the machine meanwhile. Takes a second or two and, for a moment, at least 256 MB. */
 NBL_API nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* ==================================================================================================================

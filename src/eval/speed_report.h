@@ -17,9 +17,12 @@ struct SpeedRequest {
   std::filesystem::path powercap = "/sys/class/powercap";  ///< where the system tells energy; empty: not measured
 };
 
+/// `{prefill[],decode[]}` of {operation, microseconds a step, share, gb_s, gop_s}.
+Json profile_json(const model::SessionProfile& profile);
+
 /// measure_speed()'s JSON; with a batch `batch` and `batch_decode_tok_s` (tokens a second of all sequences together, the
-/// median); with a profile `profile{prefill[],decode[]}` of {operation, microseconds a step, share, gb_s, gop_s}, taken in
-/// a pass of its own that no other figure counts; with contexts or batches `grid[]` of {context, batch, prefill_tok_s,
+/// median); with a profile `profile`, as profile_json() says it, taken in a pass of its own that no other figure counts; with
+/// contexts or batches `grid[]` of {context, batch, prefill_tok_s,
 /// decode_tok_s, joules_per_token}: prefill of a prompt as long as the context (null where that is 0), then decoding by so many
 /// sequences behind it, all their tokens counted. `energy{packages[], prefill_joules_per_token, decode_joules_per_token}` where the
 /// system tells energy, else null.

@@ -174,6 +174,8 @@ struct Profile {
   int64_t steps = 0, rows = 0;
 };
 
+struct SessionProfile;  // step_work.h
+
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
  public:
@@ -202,7 +204,7 @@ class Session {
   Status truncate(int64_t position);
 
   /// Steps from here on add their times to *profile, which must live as long; null ends it.
-  void set_profile(Profile* profile) noexcept;
+  void set_profile(SessionProfile* profile) noexcept;
 
   /// The keys and values of the first position() tokens, in pieces; for saving.
   std::vector<std::span<std::byte>> cached();
