@@ -17,7 +17,7 @@ using test::model_kinds;
 using Want = Session::Logits;
 using Ids = std::vector<text::TokenId>;
 
-std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = test::test_isa()) {
+std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = nbl::test::test_isa()) {
   ModelOptions options;
   options.compute = {compute, isa};
   Team team(1);

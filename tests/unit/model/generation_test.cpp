@@ -193,7 +193,7 @@ class Generation : public ::testing::Test {
   void SetUp() override {
     const test::MemoryCheckpoint checkpoint(test::llama_config(), 3);
     ModelOptions options;
-    options.compute = {Compute::exact, test::test_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     model_ = *Model::load(checkpoint, options, team_, {});
     const test::MemoryCheckpoint other(test::llama_config(), 4);
     draft_ = *Model::load(other, options, team_, {});

@@ -41,7 +41,7 @@ TEST_P(GoldenLogits, EqualTransformers) {
   const auto checkpoint = dialects::open(directory);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   ModelOptions options;
-  options.compute = {Compute::exact, test::test_isa()};
+  options.compute = {Compute::exact, nbl::test::test_isa()};
   Team team(2);
   const auto model = Model::load(**checkpoint, options, team, {});
   ASSERT_TRUE(model.ok()) << model.status().message();

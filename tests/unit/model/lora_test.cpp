@@ -28,7 +28,7 @@ class Lora : public ::testing::Test {
   }
   std::shared_ptr<const Model> load(const Checkpoint& checkpoint) {
     ModelOptions options;
-    options.compute = {Compute::exact, test::test_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     return *Model::load(checkpoint, options, team_, {});
   }
   std::vector<float> logits(const std::shared_ptr<const Model>& model, bool step_by_step = false) {
