@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/allocator.h"
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/team.h"
@@ -88,14 +89,16 @@ void Team::State::run(Team& team, int count, FunctionRef<void(Worker&)> fn) {
     fn(worker);
     return;
   }
+  const Allocator* const allocator = AllocatorScope::current();
   backend.run(count, [&](int index, int all) {
+    const AllocatorScope scope(allocator);
     Worker worker(team, index, all);
     fn(worker);
   });
 }
 
 void Team::run(FunctionRef<void(Worker&)> fn) {
-  const std::lock_guard<std::mutex> lock(state_->turn);
+  const std::lock_guard<Turns> lock(state_->turn);
   State& s = *state_;
   const int count = s.size.active();
   if (s.threads == 1) return s.run(*this, 1, fn);
@@ -127,7 +130,7 @@ void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int6
     return;
   }
   std::atomic<int64_t> next{0};
-  const std::lock_guard<std::mutex> lock(state_->turn);
+  const std::lock_guard<Turns> lock(state_->turn);
   state_->run(*this, state_->threads, [&](Worker&) {
     for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
          i = next.fetch_add(1, std::memory_order_relaxed)) {

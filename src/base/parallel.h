@@ -62,7 +62,7 @@ class Worker {
   int count_;
 };
 
-/// A fixed number of threads. run() may be called from any thread; calls at the same time take turns.
+/// A fixed number of threads. run() may be called from any thread; calls at the same time take turns in the order they came.
 /// Functions given to it must not throw and must not call run() of the same team.
 class Team {
  public:

@@ -32,11 +32,29 @@ class TeamBackend {
 /// their threads.
 uint32_t fork_count() noexcept;
 
+/// First come, first served. std::mutex lets the thread that just left in again before those that wait: one that runs a long prompt
+/// part by part would keep all others out until its end.
+class Turns {
+ public:
+  void lock() noexcept {
+    const uint32_t mine = next_.fetch_add(1, std::memory_order_relaxed);
+    for (uint32_t now = serving_.load(std::memory_order_acquire); now != mine; now = serving_.load(std::memory_order_acquire))
+      serving_.wait(now, std::memory_order_acquire);
+  }
+  void unlock() noexcept {
+    serving_.fetch_add(1, std::memory_order_release);
+    serving_.notify_all();
+  }
+
+ private:
+  std::atomic<uint32_t> next_{0}, serving_{0};
+};
+
 struct Team::State {
   explicit State(int count) : threads(count), size(count), backend(count) {}
   void run(Team& team, int count, FunctionRef<void(Worker&)> fn);
 
-  std::mutex turn;
+  Turns turn;
   const int threads;
   int spins = 0;
   TeamSize size;

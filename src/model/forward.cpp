@@ -11,7 +11,10 @@
 namespace nbl::model {
 namespace {
 
-int64_t qkv_width(const Config& c) { return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.v_dim(); }
+int64_t qkv_width(const Config& c) {
+  if (c.latent.kv_rank > 0) return c.heads * c.head_dim;
+  return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.v_dim();
+}
 
 /// Floats rounded up to whole lines.
 int64_t lines(int64_t floats) { return round_up(floats, 16); }
@@ -41,6 +44,18 @@ kernels::Act kernel_act(Activation a) {
       return kernels::Act::sigmoid;
     case Activation::tanh:
       return kernels::Act::tanh;
+    case Activation::gelu_clipped:
+      return kernels::Act::gelu_clipped;
+    case Activation::mish:
+      return kernels::Act::mish;
+    case Activation::leaky_relu:
+      return kernels::Act::leaky_relu;
+    case Activation::relu6:
+      return kernels::Act::relu6;
+    case Activation::hard_swish:
+      return kernels::Act::hard_swish;
+    case Activation::linear:
+      return kernels::Act::linear;
   }
   return kernels::Act::silu;
 }
@@ -70,7 +85,7 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
   w.mlp_width_ = row_stride(c.gated_mlp ? 2 * ffn : ffn);
   const int64_t replicated = std::min(kReplicatedRows, sizes.max_rows);
   // Scratch serves attention and, before it, the lookup of quantized embeddings (five bytes a column at most).
-  w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(c.v_dim()), 2 * widest));
+  w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(std::max(c.v_dim(), c.latent.kv_rank)), 2 * widest));
   w.own_prepared_floats_ = static_cast<int64_t>((sizes.own_prepared_bytes + 63) / 64 * 16);
   w.private_floats_ =
       w.scratch_floats_ + w.own_prepared_floats_ + replicated * (lines(c.hidden) + lines(widest) + lines(ffn));
@@ -96,7 +111,8 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
                           {&w.y_, m, widest},
                           {&w.q_latent_, m, c.latent.q_rank},
                           {&w.kv_latent_, m, c.latent.kv_rank + c.latent.rope_dim},
-                          {&w.kv_up_, m, c.latent.kv_rank > 0 ? c.heads * (c.latent.nope_dim + c.v_dim()) : 0},
+                          {&w.latent_queries_, m, c.latent.kv_rank > 0 ? c.heads * (c.latent.kv_rank + c.latent.rope_dim) : 0},
+                          {&w.latent_sums_, m, c.heads * c.latent.kv_rank},
                           {&w.experts_.scores, m, x.count},
                           {&w.experts_.x, x.count > 0 ? m : 0, c.hidden},
                           {&w.experts_.hidden, x.count > 0 ? m : 0, 2 * x.ffn},

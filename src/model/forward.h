@@ -71,7 +71,8 @@ class Workspace {
   int64_t qkv_width_ = 0, mlp_width_ = 0, piece_floats_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
   float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
   float *cos_ = nullptr, *sin_ = nullptr;
-  float *q_latent_ = nullptr, *kv_latent_ = nullptr, *kv_up_ = nullptr;  ///< latent attention's narrow rows, and k | v
+  float *q_latent_ = nullptr, *kv_latent_ = nullptr;           ///< latent attention's narrow rows
+  float *latent_queries_ = nullptr, *latent_sums_ = nullptr;  ///< [rows, heads, ...] in the latents' space
   ExpertRows experts_;
   std::byte *prepared_ = nullptr, *prepared_mlp_ = nullptr;  ///< inputs of products; the second one's of the MLP's last
   float* private_ = nullptr;                             ///< [workers][private_floats_]
@@ -149,7 +150,11 @@ class Pass {
   void norm_head(const NormWeights& weights, int64_t head, float* x) const;
   /// What must be done to whole rows of q, k and v before heads are looked at one by one.
   void adjust_rows(const Layer& layer);
-  void join_latents(const Layer& layer);
+  void latent_attention(const Layer& layer, int64_t index, int64_t cache_layer);
+  void absorb_rows(const Layer& layer, int64_t index, int64_t cache_layer);
+  void absorb_query(const Layer& layer, int64_t head, const float* q, float* out) const;
+  void attend_latents(int64_t index, int64_t cache_layer);
+  void expand_value(const Layer& layer, int64_t head, const float* latent, float* out) const;
   void choose_experts(const Layer& layer, int64_t row);
   void sort_rows();
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form. `next`: whose weights

@@ -23,7 +23,7 @@ struct LoraAdapter;
 struct Adapters;
 
 enum class Norm : uint8_t { rms, layer };
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh, gelu_clipped, mish, leaky_relu, relu6, hard_swish, linear };
 enum class Rope : uint8_t { none, half_split, adjacent };
 /// How the rows of a fused qkv projection follow each other: all queries, all keys, all values; or for each key-value
 /// head its queries, its key, its value.
