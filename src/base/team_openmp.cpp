@@ -52,9 +52,9 @@ void TeamBackend::run(int wanted, FunctionRef<void(int, int)> fn) {
   }
   // OpenMP keeps a set for each calling thread: what it may ask for is found out once for each.
   static thread_local int asked = 1, given = 1;
-  if (threads_ > asked) {
-    asked = threads_;
-    given = std::max(given, threads_to_be_had(threads_));
+  if (wanted > asked) {
+    asked = wanted;
+    given = std::max(given, threads_to_be_had(wanted));
   }
   const int count = std::min(wanted, given);
   if (count == 1) {

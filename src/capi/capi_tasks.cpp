@@ -58,10 +58,10 @@ Result<std::string> model_sha256(const Checkpoint& checkpoint) {
   namespace fs = std::filesystem;
   const fs::path origin = checkpoint.origin();
   std::vector<fs::path> files;
-  if (is_directory(origin)) {
+  if (directory_exists(origin)) {
     for (const std::string& name : directory_names(origin))
-      if (is_regular_file(origin / name)) files.push_back(origin / name);
-  } else if (is_regular_file(origin)) {
+      if (file_exists(origin / name)) files.push_back(origin / name);
+  } else if (file_exists(origin)) {
     files.push_back(origin);
   }
   std::sort(files.begin(), files.end());

@@ -64,7 +64,7 @@ std::string canonical_name(std::string_view name, std::string_view model_type) {
   return result;
 }
 
-bool is_file(const fs::path& path) { return is_regular_file(path); }
+bool is_file(const fs::path& path) { return file_exists(path); }
 
 // The files that hold the weights: an index, a single file, or all that there are.
 struct WeightFiles {
@@ -146,7 +146,7 @@ Status find_quantization(const fs::path& path, const Json& config, Json& out, st
 }  // namespace
 
 bool is_hf_directory(const fs::path& path) {
-  return is_directory(path) && is_file(path / "config.json");
+  return directory_exists(path) && is_file(path / "config.json");
 }
 
 std::string hf_quant_method(const fs::path& path) {
