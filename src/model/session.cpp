@@ -31,6 +31,7 @@ Result<Workspace> make_workspace(const Model& model, const Team& team, int64_t r
   Workspace::Sizes sizes;
   sizes.max_rows = rows;
   sizes.workers = team.size();
+  sizes.pieces = true;
   sizes.prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, rows);
   sizes.own_prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, Workspace::kReplicatedRows);
   return Workspace::create(model.config(), sizes);

@@ -379,6 +379,16 @@ class Models(Case):
         accuracies = [m["results"]["choice"]["acc,none"] for m in j["models"]]
         self.assertAlmostEqual(accuracies[1] - accuracies[0], pair["delta"], places=12)
 
+    def test_run_with_its_profile(self):
+        j = self.result("run", "builtin", "-p", "The river was", "-n", "5", "--profile")
+        for step in ("prefill", "decode"):
+            rows = {r["operation"]: r for r in j["profile"][step]}
+            self.assertLessEqual({"qkv", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
+            self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)
+            self.assertGreater(rows["mlp in"]["gb_s"], 0)
+            self.assertGreater(rows["mlp in"]["gop_s"], 0)
+        self.assertNotIn("profile", self.result("run", "builtin", "-p", "The river was", "-n", "5"))
+
     def test_bench(self):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "2")
         self.assertLessEqual({"prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"}, j.keys())
