@@ -97,7 +97,7 @@ extern "C" {
 
 nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint) {
   if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_checkpoint, "out_checkpoint"));
@@ -111,7 +111,7 @@ nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_check
 nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
                                       nbl_checkpoint** out_checkpoint) {
   if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_checkpoint, "out_checkpoint"));
@@ -126,7 +126,7 @@ void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint) { delete checkpoint; }
 
 nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
     if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH | NBL_INSPECT_MANIFEST)) != 0) {
@@ -159,7 +159,7 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
                                  int32_t* out_ok, nbl_buffer** out_json) {
   if (out_ok != nullptr) *out_ok = 0;
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_ok, "out_ok"));
     Monitor monitor(checkpoint->runtime, progress, progress_user);
@@ -179,7 +179,7 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
 nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
                                   nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
     if (size > 0) NBL_TRY(require(calibration_text, "calibration_text"));
@@ -204,7 +204,7 @@ nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output
                                   nbl_buffer** out_json) {
   if (out_ok != nullptr) *out_ok = 0;
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(output_path, "output_path"));
     NBL_TRY(require(out_ok, "out_ok"));

@@ -184,7 +184,7 @@ Status speed(nbl_evaluation* e, Json* out) {
 template <class Work>
 nbl_status measure(nbl_evaluation* evaluation, nbl_buffer** out_json, Work&& work) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(evaluation, [&]() -> Status {
     NBL_TRY(require(evaluation, "evaluation"));
     NBL_TRY(require(out_json, "out_json"));
     BusyLock lock(evaluation->busy);
@@ -198,7 +198,7 @@ nbl_status measure(nbl_evaluation* evaluation, nbl_buffer** out_json, Work&& wor
 
 template <class Work>
 nbl_status change(nbl_evaluation* evaluation, Work&& work) {
-  return guard([&]() -> Status {
+  return guard(evaluation, [&]() -> Status {
     NBL_TRY(require(evaluation, "evaluation"));
     BusyLock lock(evaluation->busy);
     NBL_TRY(lock.status("evaluation"));
@@ -218,7 +218,7 @@ extern "C" {
 
 nbl_status nbl_evaluation_create(nbl_runtime* runtime, nbl_evaluation** out_evaluation) {
   if (out_evaluation != nullptr) *out_evaluation = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(out_evaluation, "out_evaluation"));
     auto e = std::make_unique<nbl_evaluation>();

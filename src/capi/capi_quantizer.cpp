@@ -125,7 +125,7 @@ extern "C" {
 
 nbl_status nbl_quantizer_create(nbl_runtime* runtime, const char* recipe, nbl_quantizer** out_quantizer) {
   if (out_quantizer != nullptr) *out_quantizer = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(recipe, "recipe"));
     NBL_TRY(require(out_quantizer, "out_quantizer"));
@@ -151,7 +151,7 @@ nbl_status nbl_quantizer_create(nbl_runtime* runtime, const char* recipe, nbl_qu
 void nbl_quantizer_destroy(nbl_quantizer* quantizer) { delete quantizer; }
 
 nbl_status nbl_quantizer_set(nbl_quantizer* quantizer, const char* name, const char* value) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(value, "value"));
@@ -162,7 +162,7 @@ nbl_status nbl_quantizer_set(nbl_quantizer* quantizer, const char* name, const c
 }
 
 nbl_status nbl_quantizer_add_override(nbl_quantizer* quantizer, const char* regex, const char* recipe) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(regex, "regex"));
     NBL_TRY(require(recipe, "recipe"));
@@ -179,7 +179,7 @@ nbl_status nbl_quantizer_add_override(nbl_quantizer* quantizer, const char* rege
 
 nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, const char* text, size_t size,
                                               const char* source) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(text, "text"));
     BusyLock lock(quantizer->busy);
@@ -194,7 +194,7 @@ nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, const ch
 
 nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int32_t* ids, int64_t windows,
                                              int64_t length, const char* source) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(ids, "ids"));
     if (windows < 1 || length < 2 || windows > (int64_t{1} << 31) / length) {
@@ -216,7 +216,7 @@ nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int
 }
 
 nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn progress, void* user) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     BusyLock lock(quantizer->busy);
     NBL_TRY(lock.status("quantizer"));
@@ -229,7 +229,7 @@ nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn 
 nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* input, const char* output_path,
                              nbl_buffer** out_report) {
   if (out_report != nullptr) *out_report = nullptr;
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(input, "input"));
     NBL_TRY(require(output_path, "output_path"));

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/memory_files.h"
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/answer_cache.h"
@@ -56,12 +57,11 @@ Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint, const text:
 Result<std::string> model_sha256(const Checkpoint& checkpoint) {
   namespace fs = std::filesystem;
   const fs::path origin = checkpoint.origin();
-  std::error_code ec;
   std::vector<fs::path> files;
-  if (fs::is_directory(origin, ec)) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(origin, ec))
-      if (entry.is_regular_file(ec)) files.push_back(entry.path());
-  } else if (fs::is_regular_file(origin, ec)) {
+  if (directory_exists(origin)) {
+    for (const std::string& name : directory_names(origin))
+      if (file_exists(origin / name)) files.push_back(origin / name);
+  } else if (file_exists(origin)) {
     files.push_back(origin);
   }
   std::sort(files.begin(), files.end());

@@ -2,7 +2,9 @@
 
 #include <limits>
 
+#include "base/bounds.h"
 #include "base/cpu.h"
+#include "capi/guard.h"
 #include "dialects/dialects.h"
 #include "eval/eval.h"
 #include "eval/task.h"
@@ -70,6 +72,12 @@ const char* text_of() noexcept {
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
 Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
+Json limits_catalog() {
+  Json list = Json::array();
+  for (const BoundInfo& each : all_bounds())
+    list.push_back(Json::object({{"name", each.name}, {"default", each.standard}, {"max", each.most}, {"help", each.help}}));
+  return list;
+}
 
 }  // namespace
 
@@ -259,5 +267,23 @@ const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
 const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
+
+const char* nbl_limits_json(void) { return text_of<limits_catalog>(); }
+
+nbl_status nbl_limit_set(const char* name, int64_t value) {
+  return guard([&]() -> nbl::Status {
+    NBL_TRY(require(name, "name"));
+    return nbl::set_bound(name, value);
+  });
+}
+
+int64_t nbl_limit_get(const char* name) {
+  if (name == nullptr) return 0;
+  const auto all = nbl::all_bounds();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (std::string_view(all[i].name) == name) return nbl::bound(static_cast<nbl::Bound>(i));
+  }
+  return 0;
+}
 
 }  // extern "C"

@@ -113,19 +113,6 @@ int score(const Global& global, const Args& args) {
   return kDone;
 }
 
-/// Where the time of a prefill step and of a decoded token goes.
-Table profile_table(const simdjson::dom::element& bench) {
-  Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
-  for (const char* step : {"prefill", "decode"}) {
-    for (const auto p : elements(bench["profile"][step].value())) {
-      table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
-                 fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),
-                 fmt::format("{:.0f}", number(p, "gop_s"))});
-    }
-  }
-  return table;
-}
-
 int bench(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
   const auto start = std::chrono::steady_clock::now();
@@ -172,6 +159,18 @@ int bench(const Global& global, const Args& args) {
 }
 
 }  // namespace
+
+Table profile_table(const simdjson::dom::element& result) {
+  Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
+  for (const char* step : {"prefill", "decode"}) {
+    for (const auto p : elements(result["profile"][step].value())) {
+      table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
+                 fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),
+                 fmt::format("{:.0f}", number(p, "gop_s"))});
+    }
+  }
+  return table;
+}
 
 void add_perplexity(const Commands& c) {
   auto* command = c.app.add_subcommand("perplexity", "perplexity of MODEL on a text under a named protocol");

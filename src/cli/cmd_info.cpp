@@ -34,6 +34,7 @@ void print_limits(const Global& global, const Doc::Element& limits) {
                fmt::format("{:.1f}", number(measured, "team") / 1e9), row.unit});
   }
   fmt::print("\n{}", table.text(global.markdown));
+  if (flag(limits, "disturbed")) fmt::print("\nDisturbed: other programs ran meanwhile, the machine can do more than this.\n");
 }
 
 int info(const Global& global, bool measure) {

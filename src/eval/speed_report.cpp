@@ -81,36 +81,34 @@ Result<Json> profile(const std::shared_ptr<const model::Model>& model, Team& tea
   NBL_ASSIGN(const auto session, filled(model, team, 0, std::max(o.prompt, o.depth + o.gen)));
   const std::vector<TokenId> tokens = some_tokens(*model, std::max(o.prompt, o.depth + o.gen));
   const std::span<const TokenId> all = tokens;
-  model::Profile prefill, decode;
-  model::StepWork prefill_work, decode_work;
-  session->set_profile(&prefill);
+  model::SessionProfile profile;
+  session->set_profile(&profile);
   auto done = session->append(all.first(static_cast<std::size_t>(o.prompt)), Want::last);
   session->set_profile(nullptr);
   if (!done.ok()) return done.status();
-  // The session cut the prompt into steps of equal size, but for the last; weights were read once a step.
-  const int64_t rows = (o.prompt + prefill.steps - 1) / prefill.steps;
-  for (int64_t at = 0; at < o.prompt; at += rows)
-    prefill_work.add(*model, at, std::min(rows, o.prompt - at), at + rows >= o.prompt ? 1 : 0);
 
   NBL_TRY(session->truncate(0));
   if (o.depth > 0) {
     done = session->append(all.first(static_cast<std::size_t>(o.depth)), Want::none);
     if (!done.ok()) return done.status();
   }
-  session->set_profile(&decode);
+  session->set_profile(&profile);
   for (int64_t t = 0; t < o.gen; ++t) {
     done = session->append(all.subspan(static_cast<std::size_t>(o.depth + t), 1), Want::last);
     if (!done.ok()) return done.status();
-    decode_work.add(*model, o.depth + t, 1, 1);
   }
   session->set_profile(nullptr);
-  Json j = Json::object();
-  j.set("prefill", operations(prefill, prefill_work));
-  j.set("decode", operations(decode, decode_work));
-  return j;
+  return profile_json(profile);
 }
 
 }  // namespace
+
+Json profile_json(const model::SessionProfile& profile) {
+  Json j = Json::object();
+  j.set("prefill", operations(profile.prefill.profile, profile.prefill.work));
+  j.set("decode", operations(profile.decode.profile, profile.decode.work));
+  return j;
+}
 
 Result<Json> report_speed(std::shared_ptr<const model::Model> model, Team& team, const SpeedRequest& request,
                           const ProgressFn& progress) {

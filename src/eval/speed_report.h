@@ -12,9 +12,11 @@ struct SpeedRequest {
   bool profile = false;  ///< also say what each operation takes
 };
 
+/// `{prefill[],decode[]}` of {operation, microseconds a step, share, gb_s, gop_s}.
+Json profile_json(const model::SessionProfile& profile);
+
 /// measure_speed()'s JSON; with a batch `batch` and `batch_decode_tok_s` (tokens a second of all sequences together, the
-/// median); with a profile `profile{prefill[],decode[]}` of {operation, microseconds a step, share, gb_s, gop_s}, taken in
-/// a pass of its own that no other figure counts.
+/// median); with a profile `profile`, as profile_json() says it, taken in a pass of its own that no other figure counts.
 Result<Json> report_speed(std::shared_ptr<const model::Model> model, Team& team, const SpeedRequest& request,
                           const ProgressFn& progress);
 

@@ -23,7 +23,7 @@ struct LoraAdapter;
 struct Adapters;
 
 enum class Norm : uint8_t { rms, layer };
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh, gelu_clipped, mish, leaky_relu, relu6, hard_swish, linear };
 enum class Rope : uint8_t { none, half_split, adjacent };
 /// How the rows of a fused qkv projection follow each other: all queries, all keys, all values; or for each key-value
 /// head its queries, its key, its value.
@@ -174,6 +174,8 @@ struct Profile {
   int64_t steps = 0, rows = 0;
 };
 
+struct SessionProfile;  // step_work.h
+
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
  public:
@@ -202,7 +204,7 @@ class Session {
   Status truncate(int64_t position);
 
   /// Steps from here on add their times to *profile, which must live as long; null ends it.
-  void set_profile(Profile* profile) noexcept;
+  void set_profile(SessionProfile* profile) noexcept;
 
   /// The keys and values of the first position() tokens, in pieces; for saving.
   std::vector<std::span<std::byte>> cached();

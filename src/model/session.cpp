@@ -4,6 +4,7 @@
 
 #include "model/forward.h"
 #include "model/model.h"
+#include "model/step_work.h"
 #include "model/weights.h"
 
 namespace nbl::model {
@@ -55,7 +56,11 @@ void forward(const Model& model, Team& team, Workspace& work, std::span<const Sp
     Pass pass(step, worker);
     pass.embed(m.weights, tokens);
     pass.positions();
-    for (std::size_t l = 0; l < m.weights.layers.size(); ++l) pass.layer(m.weights.layers[l], static_cast<int64_t>(l));
+    const std::vector<Layer>& layers = m.weights.layers;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const Linear* next = l + 1 < layers.size() ? layers[l + 1].linear(Role::qkv) : &*m.weights.lm_head;
+      pass.layer(layers[l], static_cast<int64_t>(l), next != nullptr ? next : layers[l + 1].linear(Role::q));
+    }
     if (count > 0) pass.logits(m.weights, first, count, logits);
   });
 }
@@ -70,7 +75,7 @@ struct Session::Impl {
   Buffer logits;
   int64_t position = 0;
   std::vector<text::TokenId> tokens;  ///< [position], reserved for the whole capacity
-  Profile* profile = nullptr;
+  SessionProfile* profile = nullptr;
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -140,9 +145,14 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
       first = rows - 1;
       outputs = 1;
     }
+    Profile* profile = nullptr;
+    if (s.profile != nullptr) {
+      SessionProfile::Steps& steps = rows > 1 ? s.profile->prefill : s.profile->decode;
+      steps.work.add(*s.model, s.position, rows, outputs);
+      profile = &steps.profile;
+    }
     forward(*s.model, *s.team, s.work, {&span, 1},
-            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to,
-            s.profile);
+            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to, profile);
     s.position += rows;
     done += rows;
   }
@@ -159,7 +169,7 @@ Status Session::truncate(int64_t position) {
   return {};
 }
 
-void Session::set_profile(Profile* profile) noexcept { impl_->profile = profile; }
+void Session::set_profile(SessionProfile* profile) noexcept { impl_->profile = profile; }
 
 const char* Profile::op_name(int32_t op) noexcept {
   static constexpr const char* kNames[kOps] = {"embed",         "norm",   "qkv",        "rope and cache", "attention",

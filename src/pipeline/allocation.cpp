@@ -9,6 +9,7 @@
 #include <optional>
 #include <sstream>
 
+#include "base/file.h"
 #include "model/arch.h"
 #include "model/block.h"
 #include "pipeline/gram.h"
@@ -390,10 +391,7 @@ Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, con
   } else {
     NBL_ASSIGN(measured, measure_sensitivities(input, *options, team, progress));
     if (!saved.empty()) {
-      std::ofstream file(saved, std::ios::binary | std::ios::trunc);
-      file << to_json(measured).dump(1) << "\n";
-      file.close();
-      if (!file) return Status(Code::io, fmt::format("{}: the measurement could not be written", saved.string()));
+      NBL_TRY(write_text_file(saved, to_json(measured).dump(1) + "\n"));
     }
   }
   std::vector<Choice> chosen;

@@ -1,11 +1,13 @@
 #include "pipeline/job.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <set>
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/memory_files.h"
 #include "pipeline/quantize_report.h"
 
 namespace nbl::pipeline {
@@ -32,7 +34,9 @@ Result<std::string> Job::identity() const {
     const auto time = std::filesystem::last_write_time(file, ec);
     if (!ec) add(fmt::format("{} {}\n", file.filename().string(), time.time_since_epoch().count()));
   };
-  if (std::filesystem::is_directory(origin, ec)) {
+  if (is_memory_path(origin)) {  // its number and this process stand for the content
+    add(fmt::format("{} {}\n", origin.string(), ::getpid()));
+  } else if (std::filesystem::is_directory(origin, ec)) {
     for (const std::string& name : directory_names(origin)) changed(origin / name);
   } else {
     changed(origin);

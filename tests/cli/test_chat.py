@@ -93,14 +93,14 @@ class Chat(Case):
         self.assertEqual([m["role"] for m in saved], ["user", "assistant"])
         self.assertTrue(saved[1]["content"])
 
-    def test_on_a_terminal(self):
+    def on_a_terminal(self, lines, *options, term="dumb"):
+        """Types each of `lines` when the prompt appears; the messages at the end."""
         pid, terminal = pty.fork()
         if pid == 0:
-            os.environ["TERM"] = "dumb"
-            os.execv(NIBBLE, [NIBBLE, "chat", str(MODEL), "--template", str(self.template), "-n", "4", "--json", str(self.dir / "out.json")])
+            os.environ["TERM"] = term
+            os.execv(NIBBLE, [NIBBLE, "chat", str(MODEL), "--template", str(self.template), "-n", "4", "--json", str(self.dir / "out.json"), *options])
         seen, end = b"", time.monotonic() + 120
         sent = 0
-        lines = [b"It was\n", b"\x03", b"/quit\n"]
         os.set_blocking(terminal, False)
         while time.monotonic() < end:
             try:
@@ -117,7 +117,45 @@ class Chat(Case):
             time.sleep(0.05)
         _, status = os.waitpid(pid, 0)
         self.assertEqual(os.waitstatus_to_exitcode(status), 0, seen)
-        self.assertEqual(len(json.loads((self.dir / "out.json").read_text())["messages"]), 2, seen)
+        return json.loads((self.dir / "out.json").read_text())["messages"], seen
+
+    def test_on_a_terminal(self):
+        messages, seen = self.on_a_terminal([b"It was\n", b"\x03", b"/quit\n"])
+        self.assertEqual(len(messages), 2, seen)
+
+    def test_lines_are_edited_on_a_terminal(self):
+        linked = subprocess.run(["ldd", NIBBLE], capture_output=True, text=True).stdout
+        if "libedit" not in linked:
+            self.skipTest("built without libedit")
+        # Backspace; cursor left; the beginning of the line and its end; the line before, again; a line given up.
+        messages, seen = self.on_a_terminal([b"It wax\x7fs\n", b"ac\x1b[Db\n", b"was\x01It \x05.\n", b"\x1b[A\n", b"given up\x03", b"/quit\n"], term="xterm")
+        self.assertEqual([m["content"] for m in messages if m["role"] == "user"], ["It was", "abc", "It was.", "It was."], seen)
+
+    def test_an_interruption_stops_within_one_token(self):
+        # The answer is cut where the signal came: no more is written than the token that was being computed.
+        with subprocess.Popen([NIBBLE, "chat", str(MODEL), "--template", str(self.template), "-n", "100000", "--context", "4096", "--threads", "1",
+                               "--json", str(self.dir / "out.json")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdin.write(b"It was\n")
+            process.stdin.flush()
+            os.set_blocking(process.stdout.fileno(), False)
+            text, end = b"", time.monotonic() + 60
+            while len(text) < 40 and time.monotonic() < end:
+                text += process.stdout.read() or b""
+                time.sleep(0.002)
+            process.send_signal(signal.SIGSTOP)  # while it stands still, everything written so far is read
+            time.sleep(0.05)
+            text += process.stdout.read() or b""
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write(b"/quit\n")
+            process.stdin.flush()
+            os.set_blocking(process.stdout.fileno(), True)
+            rest, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 0, err)
+        answer = json.loads((self.dir / "out.json").read_text())["messages"][1]["content"]
+        self.assertTrue(answer.strip().startswith(text.decode(errors="ignore").strip()), (answer, text))
+        more = self.result("tokenize", MODEL, "-p", rest.decode(errors="ignore").split("\n")[0])
+        self.assertLessEqual(len(more["ids"]), 2, rest)
 
 
 class RunChat(Case):

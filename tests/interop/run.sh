@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 venv=${NIBBLE_INTEROP_VENV:-$here/../../build/interop-venv}
 if [ ! -x "$venv/bin/python" ]; then
   python3 -m venv "$venv" || exit 77
-  "$venv/bin/pip" install --quiet torch transformers safetensors numpy gguf bitsandbytes compressed-tensors accelerate sentencepiece || exit 77
+  "$venv/bin/pip" install --quiet torch transformers safetensors numpy gguf bitsandbytes compressed-tensors accelerate sentencepiece "jsonschema[format-nongpl]" || exit 77
   # These ask for compilers and GPUs that unpacking does not need.
   "$venv/bin/pip" install --quiet --no-deps autoawq gptqmodel threadpoolctl || true
   "$venv/bin/pip" install --quiet llama-cpp-python || true

@@ -165,8 +165,8 @@ Case make_case(Random& random, int64_t n, int64_t k, int64_t m, const WeightSpec
   return c;
 }
 
-std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at_end) {
-  GuardedSegment w(c.segment, at_end);
+std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at_end, std::size_t shift = 0) {
+  GuardedSegment w(c.segment, at_end, shift);
   Guarded x = guarded_copy(c.q.q.data(), c.q.q.size(), at_end);
   Guarded d = guarded_copy(c.q.d.data(), c.q.d.size() * 4, at_end);
   Guarded sums = guarded_copy(c.q.sums.data(), c.q.sums.size() * 4, at_end);
@@ -219,6 +219,7 @@ void check_bound(const Case& c, const WeightSpec& spec, const std::vector<float>
           largest_x = std::max(largest_x, std::fabs(xv));
         }
         bound += largest_x / 254.0 * weights * 1.001 + magnitudes * 1e-5;
+        bound += 1e-35 * weights;  // a step of nothing but smaller numbers is zeros
         // A minimum or zero point may be much larger than what is left after it: its products round in float32 too.
         bound += static_cast<double>(k1 - k0) * largest_x * 3.0 * 1e-6;
         // |s| <= 1.25 / 2^bits for the segments made here.
@@ -267,6 +268,36 @@ TEST_P(Int8Variants, EveryEncodingAtSizesAroundTheTile) {
       check_bound(c, spec, y);
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+TEST(FullQmatmulInt8, RandomCases) {
+  const uint64_t seed = test_seed(2026);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  int count = 0;
+  const QmatmulInt8Variant* all = kernels::qmatmul_int8_variants(&count);
+  std::vector<const QmatmulInt8Variant*> usable;
+  for (int v = 0; v < count; ++v)
+    if (isa_usable(all[v].isa)) usable.push_back(all + v);
+  for (int i = 0; i < random_cases(); ++i) {
+    const int64_t n = random_size(random), k = n > 1000 ? 1 + static_cast<int64_t>(random.below(65)) : random_size(random);
+    const int64_t m = k > 1000 ? 1 + static_cast<int64_t>(random.below(12)) : 1 + static_cast<int64_t>(random.below(40));
+    WeightSpec spec = random_spec(random, k);
+    if (spec.encoding == Encoding::dense) continue;
+    const QmatmulInt8Variant& variant = *usable[random.below(usable.size())];
+    SCOPED_TRACE("case " + std::to_string(i) + " " + variant.name + ": " + spec.text() + ", n " + std::to_string(n) + " k " +
+                 std::to_string(k) + " m " + std::to_string(m));
+    Case c = make_case(random, n, k, m, spec, random.below(2) == 0);
+    if (random.below(8) == 0) {  // numbers that are almost nothing
+      for (float& v : c.x) v *= random.below(2) == 0 ? 1e-38f : 1e-20f;
+      c.q = prepare(prepare_reference(), c.x, m, k, c.step, {}, {}, true);
+    }
+    const std::vector<float> y = run(variant, c, random.below(2) == 0, random.below(64));
+    const std::vector<float> expected = run(all[count - 1], c, true);
+    ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0);
+    check_bound(c, spec, y);
+    if (HasFatalFailure()) return;
   }
 }
 

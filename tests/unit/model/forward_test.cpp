@@ -7,6 +7,7 @@
 #include "memory_checkpoint.h"
 #include "model/model.h"
 #include "reference_model.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -16,7 +17,7 @@ using test::model_kinds;
 using Want = Session::Logits;
 using Ids = std::vector<text::TokenId>;
 
-std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = best_isa()) {
+std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = nbl::test::test_isa()) {
   ModelOptions options;
   options.compute = {compute, isa};
   Team team(1);

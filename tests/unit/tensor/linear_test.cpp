@@ -204,6 +204,48 @@ TEST(Linear, LinearsOfOneInputShareItsPreparation) {
   EXPECT_NE(la->input_form(), lc->input_form());
 }
 
+TEST(Linear, PiecesGiveTheSameBytesAsTheWhole) {
+  Random random(6);
+  const int64_t n = 300, k = 328, m = 19;
+  const QTensor tensors[] = {make_qtensor(n, k, affine_segment(random, n, k, 4, 128)),
+                             make_qtensor(n, k, affine_segment(random, n, k, 3, 32))};
+  std::vector<float> x(static_cast<std::size_t>(m * k)), bias(static_cast<std::size_t>(n));
+  for (float& v : x) v = static_cast<float>(random.normal());
+  for (float& v : bias) v = static_cast<float>(random.normal());
+  Team team(2);
+  for (const QTensor& t : tensors)
+    for (const Compute compute : {Compute::fast, Compute::exact}) {
+      auto linear = Linear::create(t, bias, {compute, best_isa()});
+      ASSERT_TRUE(linear.ok());
+      ASSERT_TRUE(linear->prepares_in_pieces());
+      const std::size_t bytes = linear->prepared_bytes(m);
+      auto whole = Buffer::create(bytes), rows = Buffer::create(bytes), columns = Buffer::create(bytes);
+      ASSERT_TRUE(whole.ok() && rows.ok() && columns.ok());
+      std::vector<float> y(static_cast<std::size_t>(m * n)), pieces(y.size());
+      team.run([&](Worker& worker) {
+        linear->prepare(worker, x.data(), k, m, whole->data());
+        linear->multiply(worker, whole->data(), m, y.data(), n);
+      });
+      linear->prepare_rows({0, 7}, x.data(), k, m, rows->data());
+      linear->prepare_rows({7, m}, x.data(), k, m, rows->data());
+      for (int64_t begin = 0; begin < k; begin += 2 * Linear::kPieceColumns) {
+        const int64_t end = std::min(k, begin + 2 * Linear::kPieceColumns), width = end - begin;
+        std::vector<float> part(static_cast<std::size_t>(m * width));
+        for (int64_t i = 0; i < m; ++i) std::copy_n(x.data() + i * k + begin, width, part.data() + i * width);
+        linear->prepare_columns({begin, end}, part.data(), width, m, columns->data());
+      }
+      EXPECT_EQ(std::memcmp(whole->data(), rows->data(), bytes), 0);
+      EXPECT_EQ(std::memcmp(whole->data(), columns->data(), bytes), 0);
+      for (const Range part : {Range{0, 128}, Range{128, 144}, Range{144, n}}) {
+        const int64_t width = part.end - part.begin;
+        std::vector<float> out(static_cast<std::size_t>(m * width));
+        linear->multiply_rows(part, columns->data(), m, out.data(), width);
+        for (int64_t i = 0; i < m; ++i) std::copy_n(out.data() + i * width, width, pieces.data() + i * n + part.begin);
+      }
+      EXPECT_EQ(std::memcmp(y.data(), pieces.data(), y.size() * sizeof(float)), 0);
+    }
+}
+
 TEST(Linear, RefusesABiasOfAnotherSize) {
   Random random(5);
   auto linear = Linear::create(make_qtensor(16, 64, affine_segment(random, 16, 64, 4, 64)), std::vector<float>(15), {});
