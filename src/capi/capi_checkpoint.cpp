@@ -1,6 +1,9 @@
 // Checkpoints: opening and inspecting.
 #include <fmt/format.h>
 
+#include <filesystem>
+
+#include "base/file.h"
 #include "base/hash.h"
 #include "capi/handles.h"
 #include "model/lora.h"
@@ -126,11 +129,27 @@ nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nb
   return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
-    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH)) != 0) {
+    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH | NBL_INSPECT_MANIFEST)) != 0) {
       return {Code::invalid_argument, fmt::format("flags is {}; NBL_INSPECT_* was expected", flags)};
     }
     Json j;
     NBL_TRY(inspect(*checkpoint->runtime, *checkpoint->checkpoint, flags, &j));
+    if ((flags & NBL_INSPECT_MANIFEST) != 0) {
+      const nbl::Checkpoint& c = *checkpoint->checkpoint;
+      constexpr const char* kInFile = "manifest.json";  // a text of a native file; a file of a directory
+      const std::filesystem::path file = std::filesystem::path(c.origin()) / "nibble_manifest.json";
+      std::error_code ec;
+      std::string text;
+      if (c.has_asset(kInFile)) {
+        NBL_ASSIGN(text, c.asset(kInFile));
+      } else if (std::filesystem::is_regular_file(file, ec)) {
+        NBL_ASSIGN(text, nbl::read_text_file(file, int64_t{64} << 20));
+      }
+      if (!text.empty()) {
+        NBL_ASSIGN(Json manifest, Json::parse(text, c.origin() + ": its manifest"));
+        j.set("manifest", std::move(manifest));
+      }
+    }
     *out_json = make_json_buffer(j);
     return {};
   });

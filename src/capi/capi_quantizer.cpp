@@ -74,9 +74,11 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, c
   options.measured = measured;
   options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
   Monitor monitor(q->runtime, q->progress, q->progress_user);
-  const double target = settings.real("target_bpw");
+  const pipeline::SizeTarget target{settings.real("target_bpw"), settings.integer("target_bytes"), settings.real("target_kl")};
+  const int targets = (target.bits > 0) + (target.bytes > 0) + (target.kl > 0);
+  if (targets > 1) return {Code::invalid_argument, "target_bpw, target_bytes and target_kl were given together; one was expected"};
   NBL_ASSIGN(const bool calibrated, needs_calibration(options));
-  const bool wanted = calibrated || target > 0;
+  const bool wanted = calibrated || targets > 0;
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
   } else if (q->has_text && wanted) {
@@ -93,7 +95,7 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, c
       options.calibration = std::move(written).value();
     }
   }
-  if (target > 0) {
+  if (targets > 0) {
     const Status status = pipeline::allocate_to_target(input, target, settings.text("measurement"), q->runtime->team, monitor.fn(), &options);
     NBL_TRY(monitor.outcome(status));
   }

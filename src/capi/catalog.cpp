@@ -204,6 +204,8 @@ std::span<const Spec> quantizer_settings() {
         {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
+        {"target_bytes", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "the same to a size of the whole file; 0: none"},
+        {"target_kl", Spec::Type::real, "0", 0, 100, {}, "the same to a divergence: nats a token that rounding to nearest would add up to; 0: none"},
         {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
         {"rotation", Spec::Type::choice, "none", 0, 0, {"none", "hadamard"}, "rotate the residual stream first, folded into the weights"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
