@@ -8,7 +8,7 @@ import unittest
 
 from support import NIBBLE, Case
 
-ROWS, COLUMNS, LAYERS = 6144, 4096, 8  # 48 MiB a tensor as bf16, 384 MiB in all
+ROWS, COLUMNS, LAYERS = 4096, 4096, 7  # 32 MiB a tensor as bf16, 224 MiB in all
 
 
 class Peak(Case):
