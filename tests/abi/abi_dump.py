@@ -44,6 +44,8 @@ def stub(header, version_map, folder):
 
 def dump(library, output):
     run("abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed", "--out-file", output, library)
+    output = pathlib.Path(output)
+    output.write_text(output.read_text(encoding="utf-8").replace(f"path='{library.parent}/", "path='"), encoding="utf-8")
 
 
 def trimmed(text, old):

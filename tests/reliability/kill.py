@@ -69,7 +69,7 @@ def main():
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("scenarios", nargs="*", default=[])
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="nibble-kill-") as name:
         inputs = pathlib.Path(name)
         prepare(inputs)
