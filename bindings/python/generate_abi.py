@@ -18,6 +18,32 @@ SCALARS = {
     "double": "ctypes.c_double", "nbl_status": "ctypes.c_int32",
 }
 
+# ctypes cuts integers that are too large to their low bits; a caller's mistake must not become another number.
+CHECKED = {"ctypes.c_int32": "_Int32", "ctypes.c_uint32": "_UInt32", "ctypes.c_int64": "_Int64", "ctypes.c_size_t": "_Size"}
+CHECKS = '''
+class _Struct(ctypes.Structure):
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if isinstance(value, int) and getattr(self, name) != value:
+            raise OverflowError(f"{name}: {value} does not fit")
+
+
+def _checked(kind):
+    class Checked(kind):
+        @classmethod
+        def from_param(cls, value):
+            number = value.__index__() if hasattr(value, "__index__") else value
+            converted = kind(number)
+            if converted.value != number:
+                raise OverflowError(f"{number} does not fit into {kind.__name__[2:]}")
+            return converted
+
+    return Checked
+
+
+_Int32, _UInt32, _Int64, _Size = map(_checked, (ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64, ctypes.c_size_t))
+'''
+
 
 class Header:
     def __init__(self, text):
@@ -90,8 +116,9 @@ def generate():
     for name in h.handles:
         out += ["", "", f"class {name}(ctypes.Structure):", "    pass"]
     # A struct may be named in a callback's type, and hold callbacks: declare first, give fields after.
+    out += ["", "", *CHECKS.strip("\n").split("\n")]
     for name, _ in h.structs:
-        out += ["", "", f"class {name}(ctypes.Structure):", "    pass"]
+        out += ["", "", f"class {name}(_Struct):", "    pass"]
     out += ["", ""]
     for name, ret, parameters in h.callbacks:
         out.append(f"{name} = ctypes.CFUNCTYPE({', '.join([h.ctype(ret)] + h.callback_types(parameters))})")
@@ -101,7 +128,7 @@ def generate():
         out.append("]")
     out += ["", "FUNCTIONS = {"]
     for name, ret, parameters in h.functions:
-        kinds = ", ".join(h.ctype(c) for _, c in parameters)
+        kinds = ", ".join(CHECKED.get(h.ctype(c), h.ctype(c)) for _, c in parameters)
         out.append(f'    "{name}": ({h.ctype(ret)}, [{kinds}]),')
     out += ["}", "", "", "def declare(library):", '    """Gives every function of the loaded library its types."""',
             "    for name, (result, arguments) in FUNCTIONS.items():", "        function = getattr(library, name)",

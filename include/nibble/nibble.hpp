@@ -206,6 +206,11 @@ class Checkpoint {
   Checkpoint(const Runtime& runtime, const std::string& path)
       : handle_(detail::make_handle<nbl_checkpoint, nbl_checkpoint_destroy>(
             [&](nbl_checkpoint** out) { return nbl_checkpoint_open(runtime.get(), path.c_str(), out); })) {}
+  /// A model that lies in memory: files by name, as nbl_checkpoint_open_files() takes them.
+  Checkpoint(const Runtime& runtime, std::span<const nbl_file> files)
+      : handle_(detail::make_handle<nbl_checkpoint, nbl_checkpoint_destroy>([&](nbl_checkpoint** out) {
+          return nbl_checkpoint_open_files(runtime.get(), files.data(), static_cast<int64_t>(files.size()), out);
+        })) {}
   nbl_checkpoint* get() const noexcept { return handle_.get(); }
   /// JSON. flags: NBL_INSPECT_*.
   std::string inspect(uint32_t flags = 0) const {
@@ -240,6 +245,8 @@ class Checkpoint {
     check(status);
     return nbl_buffer_text(result.get());
   }
+  /// Figures for the model cards of exports: JSON of perplexity, compare, eval or sweep; empty: none.
+  void set_measured(const std::string& results_json) { check(nbl_checkpoint_set_measured(get(), results_json.c_str())); }
   /// JSON {"written", "lossless", "refused", ...}; *ok: written and not found different. flags: NBL_CONVERT_*.
   std::string convert(const std::string& output_path, const std::string& format, uint32_t flags = 0,
                       ProgressFn progress = {}, bool* ok = nullptr) const {

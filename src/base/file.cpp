@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 #include <mutex>
 #include <string_view>
 #include <system_error>
+
+#include "base/memory_files.h"
 
 namespace nbl {
 namespace {
@@ -182,6 +185,15 @@ void MappedFile::release_pages() noexcept {
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path) {
+  if (const auto memory = MemoryFiles::at(path)) {
+    const MemoryFiles::File* file = memory->find(path.filename().native());
+    if (file == nullptr) return system_error(ENOENT, "open", path);
+    auto view = std::unique_ptr<MappedFile>(new MappedFile);
+    view->path_ = path;
+    view->data_ = file->bytes.data();
+    view->size_ = file->bytes.size();
+    return std::shared_ptr<const MappedFile>(view.release(), [memory](const MappedFile* p) { delete p; });
+  }
   NBL_ASSIGN(OpenedFile file, open_regular(path));
   std::shared_ptr<MappedFile> mapped(new MappedFile);
   mapped->path_ = path;
@@ -199,12 +211,17 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  mappings().all.erase(const_cast<std::byte*>(data_));
+  if (mappings().all.erase(const_cast<std::byte*>(data_)) == 0) return;  // in the memory of MemoryFiles
   ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 std::vector<std::string> directory_names(const std::filesystem::path& directory) {
   std::vector<std::string> names;
+  if (const auto memory = MemoryFiles::at(directory)) {
+    for (const MemoryFiles::File& file : memory->files()) names.push_back(file.name);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
   const std::unique_ptr<DIR, int (*)(DIR*)> opened(::opendir(directory.c_str()), ::closedir);
   if (!opened) return names;
   while (const dirent* entry = ::readdir(opened.get())) {
@@ -216,11 +233,18 @@ std::vector<std::string> directory_names(const std::filesystem::path& directory)
 }
 
 Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {
-  NBL_ASSIGN(OpenedFile file, open_regular(path));
-  if (file.size > max_bytes) {
+  const auto too_large = [&](int64_t size) {
     return Status(Code::limit, fmt::format("'{}' has {} bytes, more than the {} that are read of such a file",
-                                           path.string(), file.size, max_bytes));
+                                           path.string(), size, max_bytes));
+  };
+  if (is_memory_path(path) && MemoryFiles::at(path) != nullptr) {
+    NBL_ASSIGN(const auto file, MappedFile::open(path));
+    const auto bytes = file->bytes();
+    if (static_cast<int64_t>(bytes.size()) > max_bytes) return too_large(static_cast<int64_t>(bytes.size()));
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
+  NBL_ASSIGN(OpenedFile file, open_regular(path));
+  if (file.size > max_bytes) return too_large(file.size);
   std::string text(static_cast<std::size_t>(file.size), '\0');
   std::size_t got = 0;
   while (got < text.size()) {
@@ -278,6 +302,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path) {
   if (!state->path.has_filename()) {
     return Status(Code::invalid_argument, fmt::format("'{}' names no file to write", path.string()));
   }
+  remove_stale_temporaries(state->path);
   mode_t mode = 0666;
   struct stat st;
   const bool exists = ::stat(state->path.c_str(), &st) == 0;
@@ -290,6 +315,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& path) {
     fs::path temporary = temporary_name(state->path);
     state->fd = Descriptor(open_retrying(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL, mode));
     if (state->fd.get() >= 0) {
+      (void)::flock(state->fd.get(), LOCK_EX | LOCK_NB);  // tells remove_stale_temporaries() that the writer lives
       state->temporary = std::move(temporary);
       break;
     }

@@ -104,7 +104,8 @@ class ScratchFile {
   std::unique_ptr<State> state_;
 };
 
-/// Deletes the temporary files that processes no longer alive left beside `path` while they wrote it.
+/// Deletes the temporary files and directories (`.NAME.PROCESS.COUNT.tmp`) that processes no longer alive left beside `path` while
+/// they wrote it. AtomicFile::create() does it.
 void remove_stale_temporaries(const std::filesystem::path& path) noexcept;
 
 /// AtomicFile for text that is already whole.

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/bounds.h"
 #include "base/file.h"
 
 namespace nbl {
@@ -19,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kMagic[8] = {'N', 'B', 'L', 'R', 'E', 'C', '0', '1'};
-constexpr uint64_t kMaxRecord = uint64_t{1} << 40;
+constexpr BoundOf<uint64_t> kMaxRecord{Bound::record_bytes};
 
 struct Header {
   uint64_t size = 0, check = 0;
@@ -100,6 +102,29 @@ int64_t read_at(int fd, void* data, std::size_t size, int64_t offset) noexcept {
 
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
+/// Two writers of one file would destroy each other's records. 0, or the errno: EWOULDBLOCK when another process has it.
+/// File systems without locks are taken as they are.
+int lock_file(int fd) noexcept {
+  int result;
+  do {
+    result = ::flock(fd, LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  return result != 0 && errno == EWOULDBLOCK ? EWOULDBLOCK : 0;
+}
+
+Status in_use(const fs::path& path) {
+  return {Code::busy, fmt::format("'{}' is being written by another process: wait for it to end, or choose another output", path.string())};
+}
+
+/// The name is durable only when the directory is; some file systems cannot sync one.
+int sync_directory_of(const fs::path& path) noexcept {
+  const int fd = ::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const int error = ::fsync(fd) != 0 && errno == EIO ? EIO : 0;
+  ::close(fd);
+  return error;
+}
+
 }  // namespace
 
 struct RecordFile::State {
@@ -120,9 +145,12 @@ RecordFile& RecordFile::operator=(RecordFile&&) noexcept = default;
 Result<RecordFile> RecordFile::create(const fs::path& path) {
   auto state = std::make_unique<State>();
   state->path = path;
-  state->fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  state->fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (state->fd < 0) return failed(errno, "create", path);
-  if (const int error = write_at(state->fd, kMagic, sizeof(kMagic), 0)) {
+  if (lock_file(state->fd) != 0) return in_use(path);
+  int error = ::ftruncate(state->fd, 0) != 0 ? errno : write_at(state->fd, kMagic, sizeof(kMagic), 0);
+  if (error == 0) error = sync_directory_of(path);
+  if (error != 0) {
     ::unlink(path.c_str());
     return failed(error, "write", path);
   }
@@ -135,10 +163,16 @@ Result<RecordFile> RecordFile::open(const fs::path& path) {
   state->path = path;
   state->fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (state->fd < 0) return failed(errno, "open", path);
+  if (lock_file(state->fd) != 0) return in_use(path);
   char magic[sizeof(kMagic)] = {};
   const int64_t got = read_at(state->fd, magic, sizeof(magic), 0);
   if (got < 0) return failed(errno, "read", path);
-  if (static_cast<std::size_t>(got) < sizeof(kMagic)) return create(path);  // killed before it was begun
+  // Killed before it was begun; after a power failure, a file may have its length without its content.
+  const bool blank = std::all_of(std::begin(magic), std::end(magic), [](char c) { return c == 0; });
+  if (static_cast<std::size_t>(got) < sizeof(kMagic) || blank) {
+    state.reset();  // gives the lock back
+    return create(path);
+  }
   if (std::memcmp(magic, kMagic, sizeof(kMagic)) != 0)
     return Status(Code::corrupt, fmt::format("'{}' is no file of records", path.string()));
   state->at = sizeof(kMagic);
@@ -240,9 +274,7 @@ Status ScratchFile::read(int64_t offset, std::span<std::byte> bytes) const {
 void remove_stale_temporaries(const fs::path& path) noexcept {
   try {
     const std::string prefix = "." + path.filename().string().substr(0, 200) + ".", suffix = ".tmp";
-    std::error_code ec;
-    for (const auto& entry : fs::directory_iterator(parent_of(path), ec)) {
-      const std::string name = entry.path().filename().string();
+    for (const std::string& name : directory_names(parent_of(path))) {
       if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() < prefix.size() + suffix.size()) continue;
       // Between them: the writer's process and a counter.
       const std::string middle = name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
@@ -254,7 +286,14 @@ void remove_stale_temporaries(const fs::path& path) noexcept {
       const auto second = std::from_chars(first.ptr + 1, end, count);
       if (second.ec != std::errc() || second.ptr != end) continue;
       if (::kill(process, 0) == 0 || errno != ESRCH) continue;  // still being written
-      fs::remove_all(entry.path(), ec);
+      // Its number says nothing when the writer lives in another container: it holds a lock as long as it lives.
+      const fs::path stale = parent_of(path) / name;
+      const int fd = ::open(stale.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      if (fd < 0) continue;
+      const bool left = lock_file(fd) == 0;
+      std::error_code ec;
+      if (left) fs::remove_all(stale, ec);
+      ::close(fd);
     }
   } catch (...) {  // tidying up is not worth an error
   }

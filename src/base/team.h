@@ -8,10 +8,11 @@
 #include <mutex>
 
 #include "base/parallel.h"
+#include "base/team_size.h"
 
 namespace nbl {
 
-/// Calls fn(index, count) once for each index of [0, count), at the same time, on count <= threads threads.
+/// Calls fn(index, count) once for each index of [0, count), at the same time, on count <= wanted <= threads threads.
 /// One call at a time.
 class TeamBackend {
  public:
@@ -19,7 +20,7 @@ class TeamBackend {
   ~TeamBackend();
   TeamBackend(const TeamBackend&) = delete;
   TeamBackend& operator=(const TeamBackend&) = delete;
-  void run(FunctionRef<void(int index, int count)> fn);
+  void run(int wanted, FunctionRef<void(int index, int count)> fn);
 
  private:
   struct Threads;
@@ -31,12 +32,34 @@ class TeamBackend {
 /// their threads.
 uint32_t fork_count() noexcept;
 
-struct Team::State {
-  explicit State(int count) : threads(count), backend(count) {}
+/// First come, first served. std::mutex lets the thread that just left in again before those that wait: one that runs a long prompt
+/// part by part would keep all others out until its end.
+class Turns {
+ public:
+  void lock() noexcept {
+    const uint32_t mine = next_.fetch_add(1, std::memory_order_relaxed);
+    for (uint32_t now = serving_.load(std::memory_order_acquire); now != mine; now = serving_.load(std::memory_order_acquire))
+      serving_.wait(now, std::memory_order_acquire);
+  }
+  void unlock() noexcept {
+    serving_.fetch_add(1, std::memory_order_release);
+    serving_.notify_all();
+  }
 
-  std::mutex turn;
+ private:
+  std::atomic<uint32_t> next_{0}, serving_{0};
+};
+
+struct Team::State {
+  explicit State(int count) : threads(count), size(count), backend(count) {}
+  void run(Team& team, int count, FunctionRef<void(Worker&)> fn);
+
+  Turns turn;
   const int threads;
   int spins = 0;
+  TeamSize size;
+  /// Nanoseconds of all workers of a run: at barriers, asleep there, and off their processors.
+  std::atomic<int64_t> waited{0}, slept{0}, idle{0};
   TeamBackend backend;
   // On lines of their own: all workers write the first and poll the second.
   alignas(64) std::atomic<int> arrived{0};

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -47,16 +48,21 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file(const std::string& path, std::string_view bytes) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  // Devices and pipes (/dev/stdout, a process substitution) are written as they are.
+  std::error_code ec;
+  const bool replaced = !fs::exists(path, ec) || fs::is_regular_file(path, ec);
+  const std::string temporary = replaced ? fmt::format("{}.{}.tmp", path, getpid()) : path;
   const auto fail = [&](const char* what) {
     const int error = errno;
-    std::remove(temporary.c_str());
+    if (replaced) std::remove(temporary.c_str());
     const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     throw Failure(full ? kLimit : kBadInput, fmt::format("cannot {} '{}': {}", what, path, std::strerror(error)));
   };
   std::FILE* file = std::fopen(temporary.c_str(), "wb");
   if (file == nullptr) fail("create");
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && std::fflush(file) == 0;
+  // Synced before it gets its name: after a power failure that holds all of it, or what it held before.
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && std::fflush(file) == 0 &&
+                       (!replaced || ::fsync(::fileno(file)) == 0 || errno == EINVAL);
   if (!written) {
     const int error = errno;
     std::fclose(file);
@@ -64,7 +70,13 @@ void write_file(const std::string& path, std::string_view bytes) {
     fail("write");
   }
   if (std::fclose(file) != 0) fail("write");
+  if (!replaced) return;
   if (std::rename(temporary.c_str(), path.c_str()) != 0) fail("rename to");
+  const fs::path folder = fs::path(path).parent_path();
+  const int directory = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  (void)::fsync(directory);
+  ::close(directory);
 }
 
 std::string resolve_model(const std::string& model) {

@@ -2,14 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -42,24 +44,33 @@ class StagedDirectory {
       return Status(Code::invalid_argument,
                     fmt::format("cannot write '{}': it exists and is no empty directory", target.string()));
     }
-    std::string name = (parent / fmt::format(".{}-XXXXXX", target.filename().string())).string();
-    if (::mkdtemp(name.data()) == nullptr) {
+    // Named as remove_stale_temporaries() expects it, and locked while this process lives.
+    remove_stale_temporaries(target);
+    static std::atomic<uint32_t> counter{0};
+    const std::string last = target.filename().string().substr(0, 200);
+    StagedDirectory staged;
+    do {
+      staged.path_ = parent / fmt::format(".{}.{}.{}.tmp", last, ::getpid(), counter.fetch_add(1));
+    } while (::mkdir(staged.path_.c_str(), 0777) != 0 && errno == EEXIST);
+    staged.lock_ = ::open(staged.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (staged.lock_ < 0) {
       const int code = errno;
       return Status(code == ENOSPC ? Code::limit : Code::io,
                     fmt::format("cannot make a directory in '{}': {}", parent.string(), std::strerror(code)));
     }
-    StagedDirectory staged;
-    staged.path_ = name;
+    (void)::flock(staged.lock_, LOCK_EX | LOCK_NB);
     staged.target_ = target;
     return staged;
   }
-  StagedDirectory(StagedDirectory&& other) noexcept : path_(std::move(other.path_)), target_(std::move(other.target_)) {
+  StagedDirectory(StagedDirectory&& other) noexcept
+      : path_(std::move(other.path_)), target_(std::move(other.target_)), lock_(std::exchange(other.lock_, -1)) {
     other.path_.clear();
   }
   StagedDirectory& operator=(StagedDirectory&&) = delete;
   ~StagedDirectory() {
     std::error_code ignored;
     if (!path_.empty()) fs::remove_all(path_, ignored);
+    if (lock_ >= 0) ::close(lock_);
   }
 
   const fs::path& path() const noexcept { return path_; }
@@ -67,7 +78,6 @@ class StagedDirectory {
 
   Status commit() {
     sync(path_);
-    ::chmod(path_.c_str(), 0755);  // mkdtemp's is private
     if (::rename(path_.c_str(), target_.c_str()) != 0) {
       return Status(Code::io, fmt::format("cannot rename '{}' to '{}': {}", path_.string(), target_.string(),
                                           std::strerror(errno)));
@@ -86,6 +96,7 @@ class StagedDirectory {
     ::close(fd);
   }
   fs::path path_, target_;
+  int lock_ = -1;
 };
 
 bool quantized(const QTensor& tensor) {
@@ -100,6 +111,7 @@ class HfWriter final : public CheckpointWriter {
 
   Status set_config(const Json& config) override {
     config_ = config;
+    if (packer_ != nullptr) packer_->set_config(config);
     return config.is_object() ? Status() : Status(Code::invalid_argument, "the config is no JSON object");
   }
   Status set_manifest(const Json& manifest) override {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/bounds.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "model/model.h"
@@ -14,10 +15,10 @@
 namespace nbl::model {
 
 /// Bounds of what a config may ask for, far beyond any model: they keep products of two within 64 bits.
-inline constexpr int64_t kMaxDimension = int64_t{1} << 22;
-inline constexpr int64_t kMaxVocab = int64_t{1} << 26;
-inline constexpr int64_t kMaxLayers = 4096;
-inline constexpr int64_t kMaxPositions = int64_t{1} << 31;
+inline constexpr BoundOf<int64_t> kMaxDimension{Bound::model_dimension};
+inline constexpr BoundOf<int64_t> kMaxVocab{Bound::model_vocabulary};
+inline constexpr BoundOf<int64_t> kMaxLayers{Bound::model_layers};
+inline constexpr BoundOf<int64_t> kMaxPositions{Bound::model_positions};
 
 class ConfigReader {
  public:

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <map>
 
+#include "base/bounds.h"
 #include "model/grammar.h"
 
 namespace nbl::model {
 namespace {
 
-constexpr std::size_t kMaxInstructions = 2'000'000;
+constexpr BoundOf<std::size_t> kMaxInstructions{Bound::grammar_instructions};
 constexpr int kMaxDepth = 512;            ///< of nested nodes
 constexpr int32_t kMaxEmptyRepeats = 64;  ///< of a body that may be empty: each count is a state of its own
 constexpr uint32_t kLastCodePoint = 0x10FFFF;
@@ -170,7 +171,7 @@ class GrammarBuilder::Emitter {
   int32_t& cost(int32_t pc) { return g_.cost[static_cast<std::size_t>(pc)]; }
   Status push(Grammar::Instruction i) {
     if (g_.code.size() >= kMaxInstructions)
-      return Status(Code::limit, fmt::format("the grammar needs more than {} instructions", kMaxInstructions));
+      return Status(Code::limit, fmt::format("the grammar needs more than {} instructions", kMaxInstructions.get()));
     g_.code.push_back(i);
     return {};
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/bounds.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "io/container.h"
@@ -12,7 +13,7 @@
 namespace nbl::model {
 namespace {
 
-constexpr int64_t kMaxConfig = int64_t{4} << 20;
+constexpr BoundOf<int64_t> kMaxConfig{Bound::lora_config_bytes};
 constexpr std::string_view kPrefix = "base_model.model.";
 
 /// Whether a config member says "no": absent, null, false, empty or `none`.

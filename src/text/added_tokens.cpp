@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
+#include "base/bounds.h"
 #include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+constexpr BoundOf<std::size_t> kMaxBytes{Bound::tokenizer_added_bytes};
 
 // The character that ends at `end`, in valid text.
 uint32_t char_before(std::string_view text, std::size_t end, std::size_t* begin) {
@@ -59,7 +60,7 @@ Status AddedTokens::add(AddedToken token) {
   if (token.content.empty() || by_content_.contains(token.content)) return {};
   bytes_ += token.content.size();
   if (bytes_ > kMaxBytes) {
-    return Status(Code::limit, fmt::format("the added tokens have more than {} bytes together", kMaxBytes));
+    return Status(Code::limit, fmt::format("the added tokens have more than {} bytes together", kMaxBytes.get()));
   }
   by_id_.try_emplace(token.id, tokens_.size());
   by_content_.emplace(token.content, tokens_.size());

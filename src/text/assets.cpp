@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 
+#include "base/bounds.h"
 #include "base/file.h"
 #include "io/container.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxAsset = int64_t{512} << 20;
+constexpr BoundOf<int64_t> kMaxAsset{Bound::tokenizer_bytes};
 constexpr std::array<std::string_view, 5> kFiles = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                                                     "special_tokens_map.json", "chat_template.jinja"};
 

@@ -31,7 +31,7 @@ Status read_source(Source& source) {
     return Status(Code::corrupt, "there is no vocabulary (tokenizer.ggml.tokens)");
   }
   if (tokens->size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens.get()));
   }
   source.tokens = tokens->elements();
   source.types.assign(tokens->size(), kNormal);

@@ -1,6 +1,7 @@
 // Hugging Face tokenizer.json.
 #include <fmt/format.h>
 
+#include "base/bounds.h"
 #include "base/json_document.h"
 #include "text/bpe.h"
 #include "text/post_processor.h"
@@ -11,8 +12,8 @@
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxMerges = std::size_t{1} << 24;
-constexpr std::size_t kMaxAdded = std::size_t{1} << 20;
+constexpr BoundOf<std::size_t> kMaxMerges{Bound::tokenizer_merges};
+constexpr BoundOf<std::size_t> kMaxAdded{Bound::tokenizer_added};
 // What makes such a file large.
 constexpr std::string_view kVocab = "model/vocab", kMerges = "model/merges";
 constexpr std::string_view kTables[] = {kVocab, kMerges};
@@ -27,7 +28,7 @@ Status read_vocabulary(const JsonDocument& file, Vocabulary& out) {
   if (file.kind(kVocab) != Json::Kind::object) return Status(Code::corrupt, "the model has no object \"vocab\"");
   const std::size_t size = file.size(kVocab);
   if (size > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens.get()));
   }
   out.reserve(size, size * 8);
   return file.for_each_member(kVocab, [&](std::string_view piece, const JsonCell& id) -> Status {
@@ -43,7 +44,7 @@ Status read_vocabulary(const JsonDocument& file, Vocabulary& out) {
 Status read_merges(const JsonDocument& file, BpeModel& model) {
   if (file.kind(kMerges) != Json::Kind::array) return Status(Code::corrupt, "the model has no list \"merges\"");
   if (file.size(kMerges) > kMaxMerges) {
-    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", file.size(kMerges), kMaxMerges));
+    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", file.size(kMerges), kMaxMerges.get()));
   }
   model.reserve_merges(file.size(kMerges));
   std::size_t i = 0;
@@ -93,7 +94,7 @@ Result<std::unique_ptr<Model>> read_unigram(const Json& json, const JsonDocument
   if (file.kind(kVocab) != Json::Kind::array) return Status(Code::corrupt, "the model has no list \"vocab\"");
   const std::size_t size = file.size(kVocab);
   if (size > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens.get()));
   }
   Vocabulary vocabulary;
   vocabulary.reserve(size, size * 8);
@@ -149,7 +150,7 @@ Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& o
   if (list.is_null()) return {};
   if (!list.is_array()) return Status(Code::corrupt, "\"added_tokens\" is no list");
   if (list.size() > kMaxAdded) {
-    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded));
+    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded.get()));
   }
   for (const Json& item : list.elements()) {
     AddedToken token;

@@ -8,13 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bounds.h"
 #include "base/status.h"
 #include "text/tokenizer.h"
 
 namespace nbl::text {
 
 /// A vocabulary may not have more ids than this; the largest published ones have about 300,000.
-inline constexpr int64_t kMaxTokens = int64_t{1} << 22;
+inline constexpr BoundOf<int64_t> kMaxTokens{Bound::tokenizer_tokens};
 
 uint64_t hash_bytes(std::string_view text) noexcept;
 

@@ -6,8 +6,33 @@ usage: seeds.py SOURCE FOLDER       writes FOLDER/<target>/*
 import json
 import pathlib
 import random
+import re
 import struct
 import sys
+
+
+GRAMMARS = [
+    'root ::= "a" [b-d]* | word{2,3} # end\nword ::= ("x" | "y"+)? [^\\n\\x41\\u00e9] .\n',
+    'root ::= object\nobject ::= "{" ws (pair ("," ws pair)*)? "}"\npair ::= string ":" ws value\nstring ::= "\\"" [a-z]* "\\""\n'
+    'value ::= object | string | [0-9]{1,5}\nws ::= [ \\t]*\n',
+]
+SCHEMAS = [
+    {"type": "object", "properties": {"a": {"type": "integer", "minimum": -5, "maximum": 120}, "b": {"enum": ["x", 1, None]}},
+     "required": ["a"], "additionalProperties": False},
+    {"type": "array", "items": {"$ref": "#/$defs/n"}, "minItems": 1, "maxItems": 3,
+     "$defs": {"n": {"anyOf": [{"type": "string", "pattern": "^[a-z]{1,3}\\d?$"}, {"type": "number", "exclusiveMinimum": 0.5}]}}},
+    {"allOf": [{"properties": {"t": {"const": "k"}}}, {"required": ["t"]}], "type": "object"},
+    {"type": "string", "minLength": 2, "maxLength": 4}, {"type": "string", "format": "date"}, True,
+]
+TASK_FILES = [
+    "task: own\ndataset_kwargs: {data_files: {test: a.jsonl}}\ntest_split: test\noutput_type: multiple_choice\n"
+    "doc_to_text: \"{{question}}\\nAnswer:\"\ndoc_to_choice: \"{{choices}}\"\ndoc_to_target: answer\n"
+    "metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\nmetadata:\n  version: 1.0\n",
+    "task: gen\nanchor: &a\n  until: [\"\\n\\n\"]\ngeneration_kwargs:\n  <<: *a\n  max_gen_toks: 16\noutput_type: generate_until\n"
+    "doc_to_text: |-\n  Q: {{question}}\n  A:\ndoc_to_target: '{{target}}'\nfilter_list:\n- name: x\n  filter:\n"
+    "  - function: regex\n    regex_pattern: '#### (\\-?[0-9]+)'\n  - function: take_first\n",
+    '{"task": "own", "output_type": "loglikelihood", "doc_to_text": "{{context}}", "doc_to_target": " {{target}}"}',
+]
 
 
 def safetensors(tensors, metadata=None):
@@ -119,6 +144,32 @@ def main(source, folder):
         put("sentencepiece", model.name, model.read_bytes())
     for text in ("gptq:bits=4,group=64,desc_act=true", "rtn:bits=8,group=-1", "nf4:block=64", "awq", "fp16", "int8,rtn"):
         put("recipe", text.replace(":", "-").replace(",", "-"), text)
+    for name in ("tiny-rtn4", "tiny-nf4", "tiny-rtn3"):
+        put("native", name, (source / "tests" / "fuzz" / "corpus" / "native" / f"{name}.safetensors").read_bytes())
+    put("manifest", "hashes", json.dumps({"sha256": {"a": "0" * 64, "nibble.text.config.json": "1" * 64}, "metadata_sha256": "2" * 64}))
+    for i, text in enumerate(GRAMMARS):
+        put("gbnf", str(i), text)
+    for i, schema in enumerate(SCHEMAS):
+        put("schema", str(i), json.dumps(schema))
+    for i, text in enumerate(TASK_FILES):
+        put("task_file", str(i), text)
+    put("documents", "lines", '{"question":"a","choices":{"text":["b","c"]},"answer":[1]}\n\n{"question":"x"}\n')
+    put("documents", "array", '[{"question":"a"},{"answer":["1",2]}]')
+    put("documents", "commas", 'question,answer\r\n"a ""b"", c",1\n"two\nlines",2\n')
+    for adapter in sorted((golden / "lora").glob("*/adapter_config.json")):
+        small = json.dumps(json.loads(adapter.read_text()), separators=(",", ":")).encode()
+        weights = safetensors({"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": ("F32", [2, 4], bytes(32)),
+                               "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": ("BF16", [4, 2], bytes(16))})
+        put("lora", adapter.parent.name, small + b"\n" + weights)
+        put("lora", adapter.parent.name + "-rank2", re.sub(rb'"r":\d+', b'"r":2', small) + b"\n" + weights)
+    layer = json.dumps({"layer": 0, "matrices": [], "arrays": [{"name": "norm", "shape": [2]}],
+                        "reports": [{"name": "q", "encoding": "affine", "bits": 4, "error": 0.1, "seconds": 0, "notes": ["n"]}]}).encode()
+    record = struct.pack("<Q", len(layer)) + layer + bytes(8)
+    put("journal", "records", b"\0" + record)
+    put("journal", "file", b"\1NBLREC01" + struct.pack("<QQ", 9, 0) + b'{"job":1}')
+    for tokens in (0, 2):  # f32 keys and values of tests/golden/logits/tiny/llama: 256 bytes a token
+        put("session", f"tokens{tokens}", b"NBLSESS\0" + struct.pack("<II", 1, 1) + bytes(64) + struct.pack("<qq", tokens, tokens * 256)
+            + struct.pack(f"<{tokens}i", *range(1, tokens + 1)) + bytes(tokens * 256) + bytes(32))
     put("task", "two", '{"context":"a","choices":["b","c"],"answer":1}\n{"query":"a","choices":["b"],"gold":0}\n')
     put("tokenizer_text", "english", "It was 12 o'clock,\n and  the caf\u00e9 \U0001f642 was <s> open.")
     put("tokenizer_text", "invalid", b"\xff\xfe a\xc3")

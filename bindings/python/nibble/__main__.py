@@ -1,16 +1,23 @@
 """The command `nibble`, as it lies in the wheel: python -m nibble."""
+from __future__ import annotations
+
 import os
 import pathlib
 import sys
 
 
-def main():
-    """Becomes the program; returns only where there is none."""
+def program() -> str | None:
+    """The path of the program, where there is one."""
     here = pathlib.Path(__file__).resolve().parent
     places = [os.environ.get("NIBBLE_COMMAND"), here / "bin" / "nibble", here.parents[2] / "build" / "release" / "bin" / "nibble"]
-    for program in filter(None, places):
-        if os.access(program, os.X_OK):
-            os.execv(program, ["nibble", *sys.argv[1:]])
+    return next((os.fspath(p) for p in filter(None, places) if os.access(p, os.X_OK)), None)
+
+
+def main() -> str:
+    """Becomes the program; returns only where there is none."""
+    path = program()
+    if path is not None:
+        os.execv(path, ["nibble", *sys.argv[1:]])
     return "nibble: the program is not part of this installation; build it or set NIBBLE_COMMAND to its path"
 
 

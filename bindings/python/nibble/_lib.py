@@ -1,4 +1,6 @@
 """Finds and loads the library, turns statuses into exceptions and handles into objects that destroy themselves."""
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -6,16 +8,22 @@ import pathlib
 import signal
 import threading
 import weakref
+from typing import Any, Union
 
 from . import _abi
+from ._progress import Progress, ProgressLike, reporter
+from ._results import Result
+
+#: A place in the file system.
+Path = Union[str, "os.PathLike[str]"]
 
 
 class NibbleError(RuntimeError):
     """What a nibble function refused: its status, and one sentence about it."""
 
-    status = _abi.NBL_E_INTERNAL
+    status: int = _abi.NBL_E_INTERNAL
 
-    def __init__(self, message, status=None):
+    def __init__(self, message: str, status: int | None = None):
         super().__init__(message)
         if status is not None:
             self.status = status
@@ -106,8 +114,13 @@ def check(status):
         raise _ERRORS.get(status, NibbleError)(message, status)
 
 
-def encode(text):
-    return os.fsencode(text) if isinstance(text, os.PathLike) else text.encode("utf-8")
+def encode(text: Path) -> bytes:
+    """Text or a path as the library takes it."""
+    if isinstance(text, os.PathLike):
+        return os.fsencode(text)
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is a {type(text).__name__}; a str was expected")
+    return text.encode("utf-8")
 
 
 def take_bytes(buffer):
@@ -123,7 +136,9 @@ def take_text(buffer):
 
 
 def take_json(buffer):
-    return json.loads(take_bytes(buffer))
+    """The document in an nbl_buffer, which is destroyed; an object comes as a Result."""
+    value = json.loads(take_bytes(buffer))
+    return Result(value) if isinstance(value, dict) else value
 
 
 def buffer_result(function, *arguments):
@@ -133,24 +148,37 @@ def buffer_result(function, *arguments):
     return out
 
 
+def _destroyer(name, kind, address):
+    getattr(lib, name)(ctypes.cast(address, kind))
+
+
 class Handle:
     """A handle that is destroyed with its object, by close(), or at the end of a with block."""
 
-    _destroy = None  # name of the function
+    _destroy: str  # name of the function
+    _pointer = None  # until __init__ was given one
 
     def __init__(self, pointer):
+        # What is destroyed hangs on the pointer, which ctypes holds as long as a call runs: closing an object that another thread
+        # is using takes effect when that call has returned.
         self._pointer = pointer
-        self._finalizer = weakref.finalize(self, getattr(lib, self._destroy), pointer)
+        address = ctypes.c_void_p.from_buffer(pointer).value  # cast() would have the pointer keep itself alive
+        weakref.finalize(pointer, _destroyer, self._destroy, type(pointer), address)
 
     @property
     def handle(self):
+        """The library's own handle, for calls of one's own."""
         if self._pointer is None:
             raise InvalidArgumentError(f"this {type(self).__name__} has been closed")
         return self._pointer
 
-    def close(self):
+    def close(self) -> None:
+        """Gives up what the object holds; it cannot be used any more. May be called again."""
         self._pointer = None
-        self._finalizer()
+
+    @property
+    def closed(self) -> bool:
+        return self._pointer is None
 
     def __enter__(self):
         return self
@@ -158,7 +186,7 @@ class Handle:
     def __exit__(self, *exception):
         self.close()
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         raise TypeError(f"a {type(self).__name__} holds memory of this process and cannot be pickled")
 
 
@@ -175,11 +203,12 @@ class Callbacks:
     caller's own handler after it. A progress function is always passed, so that Python gets to notice.
     """
 
-    def __init__(self, progress=None, on_token=None):
+    def __init__(self, progress: ProgressLike = None, on_token=None):
         self.thrown = None
         self._interrupted = None
         self._handler = None
-        self._progress, self._on_token = progress, on_token
+        self._own_bar = progress is True
+        self._progress, self._on_token = reporter(progress), on_token
         self.progress = _abi.nbl_progress_fn(self._call_progress)
         self.on_token = _abi.nbl_token_fn(self._call_token)
 
@@ -194,6 +223,8 @@ class Callbacks:
     def __exit__(self, *exception):
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
+        if self._own_bar:
+            self._progress.close()
 
     def _note(self, number, frame):
         self._interrupted = (number, frame)
@@ -232,17 +263,3 @@ class Callbacks:
         if self._interrupted:
             self._handler(*self._interrupted)
         check(status)
-
-
-class Progress:
-    """How far a job has come: stage, detail, done, total (0: unknown), memory_bytes."""
-
-    __slots__ = ("stage", "detail", "done", "total", "memory_bytes")
-
-    def __init__(self, stage, detail, done, total, memory_bytes):
-        self.stage, self.detail, self.done, self.total, self.memory_bytes = stage, detail, done, total, memory_bytes
-
-    def __repr__(self):
-        return f"Progress({self.stage} {self.done}/{self.total} {self.detail})"
-
-

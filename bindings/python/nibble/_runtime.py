@@ -1,36 +1,41 @@
-"""Runtime, Checkpoint, Tokenizer, Model, Session."""
+"""Runtime, Checkpoint, Tokenizer."""
+from __future__ import annotations
+
 import array
 import ctypes
 import json
-import queue
 import threading
+from typing import Any, Callable, Iterable, Sequence
 
-from . import _abi
-from ._lib import (Callbacks, Handle, InvalidArgumentError, buffer_result, check, encode, lib, take_bytes, take_json,
+from . import _abi, _memory
+from ._lib import (Callbacks, Handle, InvalidArgumentError, Path, buffer_result, check, encode, lib, take_bytes, take_json,
                    take_text)
+from ._progress import ProgressLike
+from ._results import Result
 
 COMPUTE = {"default": _abi.NBL_COMPUTE_DEFAULT, "exact": _abi.NBL_COMPUTE_EXACT, "fast": _abi.NBL_COMPUTE_FAST}
-LOGITS = {"none": _abi.NBL_LOGITS_NONE, "last": _abi.NBL_LOGITS_LAST, "all": _abi.NBL_LOGITS_ALL}
 
 
-def compute_mode(name):
+def compute_mode(name: str) -> int:
     try:
         return COMPUTE[name]
-    except KeyError:
+    except (KeyError, TypeError):
         raise InvalidArgumentError(f"compute is {name!r}; one of {', '.join(COMPUTE)} was expected") from None
 
 
-def id_array(ids):
+def id_array(ids: Iterable[int]):
     """Token ids as a C array of int32, without a copy where they already are one."""
     if not (isinstance(ids, array.array) and ids.typecode == "i"):
         try:
+            if isinstance(ids, (bytes, bytearray, str)):  # which array would take as memory
+                raise TypeError(f"a {type(ids).__name__}")
             ids = array.array("i", ids)
         except (TypeError, OverflowError) as error:
             raise InvalidArgumentError(f"token ids must be integers below 2**31: {error}") from None
     return (ctypes.c_int32 * len(ids)).from_buffer(ids) if len(ids) else (ctypes.c_int32 * 1)(), len(ids)
 
 
-def setting_text(value):
+def setting_text(value: Any) -> Any:
     """A setting's value as the library takes it."""
     if value is None:
         return ""
@@ -38,43 +43,27 @@ def setting_text(value):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value)
-    return value if isinstance(value, (str, bytes)) else str(value)
+    return value if isinstance(value, str) else str(value)
 
 
-def generation_settings():
-    """Every setting of generation, with type, bounds, default and help."""
-    return json.loads(lib.nbl_generation_settings_json().decode("utf-8"))
+def limits() -> dict[str, int]:
+    """Every bound on what a file, a text or a setting may ask for, with the value in force."""
+    return {each["name"]: lib.nbl_limit_get(each["name"].encode()) for each in json.loads(lib.nbl_limits_json().decode("utf-8"))}
 
 
-class Batch(Handle):
-    """Several sessions of one model decoded together, a token each."""
-
-    _destroy = "nbl_batch_destroy"
-
-    def __init__(self, model, max_sessions):
-        self.model = model
-        out = ctypes.POINTER(_abi.nbl_batch)()
-        check(lib.nbl_batch_create(model.handle, max_sessions, ctypes.byref(out)))
-        super().__init__(out)
-
-    def step(self, sessions, tokens):
-        """Appends tokens[i] to sessions[i]. Returns a memoryview of floats [sessions, vocab_size]."""
-        if len(sessions) != len(tokens):
-            raise InvalidArgumentError(f"{len(sessions)} sessions and {len(tokens)} tokens: one token a session was expected")
-        handles = (ctypes.POINTER(_abi.nbl_session) * max(1, len(sessions)))(*[s.handle for s in sessions])
-        pointer, count = id_array(tokens)
-        logits = ctypes.POINTER(ctypes.c_float)()
-        check(lib.nbl_batch_step(self.handle, handles, pointer, count, ctypes.byref(logits)))
-        shape = (count, self.model.vocab_size)
-        return memoryview(bytearray(ctypes.string_at(logits, shape[0] * shape[1] * 4))).cast("f", shape)
+def set_limit(name: str, value: int) -> None:
+    """Changes one of limits() for this process; 0 takes the default back."""
+    check(lib.nbl_limit_set(name.encode(), int(value)))
 
 
 class Runtime(Handle):
-    """A team of threads and an instruction set. log: called with (level, message)."""
+    """A team of threads and an instruction set. threads: 0 for all processors; isa: none above this one; max_memory_bytes: a job
+    ends with LimitError once the process holds more; log: called with (level, message)."""
 
     _destroy = "nbl_runtime_destroy"
 
-    def __init__(self, threads=0, isa=None, max_memory_bytes=0, log=None):
+    def __init__(self, threads: int = 0, isa: str | None = None, max_memory_bytes: int = 0,
+                 log: Callable[[int, str], Any] | None = None):
         options = _abi.nbl_runtime_options()
         options.struct_size = ctypes.sizeof(options)
         options.threads = threads
@@ -89,35 +78,38 @@ class Runtime(Handle):
         super().__init__(out)
 
     @property
-    def threads(self):
+    def threads(self) -> int:
         return lib.nbl_runtime_threads(self.handle)
 
-    def info(self):
+    def info(self) -> Result:
+        """Version, machine, instruction sets, and all that the catalogs list."""
         return take_json(buffer_result(lib.nbl_runtime_info, self.handle))
 
-    def measure_limits(self):
+    def measure_limits(self) -> Result:
         """What the machine can do at most: bytes and operations a second, by one thread and by the team."""
         return take_json(buffer_result(lib.nbl_runtime_measure_limits, self.handle))
 
 
-_default = None
+_default: Runtime | None = None
 _default_lock = threading.Lock()
 
 
-def default_runtime():
+def default_runtime() -> Runtime:
     """The runtime that functions use when they are given none; made on first use."""
     global _default
     with _default_lock:
-        if _default is None:
+        if _default is None or _default.closed:
             _default = Runtime()
         return _default
 
 
 class Tokenizer(Handle):
+    """Text to token ids and back, as the model's own files define it."""
+
     _destroy = "nbl_tokenizer_destroy"
 
     @classmethod
-    def open(cls, path, runtime=None):
+    def open(cls, path: Path, runtime: Runtime | None = None) -> Tokenizer:
         """The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
         tokenizer.model, such a file itself, a GGUF file of any architecture."""
         runtime = runtime or default_runtime()
@@ -125,7 +117,7 @@ class Tokenizer(Handle):
         check(lib.nbl_tokenizer_open(runtime.handle, encode(path), ctypes.byref(out)))
         return cls(out)
 
-    def encode(self, text, special=False, literal=False):
+    def encode(self, text: str, special: bool = False, literal: bool = False) -> list[int]:
         """Text to a list of ids. special: add the tokens that the model expects around a text. literal: text that looks
         like a special token is ordinary text."""
         data = encode(text)
@@ -134,23 +126,27 @@ class Tokenizer(Handle):
         ids.frombytes(take_bytes(buffer_result(lib.nbl_tokenizer_encode, self.handle, data, len(data), flags)))
         return ids.tolist()
 
-    def decode(self, ids, skip_special=True):
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         pointer, count = id_array(ids)
         return take_text(buffer_result(lib.nbl_tokenizer_decode, self.handle, pointer, count, int(skip_special)))
 
-    def piece(self, token):
+    def piece(self, token: int) -> str:
+        """The token as the vocabulary stores it."""
         return take_text(buffer_result(lib.nbl_tokenizer_piece, self.handle, token))
 
-    def find(self, piece):
+    def find(self, piece: str) -> int:
+        """The id of such a piece; NotFoundError when the vocabulary has none."""
         out = ctypes.c_int32()
         check(lib.nbl_tokenizer_find(self.handle, encode(piece), ctypes.byref(out)))
         return out.value
 
-    def info(self):
+    def info(self) -> Result:
+        """kind, vocab_size, bos, eos, turn_ends, chat_templates."""
         return take_json(buffer_result(lib.nbl_tokenizer_info, self.handle))
 
-    def apply_chat_template(self, messages, tools=None, add_generation_prompt=False, continue_final_message=False,
-                            chat_template=None, tokenize=False, **variables):
+    def apply_chat_template(self, messages: Sequence[dict], tools: Sequence[dict] | None = None,
+                            add_generation_prompt: bool = False, continue_final_message: bool = False,
+                            chat_template: str | None = None, tokenize: bool = False, **variables: Any) -> Any:
         """The conversation as the text that the model expects, or as its ids with tokenize=True. messages: dicts with
         "role" and "content". tools: JSON schemas as dicts. Further keywords are variables of the template."""
         settings = dict(variables, add_generation_prompt=bool(add_generation_prompt))
@@ -169,26 +165,50 @@ class Checkpoint(Handle):
 
     _destroy = "nbl_checkpoint_destroy"
 
-    def __init__(self, path, runtime=None):
+    def __init__(self, path: Path, runtime: Runtime | None = None):
         self.runtime = runtime or default_runtime()
         out = ctypes.POINTER(_abi.nbl_checkpoint)()
         check(lib.nbl_checkpoint_open(self.runtime.handle, encode(path), ctypes.byref(out)))
         super().__init__(out)
 
-    def inspect(self, tensors=True, hash=False):
+    @classmethod
+    def _of(cls, pointer, runtime: Runtime) -> Checkpoint:
+        checkpoint = cls.__new__(cls)
+        checkpoint.runtime = runtime
+        Handle.__init__(checkpoint, pointer)
+        return checkpoint
+
+    @classmethod
+    def from_files(cls, files: dict[str, Any], runtime: Runtime | None = None) -> Checkpoint:
+        """A model out of memory: {"config.json": ..., "model.safetensors": ..., "tokenizer.json": ...}, or one file of any name that
+        holds a whole model (a native file, a GGUF). The values are bytes or buffers, which are used in place and must not change,
+        or seekable binary files, which are read at once."""
+        runtime = runtime or default_runtime()
+        given, out = _memory.files_array(files), ctypes.POINTER(_abi.nbl_checkpoint)()
+        status = lib.nbl_checkpoint_open_files(runtime.handle, given, len(given), ctypes.byref(out))
+        error = _memory.thrown()
+        if error is not None:
+            raise error
+        check(status)
+        return cls._of(out, runtime)
+
+    @classmethod
+    def from_bytes(cls, data: Any, runtime: Runtime | None = None) -> Checkpoint:
+        """A model that one buffer holds: a native file or a GGUF."""
+        return cls.from_files({"model": data}, runtime)
+
+    def inspect(self, tensors: bool = True, hash: bool = False) -> Result:
+        """What it is, as `nibble inspect --json` says."""
         flags = (_abi.NBL_INSPECT_TENSORS if tensors else 0) | (_abi.NBL_INSPECT_HASH if hash else 0)
         return take_json(buffer_result(lib.nbl_checkpoint_inspect, self.handle, flags))
 
-    def with_adapter(self, path, scale=1.0):
+    def with_adapter(self, path: Path, scale: float = 1.0) -> Checkpoint:
         """This checkpoint with a LoRA adapter merged into its weights: for quantizing a fine-tuned model."""
         out = ctypes.POINTER(_abi.nbl_checkpoint)()
         check(lib.nbl_checkpoint_add_adapter(self.handle, encode(path), scale, ctypes.byref(out)))
-        checkpoint = Checkpoint.__new__(Checkpoint)
-        checkpoint.runtime = self.runtime
-        Handle.__init__(checkpoint, out)
-        return checkpoint
+        return Checkpoint._of(out, self.runtime)
 
-    def verify(self, progress=None):
+    def verify(self, progress: ProgressLike = None) -> Result:
         """Compares every tensor with the manifest's hashes: {"ok", "differences"}."""
         callbacks = Callbacks(progress)
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
@@ -198,7 +218,7 @@ class Checkpoint(Handle):
         callbacks.check(status)
         return result
 
-    def examine(self, calibration_text="", progress=None):
+    def examine(self, calibration_text: str = "", progress: ProgressLike = None) -> Result:
         """What would spoil a long job, looked for before it: {"checks": [{"name", "status", "detail"}]}."""
         callbacks = Callbacks(progress)
         data, out = encode(calibration_text), ctypes.POINTER(_abi.nbl_buffer)()
@@ -208,7 +228,13 @@ class Checkpoint(Handle):
         callbacks.check(status)
         return result
 
-    def convert(self, output, format="native", allow_lossy=False, verify=False, progress=None):
+    def set_measured(self, results: Any) -> None:
+        """Figures for the model card of what is made of this checkpoint: the dict that perplexity(), compare() or evaluate()
+        returned, or a list of several; None for none."""
+        check(lib.nbl_checkpoint_set_measured(self.handle, encode("" if results is None else json.dumps(results))))
+
+    def convert(self, output: Path, format: str = "native", allow_lossy: bool = False, verify: bool = False,
+                progress: ProgressLike = None) -> Result:
         """Writes the checkpoint in another format and returns the report as a dict. When the format cannot hold some
         tensors, nothing is written and "refused" names them; allow_lossy quantizes those anew. verify: reopens the
         output and compares every tensor; "differences" says what was found."""
@@ -223,211 +249,7 @@ class Checkpoint(Handle):
         return result
 
     @property
-    def tokenizer(self):
+    def tokenizer(self) -> Tokenizer:
         out = ctypes.POINTER(_abi.nbl_tokenizer)()
         check(lib.nbl_tokenizer_from_checkpoint(self.handle, ctypes.byref(out)))
         return Tokenizer(out)
-
-
-class Model(Handle):
-    """A model ready to run: immutable, shareable among threads. source: a path or a Checkpoint."""
-
-    _destroy = "nbl_model_destroy"
-
-    def __init__(self, source, runtime=None, compute="default", progress=None):
-        callbacks = Callbacks(progress)
-        options = _abi.nbl_model_options()
-        options.struct_size = ctypes.sizeof(options)
-        options.compute = compute_mode(compute)
-        options.progress = callbacks.progress
-        out = ctypes.POINTER(_abi.nbl_model)()
-        if isinstance(source, Checkpoint):
-            self.runtime = source.runtime
-            with callbacks:
-                status = lib.nbl_model_load(source.handle, ctypes.byref(options), ctypes.byref(out))
-        else:
-            self.runtime = runtime or default_runtime()
-            path = encode(source)
-            with callbacks:
-                status = lib.nbl_model_open(self.runtime.handle, path, ctypes.byref(options), ctypes.byref(out))
-        if out:
-            super().__init__(out)  # owned before a noted Ctrl-C is raised
-        callbacks.check(status)
-
-    def with_adapter(self, path, scale=1.0):
-        """This model with a LoRA adapter (a directory that PEFT wrote) beside its weights, which the two share."""
-        out = ctypes.POINTER(_abi.nbl_model)()
-        check(lib.nbl_model_add_adapter(self.handle, encode(path), scale, ctypes.byref(out)))
-        model = Model.__new__(Model)
-        model.runtime = self.runtime
-        Handle.__init__(model, out)
-        return model
-
-    @property
-    def vocab_size(self):
-        return lib.nbl_model_vocab_size(self.handle)
-
-    @property
-    def max_positions(self):
-        return lib.nbl_model_max_positions(self.handle)
-
-    @property
-    def tokenizer(self):
-        out = ctypes.POINTER(_abi.nbl_tokenizer)()
-        check(lib.nbl_tokenizer_from_model(self.handle, ctypes.byref(out)))
-        return Tokenizer(out)
-
-    def info(self):
-        return take_json(buffer_result(lib.nbl_model_info, self.handle))
-
-    def session(self, max_tokens=0, **settings):
-        """A new sequence. settings: as in Session.set, kv_type="q8" among them."""
-        return Session(self, max_tokens, **settings)
-
-    def _room(self, ids, max_new_tokens):
-        wanted, longest = len(ids) + max_new_tokens, self.max_positions
-        return max(1, min(wanted, longest)) if longest > 0 else wanted
-
-    def generate(self, prompt, max_new_tokens=128, **options):
-        """Continues a text (or a list of ids) and returns the result as a dict; see Session.generate. The context is as long
-        as that needs, but no longer than the model was made for."""
-        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        with self.session(self._room(ids, max_new_tokens)) as session:
-            return session.generate(ids, max_new_tokens, **options)
-
-    def stream(self, prompt, max_new_tokens=128, **options):
-        """Continues a text and yields it piece by piece."""
-        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        with self.session(self._room(ids, max_new_tokens)) as session:
-            yield from session.stream(ids, max_new_tokens, **options)
-
-
-class Session(Handle):
-    """One sequence: KV cache and position. One thread at a time."""
-
-    _destroy = "nbl_session_destroy"
-
-    def __init__(self, model, max_tokens=0, **settings):
-        self.model = model
-        self._draft = None
-        self._settings = {}
-        options = _abi.nbl_session_options()
-        options.struct_size = ctypes.sizeof(options)
-        options.max_tokens = max_tokens
-        out = ctypes.POINTER(_abi.nbl_session)()
-        check(lib.nbl_session_create(model.handle, ctypes.byref(options), ctypes.byref(out)))
-        super().__init__(out)
-        self.set(**settings)
-
-    def set(self, **settings):
-        """Settings of generation by name: temperature, top_k, top_p, min_p, typical, repetition_penalty, stop, n, logprobs,
-        grammar, json_schema, ... (nibble.generation_settings() lists them), and kv_type while the session is empty. Lists and
-        dicts are passed as JSON; None takes a setting back to its default."""
-        for name, value in settings.items():
-            check(lib.nbl_session_set(self.handle, encode(name), encode(setting_text(value))))
-            self._settings[name] = value
-
-    def set_draft(self, model):
-        """A smaller model with the same vocabulary drafts tokens for this one to check; None: none."""
-        check(lib.nbl_session_set_draft(self.handle, model.handle if model is not None else None))
-
-    def save(self, path):
-        """Writes the sequence, with its keys and values, to a file."""
-        check(lib.nbl_session_save(self.handle, encode(path)))
-
-    def load(self, path):
-        """Takes a saved sequence in place of this session's own."""
-        check(lib.nbl_session_load(self.handle, encode(path)))
-
-    @property
-    def tokens(self):
-        """The ids consumed so far."""
-        ids = array.array("i")
-        ids.frombytes(take_bytes(buffer_result(lib.nbl_session_tokens, self.handle)))
-        return ids.tolist()
-
-    @property
-    def position(self):
-        return lib.nbl_session_position(self.handle)
-
-    @property
-    def capacity(self):
-        return lib.nbl_session_capacity(self.handle)
-
-    def truncate(self, position):
-        check(lib.nbl_session_truncate(self.handle, position))
-
-    def append(self, ids, want="last"):
-        """Runs the model over more tokens. Returns a memoryview of floats [rows, vocab_size] (numpy.asarray takes it without
-        a copy), a copy of the library's that stays yours; None for want="none"."""
-        if want not in LOGITS:
-            raise InvalidArgumentError(f"want is {want!r}; one of {', '.join(LOGITS)} was expected")
-        pointer, count = id_array(ids)
-        logits, rows = ctypes.POINTER(ctypes.c_float)(), ctypes.c_int64()
-        check(lib.nbl_session_append(self.handle, pointer, count, LOGITS[want], ctypes.byref(logits), ctypes.byref(rows)))
-        if want == "none":
-            return None
-        vocab = self.model.vocab_size
-        data = bytearray(ctypes.string_at(logits, rows.value * vocab * 4)) if rows.value else bytearray()
-        return memoryview(data).cast("f", (rows.value, vocab)) if rows.value else memoryview(data).cast("f")
-
-    def generate(self, prompt, max_new_tokens=None, on_token=None, draft=None, **settings):
-        """Appends the prompt's ids and chooses token after token. on_token(id, text) may return False to stop; id is -1 with
-        text that was held back, -2 when there is neither. draft: a smaller model that drafts. settings: as in set(), for
-        this call alone. Returns a dict: text, token_ids, finish_reason, prefill_tok_s, decode_tok_s, ..."""
-        if max_new_tokens is not None:
-            settings["max_new_tokens"] = max_new_tokens
-        before = dict(self._settings)
-        try:
-            self.set(**settings)
-            return self._generate(prompt, on_token, draft)
-        finally:
-            if self._pointer is not None:
-                self.set(**{name: before.get(name) for name in settings if name in self._settings and name != "kv_type"})
-                self._settings = before
-
-    def _generate(self, prompt, on_token, draft):
-        if draft is not self._draft:
-            self.set_draft(draft)
-            self._draft = draft
-        callbacks = Callbacks(on_token=on_token)
-        options = _abi.nbl_generate_options()
-        options.struct_size = ctypes.sizeof(options)
-        options.on_token = callbacks.on_token
-        pointer, count = id_array(prompt)
-        out = ctypes.POINTER(_abi.nbl_buffer)()
-        with callbacks:
-            status = lib.nbl_session_generate(self.handle, pointer, count, ctypes.byref(options), ctypes.byref(out))
-        result = take_json(out) if out else None  # being stopped by on_token is no error: there is a result to free
-        callbacks.check(status)
-        return result
-
-    def stream(self, prompt, max_new_tokens=None, **options):
-        """Yields text as it becomes certain. Leaving the loop early stops the generation."""
-        pieces, stop = queue.Queue(), threading.Event()
-
-        def on_token(_token, text):
-            if text:
-                pieces.put(text)
-            return not stop.is_set()
-
-        def work():
-            try:
-                self.generate(prompt, max_new_tokens, on_token=on_token, **options)
-                pieces.put(None)
-            except BaseException as error:
-                pieces.put(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            while True:
-                piece = pieces.get()
-                if piece is None:
-                    return
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-        finally:
-            stop.set()
-            thread.join()
