@@ -87,13 +87,13 @@ bool is_memory_path(const fs::path& path) noexcept {
   return split(path.native(), &name) != 0;
 }
 
-bool is_regular_file(const fs::path& path) {
+bool file_exists(const fs::path& path) {
   if (const auto memory = MemoryFiles::at(path)) return memory->find(path.filename().native()) != nullptr;
   std::error_code error;
   return fs::is_regular_file(path, error);
 }
 
-bool is_directory(const fs::path& path) {
+bool directory_exists(const fs::path& path) {
   if (const auto memory = MemoryFiles::at(path)) return path == memory->path();
   std::error_code error;
   return fs::is_directory(path, error);

@@ -45,8 +45,8 @@ class MemoryFiles : public std::enable_shared_from_this<MemoryFiles> {
 /// A place in MemoryFiles. Such a path means something only in this process and while they live.
 bool is_memory_path(const std::filesystem::path& path) noexcept;
 
-bool is_regular_file(const std::filesystem::path& path);
-bool is_directory(const std::filesystem::path& path);
+bool file_exists(const std::filesystem::path& path);
+bool directory_exists(const std::filesystem::path& path);
 /// In bytes; 0 when there is no such file.
 int64_t size_of_file(const std::filesystem::path& path);
 

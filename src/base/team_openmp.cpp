@@ -44,7 +44,7 @@ TeamBackend::~TeamBackend() = default;
 // for (nested regions, a thread limit of the caller's); when the system refuses a thread altogether, GNU's runtime ends
 // the process, which is its choice. In a forked child it would wait for threads that only the parent has: a caller
 // whose set was left behind works alone.
-void TeamBackend::run(FunctionRef<void(int, int)> fn) {
+void TeamBackend::run(int wanted, FunctionRef<void(int, int)> fn) {
   static thread_local uint32_t set_made_after = fork_count();
   if (set_made_after != fork_count()) {
     fn(0, 1);
@@ -52,11 +52,11 @@ void TeamBackend::run(FunctionRef<void(int, int)> fn) {
   }
   // OpenMP keeps a set for each calling thread: what it may ask for is found out once for each.
   static thread_local int asked = 1, given = 1;
-  if (threads_ > asked) {
-    asked = threads_;
-    given = std::max(given, threads_to_be_had(threads_));
+  if (wanted > asked) {
+    asked = wanted;
+    given = std::max(given, threads_to_be_had(wanted));
   }
-  const int count = std::min(threads_, given);
+  const int count = std::min(wanted, given);
   if (count == 1) {
     fn(0, 1);
     return;

@@ -110,9 +110,11 @@ Result<QTensor> read_packed(std::string_view format, const nbl_array* arrays, in
     NBL_ASSIGN(quantization, Json::parse(config_json, "config_json"));
     if (!quantization.is_object()) return Status(Code::invalid_argument, "config_json is no JSON object");
   }
-  if (quantization.find("quant_method") == nullptr) quantization.set("quant_method", format);
   Json config = Json::object();
-  config.set("quantization_config", std::move(quantization));
+  if (format != "huggingface") {  // which stands for arrays that are not packed
+    if (quantization.find("quant_method") == nullptr) quantization.set("quant_method", format);
+    config.set("quantization_config", std::move(quantization));
+  }
   const std::string config_text = config.dump();
 
   Json header = Json::object();

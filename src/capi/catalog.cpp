@@ -204,6 +204,8 @@ std::span<const Spec> quantizer_settings() {
         {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
+        {"target_bytes", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "the same to a size of the whole file; 0: none"},
+        {"target_kl", Spec::Type::real, "0", 0, 100, {}, "the same to a divergence: nats a token that rounding to nearest would add up to; 0: none"},
         {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
         {"rotation", Spec::Type::choice, "none", 0, 0, {"none", "hadamard"}, "rotate the residual stream first, folded into the weights"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
@@ -225,7 +227,7 @@ std::span<const Spec> evaluation_settings() {
         {"data", Spec::Type::text, "data", 0, 0, {}, "folder that the tasks' files lie in"},
         {"num_fewshot", Spec::Type::integer, "-1", -1, 1000, {}, "examples shown before each question; -1: the task's own"},
         {"fewshot_seed", Spec::Type::integer, "1234", 0, 4294967295.0, {}, "seed that examples are drawn with"},
-        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "texts generated side by side"},
+        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "contexts scored and texts generated side by side"},
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
@@ -244,6 +246,9 @@ std::span<const Spec> evaluation_settings() {
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
         {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.contexts", Spec::Type::text, "", 0, 0, {}, "also measure at these contexts, numbers with commas between"},
+        {"speed.batches", Spec::Type::text, "", 0, 0, {}, "and with these batches, numbers with commas between"},
+        {"speed.powercap", Spec::Type::text, "/sys/class/powercap", 0, 0, {}, "where the system tells the energy used; empty: not asked"},
         {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();

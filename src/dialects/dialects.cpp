@@ -46,13 +46,13 @@ Result<const Dialect*> recognise(const std::filesystem::path& path) {
   for (const Dialect* dialect : dialects()) {
     if (dialect->recognise(path)) return dialect;
   }
-  if (is_directory(path)) {
+  if (directory_exists(path)) {
     return Status(
         Code::unsupported,
         fmt::format("{}: the directory holds no model that is known here: no config.json beside *.safetensors",
                     path.string()));
   }
-  if (is_regular_file(path) && size_of_file(path) == 0) {
+  if (file_exists(path) && size_of_file(path) == 0) {
     return Status(Code::corrupt, fmt::format("{}: the file is empty", path.string()));
   }
   return Status(

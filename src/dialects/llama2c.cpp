@@ -164,7 +164,7 @@ class Layout {
 fs::path find_tokenizer(const fs::path& model, int64_t vocab) {
   for (const std::string& name : {fmt::format("tok{}.bin", vocab), std::string("tokenizer.bin")}) {
     const fs::path path = model.parent_path() / name;
-    if (is_regular_file(path)) return path;
+    if (file_exists(path)) return path;
   }
   return {};
 }

@@ -13,8 +13,9 @@ constexpr float kLatentNormEps = 1e-6f;
 }  // namespace
 
 void Pass::attention_input(const Layer& layer) {
-  norm_input(layer.norm(Role::attn_norm));
-  if (!replicated_) worker_.barrier();
+  const Linear* first = layer.linear(Role::qkv);
+  if (first == nullptr && c_.latent.kv_rank == 0) first = layer.linear(Role::q);
+  norm_and_prepare(layer.norm(Role::attn_norm), first);
   mark(Profile::norm);
 }
 
@@ -161,12 +162,12 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
   const int64_t d = c_.head_dim, ld = w_.qkv_width_;
   if (const Linear* qkv = layer.linear(Role::qkv)) {
     const Target targets[] = {{qkv, w_.qkv_, ld}};
-    project(targets, h_, c_.hidden, s_.rows);
+    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
   } else {
     const Target targets[] = {{layer.linear(Role::q), w_.qkv_, ld},
                               {layer.linear(Role::k), w_.qkv_ + c_.heads * d, ld},
                               {layer.linear(Role::v), w_.qkv_ + (c_.heads + c_.kv_heads) * d, ld}};
-    project(targets, h_, c_.hidden, s_.rows);
+    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
   }
   adjust_rows(layer);
   mark(Profile::qkv);
@@ -181,13 +182,15 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
   }
   mark(Profile::rope_and_cache);
   attend(index, cache_layer, block);
-  worker_.barrier();
+  meet(layer.linear(Role::attn_out));
   mark(Profile::attention);
 }
 
 void Pass::attention_output(const Layer& layer) {
   const Target targets[] = {{layer.linear(Role::attn_out), w_.y_, c_.hidden}};
-  project(targets, w_.heads_, c_.heads * c_.v_dim(), s_.rows);
+  const Linear* next = layer.linear(Role::gate_up);
+  if (next == nullptr) next = layer.linear(Role::gate);
+  project(targets, w_.heads_, c_.heads * c_.v_dim(), s_.rows, next != nullptr ? next : layer.linear(Role::up));
   add_residual(layer, Role::attn_post_norm, Role::attn_norm);
   mark(Profile::attention_out);
 }

@@ -1,5 +1,5 @@
 // The caller's memory: models in buffers and behind read functions, packed arrays, allocators.
-#include <atomic>
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -18,7 +18,6 @@ struct Given {
   std::string name, bytes;
   int released = 0;
   int64_t fail_from = -1;
-  std::vector<unsigned char> aligned;
 
   static int32_t read(void* user, int64_t offset, void* buffer, size_t size) {
     auto* self = static_cast<Given*>(user);
@@ -44,7 +43,7 @@ struct Given {
 std::vector<Given> directory_files() {
   std::vector<Given> files;
   for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
-    files.push_back({name, read_file(model_path() + "/" + name), 0, -1, {}});
+    files.push_back({name, read_file(model_path() + "/" + name), 0, -1});
   return files;
 }
 

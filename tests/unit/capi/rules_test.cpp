@@ -185,7 +185,7 @@ TEST(Options, EverySizeThatAHeaderHadIsTaken) {
     const QTensor owned(out);
     return status;
   });
-  const std::string bytes = read_file(source_file("tests/abi/header_c99.c"));
+  const std::string bytes = "{}";
   nbl_file file = NBL_FILE_INIT;
   file.name = "config.json";
   file.data = bytes.data();
@@ -193,7 +193,7 @@ TEST(Options, EverySizeThatAHeaderHadIsTaken) {
   try_sizes(file, {56}, "nbl_file", [&](const nbl_file* f) {
     nbl_checkpoint* out = nullptr;
     const nbl_status status = nbl_checkpoint_open_files(runtime.get(), f, 1, &out);
-    return status == NBL_E_CORRUPT ? NBL_OK : status;  // taken, and found to be no model
+    return status == NBL_E_NOT_FOUND ? NBL_OK : status;  // taken, and found to lack weights
   });
   const float values[4] = {1, 2, 3, 4};
   const int64_t shape[2] = {1, 4};

@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "model/weights.h"
 #include "support/golden_model.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -23,7 +24,7 @@ struct Case {
   std::shared_ptr<const Model> load(Compute compute) {
     checkpoint_ = *dialects::open(golden_.directory.path());
     ModelOptions options;
-    options.compute = {compute, best_isa()};
+    options.compute = {compute, nbl::test::test_isa()};
     const auto model = Model::load(*checkpoint_, options, team_, {});
     EXPECT_TRUE(model.ok()) << model.status().message();
     return model.ok() ? *model : nullptr;

@@ -12,6 +12,7 @@
 #include "model/generation.h"
 #include "support/golden_model.h"
 #include "support/temp_dir.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -28,7 +29,7 @@ class Lora : public ::testing::Test {
   }
   std::shared_ptr<const Model> load(const Checkpoint& checkpoint) {
     ModelOptions options;
-    options.compute = {Compute::exact, best_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     return *Model::load(checkpoint, options, team_, {});
   }
   std::vector<float> logits(const std::shared_ptr<const Model>& model, bool step_by_step = false) {
