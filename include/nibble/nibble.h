@@ -320,6 +320,13 @@ NBL_API nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char
                                           uint32_t flags, nbl_progress_fn progress, void* progress_user,
                                           int32_t* out_ok, nbl_buffer** out_json);
 
+/* Figures for the model card (README.md) of what nbl_checkpoint_convert() and nbl_quantizer_run() make of this
+ * checkpoint: the JSON of `nibble perplexity`, `compare`, `eval` or `sweep`, or an array of several. The caller says that
+ * they were measured of the weights that are written. NULL or "": none, and the card says "Not measured". Not while the
+ * checkpoint is in use by another thread.
+ * Errors: INVALID_ARGUMENT (no object or array), CORRUPT (no JSON). Since 0.1. */
+NBL_API nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json);
+
 /* ==================================================================================================================
  * 7. The quantizer: one job, from a checkpoint to a new file
  * ================================================================================================================== */

@@ -16,7 +16,7 @@ constexpr float kCodeOffset = Codes::kWide&& T::kSignedWide ? 128.0f : 0.0f;
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE GroupLanes<T> load_group(const SegmentView& w, int64_t group) {
   GroupLanes<T> g;
-  g.scale = load_numbers<T>(w.scale_type, w.scales + group * 16 * number_bytes(w.scale_type));
+  g.scale = load_scales<T>(w, group);
   g.shift = T::zero_f();
   if constexpr (CODEBOOK) {
     g.scale = T::mul_f(g.scale, T::set1_f(w.table_step));
@@ -33,10 +33,10 @@ NBL_INLINE GroupLanes<T> load_group(const SegmentView& w, int64_t group) {
         g.zero = T::add_f(T::to_f(load_zero_codes<T, Codes::kBits>(zeros)), g.zero);
         break;
       case ZeroPoint::minimum:
-        g.shift = load_numbers<T>(w.zero_type, zeros);
+        g.shift = load_real_zeros<T>(w, group);
         break;
       default:
-        g.shift = T::sub_f(T::zero_f(), T::mul_f(g.scale, load_numbers<T>(w.zero_type, zeros)));
+        g.shift = T::sub_f(T::zero_f(), T::mul_f(g.scale, load_real_zeros<T>(w, group)));
     }
     return g;
   }
@@ -178,7 +178,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
     NBL_EACH (t, NT) {
       const int64_t tile_group = (tile + t) * w.groups + group;
-      __builtin_prefetch(w.scales + (tile_group + 16) * 16 * number_bytes(w.scale_type));
+      __builtin_prefetch(w.scales + (tile_group + 16) * w.scale_group_bytes());
       const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, tile_group);
       NBL_EACH (i, MR) {
         const int64_t j = at + row_i[i];
@@ -389,7 +389,7 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  const int64_t tile_bytes = w.tile_code_bytes(), group_bytes = 16 * number_bytes(w.scale_type);
+  const int64_t tile_bytes = w.tile_code_bytes(), group_bytes = w.scale_group_bytes();
   load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;

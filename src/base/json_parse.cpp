@@ -189,8 +189,7 @@ simdjson::error_code make_parser(dom::parser& parser, std::size_t capacity, int 
 }
 
 /// The parsed text; valid as long as the parser.
-Result<dom::element> parse_bounded(dom::parser& parser, std::string_view text, std::string_view origin, const JsonLimits& asked) {
-  JsonLimits limits = asked;
+Result<dom::element> parse_bounded(dom::parser& parser, std::string_view text, std::string_view origin, JsonLimits limits) {
   limits.max_bytes = std::min(limits.max_bytes, bound(Bound::json_bytes));
   limits.max_depth = std::min(limits.max_depth, static_cast<int>(bound(Bound::json_depth)));
   if (static_cast<int64_t>(text.size()) > limits.max_bytes) {

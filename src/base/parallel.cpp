@@ -17,6 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kUntimedSpins = 256;
 constexpr int64_t kFetchedAhead = 256 * 1024;  ///< bytes: a part of the second-level cache
 
 int64_t nanoseconds(Clock::duration d) noexcept {
@@ -51,8 +52,18 @@ void Worker::barrier(Ahead ahead) noexcept {
   }
   const uint8_t* fetch = ahead.at;
   const uint8_t* const end = ahead.at + std::min<int64_t>(ahead.bytes, kFetchedAhead);
+  // Short waits cost no look at the clock. A long one may be one of a spinning worker that was itself kept from running.
+  Clock::time_point start;
+  bool timed = false;
+  const auto leave = [&] {
+    if (timed) s.waited.fetch_add(nanoseconds(Clock::now() - start), std::memory_order_relaxed);
+  };
   for (int i = 0; i < s.spins; ++i) {
-    if (s.phase.load(std::memory_order_acquire) != phase) return;
+    if (s.phase.load(std::memory_order_acquire) != phase) return leave();
+    if (i == kUntimedSpins) {
+      start = Clock::now();
+      timed = true;
+    }
     if (fetch < end) {
       for (int line = 0; line < 4; ++line) __builtin_prefetch(fetch + 64 * line, 0, 2);
       fetch += 256;
@@ -60,9 +71,12 @@ void Worker::barrier(Ahead ahead) noexcept {
       pause_cpu();
     }
   }
-  const Clock::time_point start = Clock::now();
+  const Clock::time_point asleep = Clock::now();
+  if (!timed) start = asleep;
+  timed = true;
   s.phase.wait(phase, std::memory_order_acquire);
-  s.slept.fetch_add(nanoseconds(Clock::now() - start), std::memory_order_relaxed);
+  s.slept.fetch_add(nanoseconds(Clock::now() - asleep), std::memory_order_relaxed);
+  leave();
 }
 
 Range Worker::share(int64_t n, int64_t align) const noexcept {
@@ -102,6 +116,7 @@ void Team::run(FunctionRef<void(Worker&)> fn) {
   State& s = *state_;
   const int count = s.size.active();
   if (s.threads == 1) return s.run(*this, 1, fn);
+  s.waited.store(0, std::memory_order_relaxed);
   s.slept.store(0, std::memory_order_relaxed);
   s.idle.store(0, std::memory_order_relaxed);
   const Clock::time_point start = Clock::now();
@@ -116,8 +131,8 @@ void Team::run(FunctionRef<void(Worker&)> fn) {
   } else {
     s.run(*this, count, fn);
   }
-  s.size.judge(nanoseconds(Clock::now() - start), s.slept.load(std::memory_order_relaxed),
-               s.idle.load(std::memory_order_relaxed));
+  s.size.judge(nanoseconds(Clock::now() - start), s.waited.load(std::memory_order_relaxed),
+               s.idle.load(std::memory_order_relaxed) - s.slept.load(std::memory_order_relaxed));
 }
 
 void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn) {

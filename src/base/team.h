@@ -58,7 +58,8 @@ struct Team::State {
   const int threads;
   int spins = 0;
   TeamSize size;
-  std::atomic<int64_t> slept{0}, idle{0};  ///< nanoseconds of all workers of a run
+  /// Nanoseconds of all workers of a run: at barriers, asleep there, and off their processors.
+  std::atomic<int64_t> waited{0}, slept{0}, idle{0};
   TeamBackend backend;
   // On lines of their own: all workers write the first and poll the second.
   alignas(64) std::atomic<int> arrived{0};

@@ -199,6 +199,20 @@ nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibr
   });
 }
 
+nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    checkpoint->measured = Json();
+    if (results_json == nullptr || *results_json == '\0') return {};
+    NBL_ASSIGN(Json results, Json::parse(results_json, "measured results"));
+    if (!results.is_object() && !results.is_array()) {
+      return {Code::invalid_argument, "measured results are neither an object nor an array of objects"};
+    }
+    checkpoint->measured = std::move(results);
+    return {};
+  });
+}
+
 nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output_path, const char* format,
                                   uint32_t flags, nbl_progress_fn progress, void* progress_user, int32_t* out_ok,
                                   nbl_buffer** out_json) {
@@ -216,6 +230,7 @@ nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output
     options.allow_lossy = (flags & NBL_CONVERT_ALLOW_LOSSY) != 0;
     options.verify = (flags & NBL_CONVERT_VERIFY) != 0;
     options.version = nbl_version();
+    options.measured = checkpoint->measured;
     Monitor monitor(checkpoint->runtime, progress, progress_user);
     const auto report = nbl::pipeline::convert(*checkpoint->checkpoint, output_path, options, checkpoint->runtime->team,
                                                monitor.fn());

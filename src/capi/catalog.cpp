@@ -227,7 +227,7 @@ std::span<const Spec> evaluation_settings() {
         {"data", Spec::Type::text, "data", 0, 0, {}, "folder that the tasks' files lie in"},
         {"num_fewshot", Spec::Type::integer, "-1", -1, 1000, {}, "examples shown before each question; -1: the task's own"},
         {"fewshot_seed", Spec::Type::integer, "1234", 0, 4294967295.0, {}, "seed that examples are drawn with"},
-        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "texts generated side by side"},
+        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "contexts scored and texts generated side by side"},
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
@@ -246,6 +246,9 @@ std::span<const Spec> evaluation_settings() {
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
         {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.contexts", Spec::Type::text, "", 0, 0, {}, "also measure at these contexts, numbers with commas between"},
+        {"speed.batches", Spec::Type::text, "", 0, 0, {}, "and with these batches, numbers with commas between"},
+        {"speed.powercap", Spec::Type::text, "/sys/class/powercap", 0, 0, {}, "where the system tells the energy used; empty: not asked"},
         {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();

@@ -128,7 +128,7 @@ struct Args {
   bool lm_head = false, resume = false;
   double target_bpw = 0, target_kl = 0;
   int64_t target_size = 0;
-  std::string measurement;
+  std::string measurement, measured;
 };
 
 /// "name=value" in two.
@@ -177,7 +177,8 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  if (!args.measured.empty()) input.set_measured(read_file(args.measured));
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);
@@ -233,6 +234,9 @@ void add_quantize(const Commands& c) {
   command->add_option("--target-kl", args->target_kl, "the same to a divergence, nats a token, as rounding to nearest would add up to")
       ->check(CLI::Range(1e-6, 100.0));
   command->add_option("--measurement", args->measurement, "file of measured sensitivities: read when it exists, else written")
+      ->type_name("FILE");
+  command->add_option("--measured", args->measured,
+                      "JSON of perplexity, compare, eval or sweep: its figures go into the model card")
       ->type_name("FILE");
   command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
   command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });

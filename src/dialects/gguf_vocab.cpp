@@ -231,6 +231,7 @@ Status gguf_vocabulary(const Assets& assets, const Json& config, int64_t rows, i
   } else if (const std::string* bin = find(assets, "tokenizer.bin")) {
     NBL_ASSIGN(v, from_llama2c(*bin, rows));
   } else {
+    out.set_text("tokenizer.ggml.model", "none");  // a key that readers insist on
     return {};
   }
   if (!v.bos) v.bos = id_in(config, "bos_token_id");

@@ -111,6 +111,7 @@ class HfWriter final : public CheckpointWriter {
 
   Status set_config(const Json& config) override {
     config_ = config;
+    if (packer_ != nullptr) packer_->set_config(config);
     return config.is_object() ? Status() : Status(Code::invalid_argument, "the config is no JSON object");
   }
   Status set_manifest(const Json& manifest) override {

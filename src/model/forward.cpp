@@ -90,8 +90,9 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
   w.private_floats_ =
       w.scratch_floats_ + w.own_prepared_floats_ + replicated * (lines(c.hidden) + lines(widest) + lines(ffn));
   // Of few rows a worker makes its whole share at once.
-  w.piece_floats_ = lines(2 * std::max(sizes.max_rows * kPieceColumns,
-                                       std::min<int64_t>(sizes.max_rows, 8) * round_up(ffn, kPieceColumns)));
+  if (sizes.pieces)
+    w.piece_floats_ = lines(2 * std::max(sizes.max_rows * kPieceColumns,
+                                         std::min<int64_t>(sizes.max_rows, 8) * round_up(ffn, kPieceColumns)));
   w.private_floats_ += w.piece_floats_;
 
   // One allocation, cut into pieces of whole lines.
@@ -119,7 +120,7 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
                           {&w.cos_, m, c.rotary_dim * std::max<int64_t>(1, static_cast<int64_t>(c.ropes.size()))},
                           {&w.sin_, m, c.rotary_dim * std::max<int64_t>(1, static_cast<int64_t>(c.ropes.size()))},
                           {&prepared, 1, prepared_floats},
-                          {&prepared_mlp, 1, prepared_floats},
+                          {&prepared_mlp, sizes.pieces ? 1 : 0, prepared_floats},
                           {&w.private_, sizes.workers, w.private_floats_}};
   int64_t total = 0;
   for (const Piece& p : pieces) {
@@ -270,7 +271,8 @@ void Pass::norm_input(const NormWeights& weights) {
 }
 
 void Pass::meet(const Linear* next) {
-  worker_.barrier(s_.rows <= Workspace::kReplicatedRows && next != nullptr ? next->ahead(worker_) : Ahead{});
+  // With many rows products take long, and memory keeps up.
+  worker_.barrier(s_.rows <= 16 && next != nullptr ? next->ahead(worker_) : Ahead{});
 }
 
 void Pass::norm_and_prepare(const NormWeights& weights, const Linear* first) {
@@ -358,7 +360,7 @@ bool Pass::mlp_hidden_in_pieces(const Layer& layer) {
   const Linear* up = both != nullptr ? both : layer.linear(Role::up);
   const Linear* gate = both != nullptr ? both : layer.linear(Role::gate);
   const int64_t ffn = c_.ffn, rows = s_.rows;
-  if (s_.shared_rows || s_.adapters != nullptr || down == nullptr || up == nullptr || !down->prepares_in_pieces() ||
+  if (w_.piece_floats_ == 0 || s_.shared_rows || s_.adapters != nullptr || down == nullptr || up == nullptr || !down->prepares_in_pieces() ||
       c_.gated_mlp != (gate != nullptr) || (both != nullptr && ffn % 16 != 0))
     return false;
   if (gate != nullptr && !(gate->input_form() == up->input_form())) return false;
@@ -467,7 +469,10 @@ void Pass::logits(const Weights& weights, int64_t first, int64_t count, float* l
     last = w_.y_;
   }
   const Target targets[] = {{&*weights.lm_head, logits, c_.vocab}};
-  project(targets, last, width, count);
+  // The next token begins with the first layer.
+  const Linear* next = weights.layers.empty() ? nullptr : weights.layers.front().linear(Role::qkv);
+  if (next == nullptr && !weights.layers.empty()) next = weights.layers.front().linear(Role::q);
+  project(targets, last, width, count, next);
   if (c_.logit_scale != 1 || c_.logit_cap > 0) {
     const Range share = worker_.share(count * c_.vocab);
     if (c_.logit_scale != 1) el_.scale(logits + share.begin, c_.logit_scale, share.end - share.begin);

@@ -55,6 +55,7 @@ class Workspace {
     int workers = 1;
     std::size_t prepared_bytes = 0;      ///< the largest Linear::prepared_bytes(max_rows)
     std::size_t own_prepared_bytes = 0;  ///< the same for kReplicatedRows; 0 when no step will replicate rows
+    bool pieces = false;                 ///< room to make the MLP's hidden rows in pieces: no step has shared rows
   };
   static Result<Workspace> create(const Config& config, const Sizes& sizes);
   /// The largest prepared input any linear of these layers (and head, if any) needs.

@@ -224,14 +224,24 @@ class Session {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Decodes several sessions of one model together, a token each: the weights are read once for all of them.
+/// Runs several sessions of one model together, a token or several each: the weights are read once for all of them.
 class Batch {
  public:
-  static Result<std::unique_ptr<Batch>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_sessions);
+  /// `max_rows`: tokens of a step over all sessions, so that it is also the most sessions that step() takes.
+  static Result<std::unique_ptr<Batch>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_rows);
   ~Batch();
   /// Appends tokens[i] to sessions[i] (distinct, of this model). Returns the logits [sessions, vocab] in that order,
   /// valid until the next call. On an error no session has moved.
   Result<std::span<const float>> step(std::span<Session* const> sessions, std::span<const text::TokenId> tokens);
+
+  struct Piece {
+    Session* session = nullptr;
+    std::span<const text::TokenId> tokens;
+  };
+  /// Appends to each piece's session (distinct, of this model) its tokens, in as few steps as max_rows allows. Returns with
+  /// `logits` those of every token, [all tokens, vocab] in the order of the pieces, valid until the next call; else none.
+  /// On an error no session has moved.
+  Result<std::span<const float>> append(std::span<const Piece> pieces, bool logits);
 
  private:
   struct Impl;

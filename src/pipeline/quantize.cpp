@@ -313,7 +313,9 @@ Status Job::work(const std::filesystem::path& output) {
   streams_.reset();
   NBL_TRY(copy_rest());
   report_.bits_per_weight = weights_ > 0 ? 8.0 * stored_bytes_ / weights_ : 0.0;
-  NBL_TRY(writer_->set_manifest(make_manifest(input_, options_, report_, last_stats_layer_ >= 0)));
+  Json manifest = make_manifest(input_, options_, report_, last_stats_layer_ >= 0);
+  if (!options_.measured.is_null()) manifest.set("measured", options_.measured);
+  NBL_TRY(writer_->set_manifest(manifest));
   NBL_TRY(tick("write", output.filename().string()));
   NBL_ASSIGN(report_.output_sha256, writer_->finish());
   return {};

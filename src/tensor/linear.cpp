@@ -14,6 +14,7 @@
 #include "kernels/prepare_input/prepare_input.h"
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
+#include "tensor/coded_numbers.h"
 #include "tensor/linear_view.h"
 
 namespace nbl {
@@ -74,8 +75,11 @@ struct Linear::Impl {
   kernels::MatmulBf16Variant bf16{};  ///< run is null where there is none
   kernels::PrepareInputVariant prepare{};
   std::vector<int32_t> outlier_columns;  ///< in packed order
+  std::vector<CodedNumbers> coded;  ///< scales and minimums that the views read in place of the tensor's
   int64_t weight_bytes = 0;
 
+  /// Lets the segment's view read its scales and minimums as the file keeps them, where kernels can.
+  Status use_codes(const Segment& segment);
   bool integer(std::size_t segment) const noexcept {
     return form.quantized && views[segment].kind != kernels::WeightKind::dense;
   }
@@ -137,6 +141,7 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   for (const Segment& s : t.segments) {
     impl->views.push_back(segment_view(s));
     impl->weight_bytes += s.code_bytes(t.n) + s.scale_bytes(t.n) + s.zero_bytes(t.n);
+    NBL_TRY(impl->use_codes(s));
     if (s.encoding == Encoding::dense) {
       dense = true;
       form.bf16 = form.bf16 || impl->in_bf16(impl->views.back());
@@ -165,6 +170,26 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   Linear linear;
   linear.impl_ = std::move(impl);
   return linear;
+}
+
+Status Linear::Impl::use_codes(const Segment& s) {
+  if (s.encoding == Encoding::dense) return {};
+  kernels::SegmentView& view = views.back();
+  if (s.scale_codes && has_kernel_form(*s.scale_codes, view.groups)) {
+    NBL_ASSIGN(CodedNumbers numbers, kernel_form(*s.scale_codes, tensor.n, view.groups));
+    weight_bytes += numbers.size() - s.scale_bytes(tensor.n);
+    view.scale_codes = numbers.codes;
+    view.scales = reinterpret_cast<const uint8_t*>(numbers.bytes.data());
+    coded.push_back(std::move(numbers));
+  }
+  if (s.zero_codes && has_kernel_form(*s.zero_codes, view.groups)) {
+    NBL_ASSIGN(CodedNumbers numbers, kernel_form(*s.zero_codes, tensor.n, view.groups));
+    weight_bytes += numbers.size() - s.zero_bytes(tensor.n);
+    view.zero_codes = numbers.codes;
+    view.zeros = reinterpret_cast<const uint8_t*>(numbers.bytes.data());
+    coded.push_back(std::move(numbers));
+  }
+  return {};
 }
 
 int64_t Linear::n() const noexcept { return impl_->tensor.n; }

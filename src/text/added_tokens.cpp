@@ -97,6 +97,7 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
   }
   std::size_t done = 0;  // everything before is given out
   std::size_t from = 0;
+  std::size_t run_begin = 1, run_end = 0;  // white space that was looked at; none yet
   while (const auto match = matcher.find(text, from)) {
     from = match->end;
     const AddedToken& token = tokens_[pattern_[normalized][match->pattern]];
@@ -106,7 +107,14 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
     std::size_t end = match->end;
     // White space that the token before has swallowed is gone.
     if (token.lstrip) begin = begin <= done ? done : spaces_before(text, begin, done);
-    if (token.rstrip) end = spaces_after(text, end);
+    if (token.rstrip) {
+      // A run of spaces that are tokens themselves is walked once, not from each of them.
+      if (end < run_begin || end > run_end) {
+        run_begin = end;
+        run_end = spaces_after(text, end);
+      }
+      end = run_end;
+    }
     if (done < begin && !out(-1, text.substr(done, begin - done))) return;
     if (!out(token.id, {})) return;
     done = end;

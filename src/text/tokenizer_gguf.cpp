@@ -79,14 +79,15 @@ Result<Vocabulary> read_vocabulary(const Source& source) {
   return vocabulary;
 }
 
-/// `unknown`: the unknown token is a special one, too.
-Status read_added(const Source& source, bool unknown, AddedTokens& out) {
+/// As sentencepiece has them: the unknown token is special, too, and what users defined is looked for in the normalized text.
+Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
   for (std::size_t i = 0; i < source.tokens.size(); ++i) {
-    if (source.types[i] != kControl && source.types[i] != kUserDefined && !(unknown && source.types[i] == kUnknown)) continue;
+    if (source.types[i] != kControl && source.types[i] != kUserDefined && !(sentencepiece && source.types[i] == kUnknown)) continue;
     AddedToken token;
     token.id = static_cast<TokenId>(i);
     token.content = std::string(source.tokens[i].as_string());
     token.special = source.types[i] != kUserDefined;
+    token.normalized = sentencepiece && !token.special;
     NBL_TRY(out.add(std::move(token)));
   }
   return {};

@@ -15,16 +15,14 @@
 
 #include "base/cpu.h"
 #include "base/random.h"
+#include "random_cases.h"
 #include "tensor/linear_view.h"
 #include "tensor/qtensor.h"
 
 namespace nbl::testing {
 
-/// The seed of a test: NIBBLE_TEST_SEED if set. Put it into SCOPED_TRACE.
-inline uint64_t test_seed(uint64_t fallback) {
-  const char* text = std::getenv("NIBBLE_TEST_SEED");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
-}
+using test::random_cases;
+using test::test_seed;
 
 /// Memory that ends (or begins) at a page that cannot be touched, on the other side too.
 class Guarded {
@@ -198,12 +196,6 @@ inline WeightSpec random_spec(Random& random, int64_t k) {
   if (spec.encoding != Encoding::dense && random.below(2) == 0)
     spec.group_size = 16 * (1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(k / 16 + 1))));
   return spec;
-}
-
-/// How many random cases a family is tried with: NIBBLE_TEST_CASES, or 10,000.
-inline int random_cases() {
-  const char* text = std::getenv("NIBBLE_TEST_CASES");
-  return text != nullptr ? std::atoi(text) : 10000;
 }
 
 /// Rows of W as doubles, from the definition.

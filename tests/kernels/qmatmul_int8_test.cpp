@@ -133,6 +133,49 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
     }
 }
 
+TEST(FullPrepareInput, RandomCases) {
+  const uint64_t seed = test_seed(2030);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  int count = 0;
+  const PrepareInputVariant* all = kernels::prepare_input_variants(&count);
+  std::vector<const PrepareInputVariant*> usable;
+  for (int v = 0; v < count; ++v)
+    if (isa_usable(all[v].isa)) usable.push_back(all + v);
+  constexpr int64_t kSteps[] = {16, 32, 64, 128};
+  for (int i = 0; i < random_cases(); ++i) {
+    const PrepareInputVariant& variant = *usable[random.below(usable.size())];
+    const int64_t k = random_size(random), m = 1 + static_cast<int64_t>(random.below(3)), step = kSteps[random.below(4)];
+    SCOPED_TRACE("case " + std::to_string(i) + " " + variant.name + " k " + std::to_string(k) + " step " + std::to_string(step));
+    std::vector<float> x(static_cast<std::size_t>(m * k)), scale;
+    const double spread = random.uniform() * 30;
+    for (float& v : x) v = static_cast<float>(random.normal() * std::exp(spread * random.normal()));
+    if (random.below(4) == 0)
+      for (float& v : x) v = std::isfinite(v) ? v * 1e-30f : 0.0f;
+    for (float& v : x)
+      if (!std::isfinite(v)) v = 1.0f;
+    std::vector<int32_t> order;
+    if (random.below(2) == 0) {
+      order.resize(static_cast<std::size_t>(k));
+      std::iota(order.begin(), order.end(), 0);
+      for (std::size_t j = order.size(); j > 1; --j) std::swap(order[j - 1], order[random.below(j)]);
+    }
+    if (random.below(2) == 0)
+      for (int64_t j = 0; j < k; ++j) scale.push_back(random.uniform() + 0.5f);
+    const Quantized got = prepare(variant, x, m, k, step, order, scale, random.below(2) == 0);
+    const Quantized want = prepare(prepare_reference(), x, m, k, step, order, scale, true);
+    ASSERT_TRUE(same(got.q, want.q) && same(got.d, want.d) && same(got.sums, want.sums) && same(got.dsums, want.dsums));
+    ASSERT_TRUE(same(got.f32, want.f32) && same(got.bf16, want.bf16));
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t p = 0; p < k; ++p) {
+        const double v = static_cast<double>(got.f32[static_cast<std::size_t>(r * got.columns + p)]);
+        const double d = static_cast<double>(got.d[static_cast<std::size_t>(p / step * m + r)]);
+        const double q = got.q[static_cast<std::size_t>((p / 64 * m + r) * 64 + p % 64)];
+        ASSERT_LE(std::fabs(q * d - v), d * 0.50001 + 1e-35) << "column " << p;
+      }
+  }
+}
+
 TEST_P(PrepareVariants, NonFiniteInputsShow) {
   for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                           std::numeric_limits<float>::quiet_NaN()}) {

@@ -242,6 +242,7 @@ FUNCTIONS = {
     "nbl_checkpoint_verify": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_examine": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, _Size, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_convert": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_char_p, _UInt32, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_checkpoint_set_measured": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p]),
     "nbl_quantizer_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_quantizer))]),
     "nbl_quantizer_destroy": (None, [ctypes.POINTER(nbl_quantizer)]),
     "nbl_quantizer_set": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), ctypes.c_char_p, ctypes.c_char_p]),

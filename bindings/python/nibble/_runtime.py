@@ -228,6 +228,11 @@ class Checkpoint(Handle):
         callbacks.check(status)
         return result
 
+    def set_measured(self, results: Any) -> None:
+        """Figures for the model card of what is made of this checkpoint: the dict that perplexity(), compare() or evaluate()
+        returned, or a list of several; None for none."""
+        check(lib.nbl_checkpoint_set_measured(self.handle, encode("" if results is None else json.dumps(results))))
+
     def convert(self, output: Path, format: str = "native", allow_lossy: bool = False, verify: bool = False,
                 progress: ProgressLike = None) -> Result:
         """Writes the checkpoint in another format and returns the report as a dict. When the format cannot hold some

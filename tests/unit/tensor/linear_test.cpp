@@ -246,6 +246,64 @@ TEST(Linear, PiecesGiveTheSameBytesAsTheWhole) {
     }
 }
 
+// K-quants: six-bit scales and minimums are read as they are stored, and give the same bytes as what they expand to.
+TEST(Linear, QuantizedScalesGiveTheSameBytesAsTheirValues) {
+  Random random(7);
+  const int64_t n = 85, k = 512, groups = k / 32, m = 11;
+  std::vector<uint8_t> codes(static_cast<std::size_t>(n * k)), numbers(static_cast<std::size_t>(n * groups));
+  std::vector<float> supers(static_cast<std::size_t>(n * groups / 8)), x(static_cast<std::size_t>(m * k));
+  for (float& v : x) v = static_cast<float>(random.normal());
+  const auto make = [&](int offset, float sign) {
+    for (uint8_t& c : numbers) c = static_cast<uint8_t>(random.below(64));
+    for (float& v : supers) v = rounded_f16(sign * (random.uniform() + 0.1f) * 1e-3f);
+    ScaleCodes form;
+    form.bits = 6;
+    form.offset = offset;
+    form.groups = 8;
+    return make_scale_codes(n, groups, std::move(form), {numbers, supers, {}, {}}).value();
+  };
+  for (const bool minimums : {true, false}) {
+    for (uint8_t& c : codes) c = static_cast<uint8_t>(random.below(16));
+    ScaleCodes scale = make(minimums ? 0 : 32, 1.0f), zero = make(0, -1.0f);
+    const std::vector<float> scales = scale.expand(n, groups), zeros = zero.expand(n, groups);
+    AffineParts parts;
+    parts.bits = 4;
+    parts.group_size = 32;
+    parts.codes = codes;
+    parts.scales = scales;
+    parts.scale_type = DType::f32;
+    parts.zero_type = DType::f32;
+    if (minimums) {
+      parts.zero_kind = ZeroKind::minimum;
+      parts.zeros = zeros;
+    }
+    const Segment plain = pack_affine(n, k, parts).value();
+    Segment coded = plain;
+    coded.scale_codes = scale;
+    if (minimums) coded.zero_codes = zero;
+    for (const Compute compute : {Compute::fast, Compute::exact})
+      for (const Isa isa : usable_isas()) {
+        std::vector<float> y[2];
+        int64_t bytes[2] = {};
+        for (const int which : {0, 1}) {
+          auto linear = Linear::create(make_qtensor(n, k, which == 0 ? plain : coded), {}, {compute, isa});
+          ASSERT_TRUE(linear.ok());
+          bytes[which] = linear->weight_bytes();
+          for (const int64_t rows : {int64_t{1}, m}) {
+            auto prepared = Buffer::create(linear->prepared_bytes(rows));
+            ASSERT_TRUE(prepared.ok());
+            std::vector<float> out(static_cast<std::size_t>(rows * n));
+            linear->prepare_alone(x.data(), k, rows, prepared->data());
+            linear->multiply_rows({0, n}, prepared->data(), rows, out.data(), n);
+            y[which].insert(y[which].end(), out.begin(), out.end());
+          }
+        }
+        EXPECT_EQ(std::memcmp(y[0].data(), y[1].data(), y[0].size() * sizeof(float)), 0) << isa_name(isa);
+        EXPECT_LT(bytes[1], bytes[0] * 3 / 4 + (minimums ? 0 : bytes[0] / 8));
+      }
+  }
+}
+
 TEST(Linear, RefusesABiasOfAnotherSize) {
   Random random(5);
   auto linear = Linear::create(make_qtensor(16, 64, affine_segment(random, 16, 64, 4, 64)), std::vector<float>(15), {});
