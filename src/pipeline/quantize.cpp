@@ -89,6 +89,7 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
   for (const LayerPlan& l : layers_) {
     if (l.learning.iterations > 0) shape.learned_tokens = std::max({shape.learned_tokens, batch, l.learning.batch_tokens});
   }
+  shape.whole_model = model_learning_.epochs > 0;
   shape.compute = options_.compute;
   shape.threads = team_.size();
   NBL_ASSIGN(memory_, plan_memory(input_, *arch_, config_, shape, options_.max_memory_bytes));
