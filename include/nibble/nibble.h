@@ -48,9 +48,9 @@
  *             NBL_E_BUSY). Any handle may be used and destroyed on another thread than the one that created it. A
  *             runtime owns one team of threads; jobs given to it at the same time take turns.
  * fork        A child process made by fork() may use what its parent made, with one thread, unless another thread of
- * the parent was inside the library at that moment. Better start children with exec. Manners     The library never
- * prints, exits, reads environment variables, sets the locale or installs signal handlers. Messages go to your log
- * function, progress to your progress function.
+ *             the parent was inside the library at that moment. Better start children with exec.
+ * Manners     The library never prints, exits, reads environment variables, sets the locale or installs signal
+ *             handlers. Messages go to your log function, progress to your progress function.
  *
  * Everything here is since 0.1 unless a comment says otherwise.
  */
@@ -76,9 +76,10 @@ extern "C" {
  * 1. Version and errors
  * ================================================================================================================== */
 
+/* The version of this header. */
 #define NBL_VERSION_MAJOR 0
-#define NBL_VERSION_MINOR 1
-#define NBL_VERSION_PATCH 0
+#define NBL_VERSION_MINOR 1 /* rises when something is added */
+#define NBL_VERSION_PATCH 0 /* rises when something is mended */
 
 /* The version of the library that is loaded, as "0.1.0". */
 NBL_API const char* nbl_version(void);
@@ -116,6 +117,7 @@ NBL_API const char* nbl_last_error(void);
  * JSON documents, decoded text and token ids come as an nbl_buffer: immutable, owned by you.
  * ================================================================================================================== */
 
+/* Bytes of the library's, yours to destroy. */
 typedef struct nbl_buffer nbl_buffer;
 
 /* The first byte; aligned for any type, and followed by a NUL that size does not count: JSON and text may be used as C
@@ -158,8 +160,17 @@ typedef int32_t (*nbl_progress_fn)(void* user, const nbl_progress* progress);
  * 4. The runtime: a team of threads and an instruction set
  * ================================================================================================================== */
 
+/* Threads, instruction set, memory. What it is needed for keeps it. */
 typedef struct nbl_runtime nbl_runtime;
 
+/* Memory of yours. allocate: `size` bytes, a multiple of 64, at an address that is a multiple of `alignment` (64); NULL
+ * when there is none: the call then fails with NBL_E_OUT_OF_MEMORY. deallocate: such a block back, whole. Both are called
+ * from any thread, several at once, until the last handle made with the runtime is gone. */
+typedef void* (*nbl_allocate_fn)(void* user, size_t size, size_t alignment);
+/* See nbl_allocate_fn. */
+typedef void (*nbl_deallocate_fn)(void* user, void* memory, size_t size);
+
+/* Of nbl_runtime_create(). */
 typedef struct nbl_runtime_options {
   uint32_t struct_size;
   int32_t threads;          /* 0: one for each processor that this process may use */
@@ -167,9 +178,15 @@ typedef struct nbl_runtime_options {
   int64_t max_memory_bytes; /* a job ends with NBL_E_LIMIT once the process's resident memory exceeds it; 0: no cap */
   nbl_log_fn log;           /* warnings and notes; NULL: dropped */
   void* log_user;
+  /* Where blocks of numbers come from: weights that cannot stay in their file's mapping, KV caches, work space, quantized
+   * matrices, files read by nbl_read_fn. Handles, texts, tables and calibration statistics always come from malloc. Both
+   * or neither (NULL: the system's memory). */
+  nbl_allocate_fn allocate;
+  nbl_deallocate_fn deallocate;
+  void* allocator_user;
 } nbl_runtime_options;
 #define NBL_RUNTIME_OPTIONS_INIT \
-  { (uint32_t)sizeof(nbl_runtime_options), 0, NULL, 0, NULL, NULL }
+  { (uint32_t)sizeof(nbl_runtime_options), 0, NULL, 0, NULL, NULL, NULL, NULL, NULL }
 
 /* Several runtimes may live in a process, each with its own threads.
  * Errors: INVALID_ARGUMENT (unknown isa), LIMIT (this CPU lacks it). */
@@ -183,8 +200,9 @@ NBL_API int32_t nbl_runtime_threads(const nbl_runtime* runtime);
 NBL_API nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* What the machine can do at most, measured: JSON {"threads", "dram_read", "l2_read", "f32_fma", "int8_dot",
- * "bf16_dot", "amx_int8", "amx_bf16"}, each of the last seven {"one", "team"} in bytes or operations a second, null
- * where the processor has no such instructions. Takes a second or two and, for a moment, at least 256 MB. */
+ * "bf16_dot", "amx_int8", "amx_bf16", "disturbed"}, each of the seven {"one", "team"} in bytes or operations a second
+ * (medians of five rounds or more), null where the processor has no such instructions; "disturbed" is true when other
+ * programs took part of the machine meanwhile. Takes a second or two and, for a moment, at least 256 MB. */
 NBL_API nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* ==================================================================================================================
@@ -214,10 +232,20 @@ NBL_API const char* nbl_evaluation_settings_json(void);
 /* The same, for generation: samplers, penalties, stop strings, beams, grammars, speculation (docs/generation.md). */
 NBL_API const char* nbl_generation_settings_json(void);
 
+/* [{"name", "default", "max", "help"}]: the bounds on what a file, a text or a setting may ask for. Beyond one of them a call fails
+ * with NBL_E_LIMIT or NBL_E_CORRUPT before memory or time is spent. */
+NBL_API const char* nbl_limits_json(void);
+/* Changes one of them for this process, for calls that begin afterwards; from any thread. value: 1 to its "max"; 0: the default.
+ * Errors: NOT_FOUND (no such name), INVALID_ARGUMENT (out of range). Since 0.1. */
+NBL_API nbl_status nbl_limit_set(const char* name, int64_t value);
+/* The value in force; 0 for an unknown name. */
+NBL_API int64_t nbl_limit_get(const char* name);
+
 /* ==================================================================================================================
  * 6. Checkpoints: a model as it lies in files
  * ================================================================================================================== */
 
+/* Opened files: config, tensors, tokenizer. */
 typedef struct nbl_checkpoint nbl_checkpoint;
 
 /* Opens a Hugging Face directory, a native nibble file, a .gguf file or a llama2.c .bin. The format is recognised by
@@ -226,6 +254,33 @@ typedef struct nbl_checkpoint nbl_checkpoint;
 NBL_API nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint);
 NBL_API void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint);
 
+/* Reads `size` bytes at `offset` of a file of yours into `buffer`. Return 0; anything else is an NBL_E_IO. */
+typedef int32_t (*nbl_read_fn)(void* user, int64_t offset, void* buffer, size_t size);
+/* The file is no longer needed. Called once for each file that names it, from whichever thread let go of it last, also
+ * when the function that took the files fails. */
+typedef void (*nbl_release_fn)(void* user);
+
+/* A file that lies in no file system: bytes of yours, or a function that reads them. */
+typedef struct nbl_file {
+  uint32_t struct_size; /* sizeof(nbl_file), the same in all elements of an array */
+  uint32_t reserved;
+  const char* name;       /* "config.json", "model.safetensors", "model.gguf": no path; copied */
+  const void* data;       /* the bytes, borrowed until release is called; NULL: `read` gives them */
+  int64_t size;           /* of the file, in bytes */
+  nbl_read_fn read;       /* with data NULL: called before the function returns, for the whole file, in pieces */
+  nbl_release_fn release; /* NULL: none */
+  void* user;             /* for both */
+} nbl_file;
+#define NBL_FILE_INIT \
+  { (uint32_t)sizeof(nbl_file), 0, NULL, NULL, 0, NULL, NULL, NULL }
+
+/* nbl_checkpoint_open() for files in memory. files: `count` of them; with a "config.json" they are a Hugging Face
+ * directory, else the first is the model, and what its format looks for beside it (further parts of a split GGUF,
+ * tokenizer.bin) is found among the others. A native file whose data is 64-byte aligned is used where it lies.
+ * Errors: those of nbl_checkpoint_open, INVALID_ARGUMENT (a name that is none or is there twice), IO (read failed). */
+NBL_API nbl_status nbl_checkpoint_open_files(nbl_runtime* runtime, const nbl_file* files, int64_t count,
+                                             nbl_checkpoint** out_checkpoint);
+
 /* The same checkpoint with a LoRA adapter merged into its weights as they are read: for quantizing a fine-tuned model.
  * Parameters and errors as nbl_model_add_adapter(). */
 NBL_API nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
@@ -233,7 +288,8 @@ NBL_API nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const 
 
 enum {
   NBL_INSPECT_TENSORS = 1, /* list every tensor */
-  NBL_INSPECT_HASH = 2     /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
+  NBL_INSPECT_HASH = 2,    /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
+  NBL_INSPECT_MANIFEST = 4 /* with "manifest": how nibble made the file; absent when it has none */
 };
 /* What it is: JSON as `nibble inspect --json` prints. flags: NBL_INSPECT_* or 0. Hashing reads every byte. */
 NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json);
@@ -275,6 +331,7 @@ NBL_API nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const
  * 7. The quantizer: one job, from a checkpoint to a new file
  * ================================================================================================================== */
 
+/* A recipe with its settings and its calibration. */
 typedef struct nbl_quantizer nbl_quantizer;
 
 /* recipe: a method with options, as "rtn:bits=4,group=64", "gptq:bits=3", "nf4:block=64"; "fp16", "bf16" and "fp32"
@@ -297,6 +354,7 @@ NBL_API nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, 
 NBL_API nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int32_t* ids, int64_t windows,
                                                      int64_t length, const char* source);
 
+/* Called while the job runs; NULL: none. */
 NBL_API nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn progress, void* user);
 
 /* Does the job: `input` is quantized into a new file or directory `output_path`, which appears only when all is done
@@ -311,7 +369,9 @@ NBL_API nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* i
  * 8. Models and tokenizers
  * ================================================================================================================== */
 
+/* Weights ready to run. */
 typedef struct nbl_model nbl_model;
+/* Text to token ids and back. */
 typedef struct nbl_tokenizer nbl_tokenizer;
 
 enum {
@@ -320,10 +380,11 @@ enum {
   NBL_COMPUTE_FAST = 2     /* activations quantized to int8 groups where the weights' encoding has an integer kernel */
 };
 
+/* Of nbl_model_load() and nbl_model_open(). */
 typedef struct nbl_model_options {
   uint32_t struct_size;
   int32_t compute; /* NBL_COMPUTE_* */
-  nbl_progress_fn progress;
+  nbl_progress_fn progress; /* of loading; NULL: none */
   void* progress_user;
 } nbl_model_options;
 #define NBL_MODEL_OPTIONS_INIT \
@@ -353,6 +414,7 @@ NBL_API nbl_status nbl_model_info(nbl_model* model, nbl_buffer** out_json);
 
 /* The tokenizer that the files carry. NOT_FOUND: they carry none. */
 NBL_API nbl_status nbl_tokenizer_from_checkpoint(nbl_checkpoint* checkpoint, nbl_tokenizer** out_tokenizer);
+/* The same, of a model. */
 NBL_API nbl_status nbl_tokenizer_from_model(nbl_model* model, nbl_tokenizer** out_tokenizer);
 /* The tokenizer of a model, or of a place that has a vocabulary and no weights: a directory with tokenizer.json or
  * tokenizer.model, such a file itself, a GGUF file of any architecture. Errors: those of nbl_checkpoint_open. */
@@ -393,8 +455,10 @@ NBL_API nbl_status nbl_tokenizer_apply_chat_template(nbl_tokenizer* tokenizer, c
  * 9. Sessions: one sequence being processed
  * ================================================================================================================== */
 
+/* A sequence, its keys and values, and the settings by which it is continued (the sampler). */
 typedef struct nbl_session nbl_session;
 
+/* Of nbl_session_create(). */
 typedef struct nbl_session_options {
   uint32_t struct_size;
   uint32_t reserved;
@@ -407,8 +471,9 @@ typedef struct nbl_session_options {
 NBL_API nbl_status nbl_session_create(nbl_model* model, const nbl_session_options* options, nbl_session** out_session);
 NBL_API void nbl_session_destroy(nbl_session* session);
 
-/* Tokens consumed so far, and room in all. */
+/* Tokens consumed so far. NULL gives 0. */
 NBL_API int64_t nbl_session_position(const nbl_session* session);
+/* Room for tokens in all. NULL gives 0. */
 NBL_API int64_t nbl_session_capacity(const nbl_session* session);
 
 enum { NBL_LOGITS_NONE = 0, NBL_LOGITS_LAST = 1, NBL_LOGITS_ALL = 2 };
@@ -473,6 +538,7 @@ NBL_API nbl_status nbl_session_generate(nbl_session* session, const int32_t* pro
 
 /* Several sessions of one model decoded together, a token each: the weights are read once for all of them. */
 typedef struct nbl_batch nbl_batch;
+/* max_sessions: how many sessions a step may have; takes the memory for them. */
 NBL_API nbl_status nbl_batch_create(nbl_model* model, int64_t max_sessions, nbl_batch** out_batch);
 NBL_API void nbl_batch_destroy(nbl_batch* batch);
 /* Appends tokens[i] to sessions[i], all different and of the batch's model. *out_logits: row-major [count, vocab_size], in
@@ -488,8 +554,10 @@ NBL_API nbl_status nbl_batch_step(nbl_batch* batch, nbl_session* const* sessions
  * them. Every number comes with its protocol and its standard error.
  * ================================================================================================================== */
 
+/* What is measured: models, a text, tasks, settings. */
 typedef struct nbl_evaluation nbl_evaluation;
 
+/* An empty evaluation. */
 NBL_API nbl_status nbl_evaluation_create(nbl_runtime* runtime, nbl_evaluation** out_evaluation);
 NBL_API void nbl_evaluation_destroy(nbl_evaluation* evaluation);
 
@@ -509,6 +577,7 @@ NBL_API nbl_status nbl_evaluation_add_task(nbl_evaluation* evaluation, const cha
  * "data". UNSUPPORTED names what is outside the subset. */
 NBL_API nbl_status nbl_evaluation_add_task_definition(nbl_evaluation* evaluation, const char* definition, size_t size,
                                                       const char* source);
+/* Called while something is measured; NULL: none. */
 NBL_API nbl_status nbl_evaluation_set_progress(nbl_evaluation* evaluation, nbl_progress_fn progress, void* user);
 
 /* Perplexity of the first model over the text: JSON as `nibble perplexity --json`. */
@@ -534,13 +603,14 @@ NBL_API nbl_status nbl_evaluation_speed(nbl_evaluation* evaluation, nbl_buffer**
  * For engines that want only the methods and the kernels: no file, no model.
  * ================================================================================================================== */
 
+/* A quantized matrix. */
 typedef struct nbl_qtensor nbl_qtensor;
 
 /* What calibration knows about the input that the matrix multiplies. */
 typedef struct nbl_qtensor_options {
   uint32_t struct_size;
   uint32_t reserved;
-  uint64_t seed;
+  uint64_t seed;         /* of methods that draw at random */
   int64_t tokens;        /* number of input vectors behind the statistics */
   const float* hessian;  /* [k, k] row-major: the sum of x x^T over them; NULL: not known */
   const float* abs_mean; /* [k]: the mean of |x|; NULL: not known */
@@ -556,10 +626,33 @@ NBL_API nbl_status nbl_qtensor_quantize(nbl_runtime* runtime, const float* weigh
                                         nbl_qtensor** out_qtensor);
 /* A matrix of a checkpoint, by its Hugging Face parameter name. Shares the file's mapping where it can. */
 NBL_API nbl_status nbl_qtensor_from_checkpoint(nbl_checkpoint* checkpoint, const char* name, nbl_qtensor** out_qtensor);
+
+/* An array as other tools' files hold it: row-major, without gaps, little-endian. */
+typedef struct nbl_array {
+  uint32_t struct_size; /* sizeof(nbl_array), the same in all elements of an array */
+  int32_t rank;         /* dimensions, at most 8 */
+  const char* name;     /* "qweight", "qzeros", "scales", "g_idx", "weight", "weight.absmax", ...: after the module's name */
+  const char* type;     /* element type as safetensors names it: "I32", "U8", "F16", "BF16", "F32", ... */
+  const int64_t* shape; /* [rank] */
+  const void* data;     /* the elements */
+} nbl_array;
+#define NBL_ARRAY_INIT \
+  { (uint32_t)sizeof(nbl_array), 0, NULL, NULL, NULL, NULL }
+
+/* A matrix out of another tool's packed arrays, the same numbers to the bit. format: an id of nbl_dialects_json() whose
+ * models are directories ("gptq", "awq", "bitsandbytes", "compressed-tensors", "hqq", ...). arrays: all that the format
+ * keeps for the one module. config_json: the checkpoint's quantization_config ("{\"bits\": 4, \"group_size\": 128}");
+ * NULL: {}. Everything is copied.
+ * Errors: INVALID_ARGUMENT (no such format or element type), CORRUPT or NOT_FOUND (shapes that do not fit, an array
+ * that is missing), UNSUPPORTED. */
+NBL_API nbl_status nbl_qtensor_from_packed(nbl_runtime* runtime, const char* format, const nbl_array* arrays,
+                                           int64_t count, const char* config_json, nbl_qtensor** out_qtensor);
 NBL_API void nbl_qtensor_destroy(nbl_qtensor* qtensor);
 
-NBL_API int64_t nbl_qtensor_rows(const nbl_qtensor* qtensor);    /* n */
-NBL_API int64_t nbl_qtensor_columns(const nbl_qtensor* qtensor); /* k */
+/* n, the outputs. NULL gives 0. */
+NBL_API int64_t nbl_qtensor_rows(const nbl_qtensor* qtensor);
+/* k, the inputs. NULL gives 0. */
+NBL_API int64_t nbl_qtensor_columns(const nbl_qtensor* qtensor);
 /* JSON: shape, description, bits_per_weight, stored_bytes, segments, error and notes of the quantization. */
 NBL_API nbl_status nbl_qtensor_info(nbl_qtensor* qtensor, nbl_buffer** out_json);
 

@@ -206,6 +206,11 @@ class Checkpoint {
   Checkpoint(const Runtime& runtime, const std::string& path)
       : handle_(detail::make_handle<nbl_checkpoint, nbl_checkpoint_destroy>(
             [&](nbl_checkpoint** out) { return nbl_checkpoint_open(runtime.get(), path.c_str(), out); })) {}
+  /// A model that lies in memory: files by name, as nbl_checkpoint_open_files() takes them.
+  Checkpoint(const Runtime& runtime, std::span<const nbl_file> files)
+      : handle_(detail::make_handle<nbl_checkpoint, nbl_checkpoint_destroy>([&](nbl_checkpoint** out) {
+          return nbl_checkpoint_open_files(runtime.get(), files.data(), static_cast<int64_t>(files.size()), out);
+        })) {}
   nbl_checkpoint* get() const noexcept { return handle_.get(); }
   /// JSON. flags: NBL_INSPECT_*.
   std::string inspect(uint32_t flags = 0) const {

@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <mutex>
+
+#include "base/allocator.h"
 
 namespace nbl {
 namespace {
@@ -31,7 +36,68 @@ void* map_zeroed(std::size_t capacity) {
   return begin + before;
 }
 
+thread_local const Allocator* allocator_in_use = nullptr;
+
+// Blocks of callers' allocators, beside the Buffers, which thereby stay two words. Large blocks are few: a lock for each costs
+// nothing that could be measured, and nothing at all without such an allocator.
+struct OwnBlocks {
+  std::mutex mutex;
+  std::map<const void*, Allocator> all;
+  std::atomic<std::size_t> count{0};
+};
+OwnBlocks& own_blocks() {
+  static OwnBlocks* const instance = new OwnBlocks;  // never destroyed: Buffers may outlive static objects
+  return *instance;
+}
+
+/// A block of the caller's, zeroed and noted; null when there is none.
+void* take_own(const Allocator& from, std::size_t capacity) {
+  void* p = from.allocate(from.user, capacity, kAlignment);
+  if (p == nullptr) return nullptr;
+  bool good = reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0;
+  if (good) {
+    try {
+      OwnBlocks& blocks = own_blocks();
+      const std::lock_guard lock(blocks.mutex);
+      blocks.all.emplace(p, from);
+      blocks.count.fetch_add(1);
+    } catch (const std::bad_alloc&) {
+      good = false;
+    }
+  }
+  if (!good) {
+    from.release(from.user, p, capacity);
+    return nullptr;
+  }
+  std::memset(p, 0, capacity);
+  return p;
+}
+
+bool give_own_back(void* p, std::size_t capacity) {
+  OwnBlocks& blocks = own_blocks();
+  if (blocks.count.load() == 0) return false;
+  Allocator owner;
+  {
+    const std::lock_guard lock(blocks.mutex);
+    const auto it = blocks.all.find(p);
+    if (it == blocks.all.end()) return false;
+    owner = it->second;
+    blocks.all.erase(it);
+    blocks.count.fetch_sub(1);
+  }
+  owner.release(owner.user, p, capacity);
+  return true;
+}
+
+std::size_t whole_lines(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
 }  // namespace
+
+AllocatorScope::AllocatorScope(const Allocator* allocator) noexcept : before_(allocator_in_use) {
+  allocator_in_use = allocator;
+}
+AllocatorScope::~AllocatorScope() { allocator_in_use = before_; }
+const Allocator* AllocatorScope::current() noexcept { return allocator_in_use; }
 
 Result<Buffer> Buffer::create(std::size_t bytes) {
   Buffer b;
@@ -40,7 +106,15 @@ Result<Buffer> Buffer::create(std::size_t bytes) {
   if (bytes > kLargest - 2 * kLargePage) {
     return Status(Code::out_of_memory, fmt::format("a buffer of {} bytes is larger than any memory", bytes));
   }
-  const std::size_t capacity = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t capacity = whole_lines(bytes);
+  if (const Allocator* own = AllocatorScope::current()) {
+    b.data_ = static_cast<std::byte*>(take_own(*own, capacity));
+    if (b.data_ == nullptr) {
+      return Status(Code::out_of_memory, fmt::format("the caller's allocator gave no {} bytes aligned to {}", capacity, kAlignment));
+    }
+    b.size_ = bytes;
+    return b;
+  }
   const bool from_system = bytes >= kFromSystem;
   void* p = from_system ? map_zeroed(system_capacity(bytes)) : std::aligned_alloc(kAlignment, capacity);
   if (p == nullptr) return Status(Code::out_of_memory, fmt::format("no memory for a buffer of {} bytes", bytes));
@@ -51,6 +125,7 @@ Result<Buffer> Buffer::create(std::size_t bytes) {
 }
 
 Buffer::~Buffer() {
+  if (data_ != nullptr && give_own_back(data_, whole_lines(size_))) return;
   if (size_ >= kFromSystem)
     ::munmap(data_, system_capacity(size_));
   else

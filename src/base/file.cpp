@@ -18,6 +18,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/memory_files.h"
+
 namespace nbl {
 namespace {
 
@@ -183,6 +185,15 @@ void MappedFile::release_pages() noexcept {
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path) {
+  if (const auto memory = MemoryFiles::at(path)) {
+    const MemoryFiles::File* file = memory->find(path.filename().native());
+    if (file == nullptr) return system_error(ENOENT, "open", path);
+    auto view = std::unique_ptr<MappedFile>(new MappedFile);
+    view->path_ = path;
+    view->data_ = file->bytes.data();
+    view->size_ = file->bytes.size();
+    return std::shared_ptr<const MappedFile>(view.release(), [memory](const MappedFile* p) { delete p; });
+  }
   NBL_ASSIGN(OpenedFile file, open_regular(path));
   std::shared_ptr<MappedFile> mapped(new MappedFile);
   mapped->path_ = path;
@@ -200,12 +211,17 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  mappings().all.erase(const_cast<std::byte*>(data_));
+  if (mappings().all.erase(const_cast<std::byte*>(data_)) == 0) return;  // in the memory of MemoryFiles
   ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 std::vector<std::string> directory_names(const std::filesystem::path& directory) {
   std::vector<std::string> names;
+  if (const auto memory = MemoryFiles::at(directory)) {
+    for (const MemoryFiles::File& file : memory->files()) names.push_back(file.name);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
   const std::unique_ptr<DIR, int (*)(DIR*)> opened(::opendir(directory.c_str()), ::closedir);
   if (!opened) return names;
   while (const dirent* entry = ::readdir(opened.get())) {
@@ -217,11 +233,18 @@ std::vector<std::string> directory_names(const std::filesystem::path& directory)
 }
 
 Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {
-  NBL_ASSIGN(OpenedFile file, open_regular(path));
-  if (file.size > max_bytes) {
+  const auto too_large = [&](int64_t size) {
     return Status(Code::limit, fmt::format("'{}' has {} bytes, more than the {} that are read of such a file",
-                                           path.string(), file.size, max_bytes));
+                                           path.string(), size, max_bytes));
+  };
+  if (is_memory_path(path) && MemoryFiles::at(path) != nullptr) {
+    NBL_ASSIGN(const auto file, MappedFile::open(path));
+    const auto bytes = file->bytes();
+    if (static_cast<int64_t>(bytes.size()) > max_bytes) return too_large(static_cast<int64_t>(bytes.size()));
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
+  NBL_ASSIGN(OpenedFile file, open_regular(path));
+  if (file.size > max_bytes) return too_large(file.size);
   std::string text(static_cast<std::size_t>(file.size), '\0');
   std::size_t got = 0;
   while (got < text.size()) {

@@ -22,6 +22,25 @@ NBL_FIELD(nbl_runtime_options, isa, 8);
 NBL_FIELD(nbl_runtime_options, max_memory_bytes, 16);
 NBL_FIELD(nbl_runtime_options, log, 24);
 NBL_FIELD(nbl_runtime_options, log_user, 32);
+NBL_FIELD(nbl_runtime_options, allocate, 40);
+NBL_FIELD(nbl_runtime_options, deallocate, 48);
+NBL_FIELD(nbl_runtime_options, allocator_user, 56);
+
+NBL_FIELD(nbl_file, struct_size, 0);
+NBL_FIELD(nbl_file, reserved, 4);
+NBL_FIELD(nbl_file, name, 8);
+NBL_FIELD(nbl_file, data, 16);
+NBL_FIELD(nbl_file, size, 24);
+NBL_FIELD(nbl_file, read, 32);
+NBL_FIELD(nbl_file, release, 40);
+NBL_FIELD(nbl_file, user, 48);
+
+NBL_FIELD(nbl_array, struct_size, 0);
+NBL_FIELD(nbl_array, rank, 4);
+NBL_FIELD(nbl_array, name, 8);
+NBL_FIELD(nbl_array, type, 16);
+NBL_FIELD(nbl_array, shape, 24);
+NBL_FIELD(nbl_array, data, 32);
 
 NBL_FIELD(nbl_model_options, struct_size, 0);
 NBL_FIELD(nbl_model_options, compute, 4);

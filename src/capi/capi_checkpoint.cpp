@@ -1,6 +1,9 @@
 // Checkpoints: opening and inspecting.
 #include <fmt/format.h>
 
+#include <filesystem>
+
+#include "base/file.h"
 #include "base/hash.h"
 #include "capi/handles.h"
 #include "model/lora.h"
@@ -94,7 +97,7 @@ extern "C" {
 
 nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint) {
   if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_checkpoint, "out_checkpoint"));
@@ -108,7 +111,7 @@ nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_check
 nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const char* path, float scale,
                                       nbl_checkpoint** out_checkpoint) {
   if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_checkpoint, "out_checkpoint"));
@@ -123,14 +126,30 @@ void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint) { delete checkpoint; }
 
 nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
-    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH)) != 0) {
+    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH | NBL_INSPECT_MANIFEST)) != 0) {
       return {Code::invalid_argument, fmt::format("flags is {}; NBL_INSPECT_* was expected", flags)};
     }
     Json j;
     NBL_TRY(inspect(*checkpoint->runtime, *checkpoint->checkpoint, flags, &j));
+    if ((flags & NBL_INSPECT_MANIFEST) != 0) {
+      const nbl::Checkpoint& c = *checkpoint->checkpoint;
+      constexpr const char* kInFile = "manifest.json";  // a text of a native file; a file of a directory
+      const std::filesystem::path file = std::filesystem::path(c.origin()) / "nibble_manifest.json";
+      std::error_code ec;
+      std::string text;
+      if (c.has_asset(kInFile)) {
+        NBL_ASSIGN(text, c.asset(kInFile));
+      } else if (std::filesystem::is_regular_file(file, ec)) {
+        NBL_ASSIGN(text, nbl::read_text_file(file, int64_t{64} << 20));
+      }
+      if (!text.empty()) {
+        NBL_ASSIGN(Json manifest, Json::parse(text, c.origin() + ": its manifest"));
+        j.set("manifest", std::move(manifest));
+      }
+    }
     *out_json = make_json_buffer(j);
     return {};
   });
@@ -140,7 +159,7 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
                                  int32_t* out_ok, nbl_buffer** out_json) {
   if (out_ok != nullptr) *out_ok = 0;
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_ok, "out_ok"));
     Monitor monitor(checkpoint->runtime, progress, progress_user);
@@ -160,7 +179,7 @@ nbl_status nbl_checkpoint_verify(nbl_checkpoint* checkpoint, nbl_progress_fn pro
 nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibration_text, size_t size,
                                   nbl_progress_fn progress, void* progress_user, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
     if (size > 0) NBL_TRY(require(calibration_text, "calibration_text"));
@@ -199,7 +218,7 @@ nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output
                                   nbl_buffer** out_json) {
   if (out_ok != nullptr) *out_ok = 0;
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(output_path, "output_path"));
     NBL_TRY(require(out_ok, "out_ok"));

@@ -1,6 +1,9 @@
 // Evaluations: collect models, text and tasks, then measure.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/evaluate.h"
@@ -155,6 +158,23 @@ Status score(nbl_evaluation* e, std::string_view lines, Json* out) {
   return {};
 }
 
+/// "1,8,64", each between least and most.
+Result<std::vector<int64_t>> numbers_of(const Options& settings, std::string_view key, int64_t least, int64_t most) {
+  std::vector<int64_t> numbers;
+  const std::string text(settings.text(key));
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    int64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < least || value > most)
+      return Status(Code::invalid_argument, fmt::format("{}: found \"{}\", expected numbers from {} to {} with commas between", key,
+                                                        text.substr(at, end - at), least, most));
+    numbers.push_back(value);
+    at = end + 1;
+  }
+  return numbers;
+}
+
 Status speed(nbl_evaluation* e, Json* out) {
   NBL_TRY(need_models(*e, 1, "measuring speed"));
   NBL_ASSIGN(const Options settings, settings_of(*e));
@@ -166,6 +186,9 @@ Status speed(nbl_evaluation* e, Json* out) {
   options.reps = settings.integer("speed.reps");
   request.batch = settings.integer("speed.batch");
   request.profile = settings.boolean("speed.profile");
+  request.powercap = settings.text("speed.powercap");
+  NBL_ASSIGN(request.contexts, numbers_of(settings, "speed.contexts", 0, 1000000));
+  NBL_ASSIGN(request.batches, numbers_of(settings, "speed.batches", 1, 4096));
   Monitor monitor(e->runtime, e->progress, e->progress_user);
   auto result = eval::report_speed(e->models[0], e->runtime->team, request, monitor.fn());
   NBL_TRY(monitor.outcome(result.status()));
@@ -184,7 +207,7 @@ Status speed(nbl_evaluation* e, Json* out) {
 template <class Work>
 nbl_status measure(nbl_evaluation* evaluation, nbl_buffer** out_json, Work&& work) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(evaluation, [&]() -> Status {
     NBL_TRY(require(evaluation, "evaluation"));
     NBL_TRY(require(out_json, "out_json"));
     BusyLock lock(evaluation->busy);
@@ -198,7 +221,7 @@ nbl_status measure(nbl_evaluation* evaluation, nbl_buffer** out_json, Work&& wor
 
 template <class Work>
 nbl_status change(nbl_evaluation* evaluation, Work&& work) {
-  return guard([&]() -> Status {
+  return guard(evaluation, [&]() -> Status {
     NBL_TRY(require(evaluation, "evaluation"));
     BusyLock lock(evaluation->busy);
     NBL_TRY(lock.status("evaluation"));
@@ -218,7 +241,7 @@ extern "C" {
 
 nbl_status nbl_evaluation_create(nbl_runtime* runtime, nbl_evaluation** out_evaluation) {
   if (out_evaluation != nullptr) *out_evaluation = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(out_evaluation, "out_evaluation"));
     auto e = std::make_unique<nbl_evaluation>();

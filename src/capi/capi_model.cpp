@@ -51,7 +51,7 @@ extern "C" {
 
 nbl_status nbl_model_load(nbl_checkpoint* checkpoint, const nbl_model_options* options, nbl_model** out_model) {
   if (out_model != nullptr) *out_model = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_model, "out_model"));
     return load(checkpoint->runtime, checkpoint->checkpoint, options, out_model);
@@ -61,7 +61,7 @@ nbl_status nbl_model_load(nbl_checkpoint* checkpoint, const nbl_model_options* o
 nbl_status nbl_model_open(nbl_runtime* runtime, const char* path, const nbl_model_options* options,
                           nbl_model** out_model) {
   if (out_model != nullptr) *out_model = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_model, "out_model"));
@@ -73,7 +73,7 @@ nbl_status nbl_model_open(nbl_runtime* runtime, const char* path, const nbl_mode
 
 nbl_status nbl_model_add_adapter(nbl_model* model, const char* path, float scale, nbl_model** out_model) {
   if (out_model != nullptr) *out_model = nullptr;
-  return guard([&]() -> Status {
+  return guard(model, [&]() -> Status {
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_model, "out_model"));
@@ -96,7 +96,7 @@ int64_t nbl_model_max_positions(const nbl_model* model) {
 
 nbl_status nbl_model_info(nbl_model* model, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(model, [&]() -> Status {
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(out_json, "out_json"));
     const nbl::model::Model& m = *model->model;

@@ -96,7 +96,7 @@ extern "C" {
 nbl_status nbl_qtensor_quantize(nbl_runtime* runtime, const float* weight, int64_t n, int64_t k, int64_t stride,
                                 const char* recipe, const nbl_qtensor_options* options, nbl_qtensor** out_qtensor) {
   if (out_qtensor != nullptr) *out_qtensor = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(weight, "weight"));
     NBL_TRY(require(recipe, "recipe"));
@@ -110,7 +110,7 @@ nbl_status nbl_qtensor_quantize(nbl_runtime* runtime, const float* weight, int64
 
 nbl_status nbl_qtensor_from_checkpoint(nbl_checkpoint* checkpoint, const char* name, nbl_qtensor** out_qtensor) {
   if (out_qtensor != nullptr) *out_qtensor = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(out_qtensor, "out_qtensor"));
@@ -129,7 +129,7 @@ int64_t nbl_qtensor_columns(const nbl_qtensor* qtensor) { return qtensor == null
 
 nbl_status nbl_qtensor_info(nbl_qtensor* qtensor, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(qtensor, [&]() -> Status {
     NBL_TRY(require(qtensor, "qtensor"));
     NBL_TRY(require(out_json, "out_json"));
     const nbl::QTensor& t = qtensor->tensor;
@@ -162,7 +162,7 @@ nbl_status nbl_qtensor_info(nbl_qtensor* qtensor, nbl_buffer** out_json) {
 }
 
 nbl_status nbl_qtensor_dequantize(nbl_qtensor* qtensor, int64_t row, int64_t rows, float* out, int64_t stride) {
-  return guard([&]() -> Status {
+  return guard(qtensor, [&]() -> Status {
     NBL_TRY(require(qtensor, "qtensor"));
     const nbl::QTensor& t = qtensor->tensor;
     if (row < 0 || rows < 0 || row > t.n || rows > t.n - row) {
@@ -179,7 +179,7 @@ nbl_status nbl_qtensor_dequantize(nbl_qtensor* qtensor, int64_t row, int64_t row
 
 nbl_status nbl_qtensor_matmul(nbl_qtensor* qtensor, int32_t compute, const float* x, int64_t x_stride, int64_t m,
                               float* y, int64_t y_stride) {
-  return guard([&]() -> Status {
+  return guard(qtensor, [&]() -> Status {
     NBL_TRY(require(qtensor, "qtensor"));
     NBL_TRY(check_compute(compute));
     if (m < 0) return {Code::invalid_argument, "m is negative"};

@@ -74,9 +74,11 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, c
   options.measured = measured;
   options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
   Monitor monitor(q->runtime, q->progress, q->progress_user);
-  const double target = settings.real("target_bpw");
+  const pipeline::SizeTarget target{settings.real("target_bpw"), settings.integer("target_bytes"), settings.real("target_kl")};
+  const int targets = (target.bits > 0) + (target.bytes > 0) + (target.kl > 0);
+  if (targets > 1) return {Code::invalid_argument, "target_bpw, target_bytes and target_kl were given together; one was expected"};
   NBL_ASSIGN(const bool calibrated, needs_calibration(options));
-  const bool wanted = calibrated || target > 0;
+  const bool wanted = calibrated || targets > 0;
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
   } else if (q->has_text && wanted) {
@@ -93,7 +95,7 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, c
       options.calibration = std::move(written).value();
     }
   }
-  if (target > 0) {
+  if (targets > 0) {
     const Status status = pipeline::allocate_to_target(input, target, settings.text("measurement"), q->runtime->team, monitor.fn(), &options);
     NBL_TRY(monitor.outcome(status));
   }
@@ -124,7 +126,7 @@ extern "C" {
 
 nbl_status nbl_quantizer_create(nbl_runtime* runtime, const char* recipe, nbl_quantizer** out_quantizer) {
   if (out_quantizer != nullptr) *out_quantizer = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(recipe, "recipe"));
     NBL_TRY(require(out_quantizer, "out_quantizer"));
@@ -150,7 +152,7 @@ nbl_status nbl_quantizer_create(nbl_runtime* runtime, const char* recipe, nbl_qu
 void nbl_quantizer_destroy(nbl_quantizer* quantizer) { delete quantizer; }
 
 nbl_status nbl_quantizer_set(nbl_quantizer* quantizer, const char* name, const char* value) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(value, "value"));
@@ -161,7 +163,7 @@ nbl_status nbl_quantizer_set(nbl_quantizer* quantizer, const char* name, const c
 }
 
 nbl_status nbl_quantizer_add_override(nbl_quantizer* quantizer, const char* regex, const char* recipe) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(regex, "regex"));
     NBL_TRY(require(recipe, "recipe"));
@@ -178,7 +180,7 @@ nbl_status nbl_quantizer_add_override(nbl_quantizer* quantizer, const char* rege
 
 nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, const char* text, size_t size,
                                               const char* source) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(text, "text"));
     BusyLock lock(quantizer->busy);
@@ -193,7 +195,7 @@ nbl_status nbl_quantizer_set_calibration_text(nbl_quantizer* quantizer, const ch
 
 nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int32_t* ids, int64_t windows,
                                              int64_t length, const char* source) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(ids, "ids"));
     if (windows < 1 || length < 2 || windows > (int64_t{1} << 31) / length) {
@@ -215,7 +217,7 @@ nbl_status nbl_quantizer_set_calibration_ids(nbl_quantizer* quantizer, const int
 }
 
 nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn progress, void* user) {
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     BusyLock lock(quantizer->busy);
     NBL_TRY(lock.status("quantizer"));
@@ -228,7 +230,7 @@ nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_progress_fn 
 nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* input, const char* output_path,
                              nbl_buffer** out_report) {
   if (out_report != nullptr) *out_report = nullptr;
-  return guard([&]() -> Status {
+  return guard(quantizer, [&]() -> Status {
     NBL_TRY(require(quantizer, "quantizer"));
     NBL_TRY(require(input, "input"));
     NBL_TRY(require(output_path, "output_path"));

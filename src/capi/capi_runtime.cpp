@@ -82,12 +82,15 @@ nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** 
   return guard([&]() -> Status {
     NBL_TRY(require(out_runtime, "out_runtime"));
     nbl_runtime_options o = NBL_RUNTIME_OPTIONS_INIT;
-    NBL_TRY(read_options(options, sizeof(nbl_runtime_options), "nbl_runtime_options", &o));
+    NBL_TRY(read_options(options, offsetof(nbl_runtime_options, allocate), "nbl_runtime_options", &o));
     if (o.threads < 0 || o.threads > 1024) {
       return {Code::invalid_argument,
               "threads is " + std::to_string(o.threads) + "; 0 (all processors) to 1024 was expected"};
     }
     if (o.max_memory_bytes < 0) return {Code::invalid_argument, "max_memory_bytes is negative; 0 means no cap"};
+    if ((o.allocate == nullptr) != (o.deallocate == nullptr)) {
+      return {Code::invalid_argument, "allocate and deallocate belong together: one of them is NULL"};
+    }
     nbl::Isa isa = nbl::best_isa();
     if (o.isa != nullptr && *o.isa != '\0') {
       NBL_ASSIGN(isa, nbl::isa_from_name(o.isa));
@@ -103,6 +106,7 @@ nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** 
     runtime->state = std::make_shared<RuntimeState>(o.threads);
     runtime->state->isa = isa;
     runtime->state->max_memory_bytes = o.max_memory_bytes;
+    runtime->state->allocator = {o.allocate, o.deallocate, o.allocator_user};
     runtime->state->log = o.log;
     runtime->state->log_user = o.log_user;
     *out_runtime = runtime.release();
@@ -116,7 +120,7 @@ int32_t nbl_runtime_threads(const nbl_runtime* runtime) { return runtime == null
 
 nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(out_json, "out_json"));
     const RuntimeState& state = *runtime->state;
@@ -143,7 +147,7 @@ nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
 
 nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json) {
   if (out_json != nullptr) *out_json = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(out_json, "out_json"));
     NBL_ASSIGN(const nbl::MachineLimits limits, nbl::measure_limits(runtime->state->team));
@@ -159,6 +163,7 @@ nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_jso
     j.set("bf16_dot", measured(limits.bf16_dot));
     j.set("amx_int8", measured(limits.amx_int8));
     j.set("amx_bf16", measured(limits.amx_bf16));
+    j.set("disturbed", limits.disturbed);
     *out_json = make_json_buffer(j);
     return {};
   });

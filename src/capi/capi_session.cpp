@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "capi/handles.h"
+#include "eval/speed_report.h"
 #include "model/drafting.h"
 #include "model/generation.h"
 #include "model/session_file.h"
@@ -69,8 +70,12 @@ Status generate(nbl_session* s, const int32_t* prompt, int64_t count, const nbl_
     if (e.sample > 0) return o.on_token(o.on_token_user, model::TokenEvent::kAlive, "", 0) == 0;
     return o.on_token(o.on_token_user, e.id, e.text.empty() ? "" : e.text.data(), e.text.size()) == 0;
   };
-  NBL_ASSIGN(const model::GenerateResult r,
-             model::generate(*s->session, {prompt, static_cast<std::size_t>(count)}, options));
+  model::SessionProfile profile;
+  if (options.profile) s->session->set_profile(&profile);
+  const auto generated = model::generate(*s->session, {prompt, static_cast<std::size_t>(count)}, options);
+  s->session->set_profile(nullptr);
+  if (!generated.ok()) return generated.status();
+  const model::GenerateResult& r = *generated;
 
   const auto rate = [](std::size_t tokens, double seconds) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
@@ -99,6 +104,7 @@ Status generate(nbl_session* s, const int32_t* prompt, int64_t count, const nbl_
     j.set("drafted_tokens", r.drafted);
     j.set("accepted_tokens", r.accepted);
   }
+  if (options.profile) j.set("profile", eval::profile_json(profile));
   *out = std::move(j);
   return {};
 }
@@ -144,7 +150,7 @@ extern "C" {
 
 nbl_status nbl_session_create(nbl_model* model, const nbl_session_options* options, nbl_session** out_session) {
   if (out_session != nullptr) *out_session = nullptr;
-  return guard([&]() -> Status {
+  return guard(model, [&]() -> Status {
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(out_session, "out_session"));
     nbl_session_options o = NBL_SESSION_OPTIONS_INIT;
@@ -176,7 +182,7 @@ nbl_status nbl_session_append(nbl_session* session, const int32_t* ids, int64_t 
                               const float** out_logits, int64_t* out_rows) {
   if (out_logits != nullptr) *out_logits = nullptr;
   if (out_rows != nullptr) *out_rows = 0;
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(check_ids(ids, count));
     if (want < NBL_LOGITS_NONE || want > NBL_LOGITS_ALL) {
@@ -200,7 +206,7 @@ nbl_status nbl_session_append(nbl_session* session, const int32_t* ids, int64_t 
 }
 
 nbl_status nbl_session_truncate(nbl_session* session, int64_t position) {
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     BusyLock lock(session->busy);
     NBL_TRY(lock.status("session"));
@@ -210,7 +216,7 @@ nbl_status nbl_session_truncate(nbl_session* session, int64_t position) {
 
 nbl_status nbl_session_tokens(nbl_session* session, nbl_buffer** out_ids) {
   if (out_ids != nullptr) *out_ids = nullptr;
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(require(out_ids, "out_ids"));
     BusyLock lock(session->busy);
@@ -222,7 +228,7 @@ nbl_status nbl_session_tokens(nbl_session* session, nbl_buffer** out_ids) {
 }
 
 nbl_status nbl_session_set(nbl_session* session, const char* name, const char* value) {
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(value, "value"));
@@ -234,7 +240,7 @@ nbl_status nbl_session_set(nbl_session* session, const char* name, const char* v
 }
 
 nbl_status nbl_session_set_draft(nbl_session* session, nbl_model* draft) {
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     BusyLock lock(session->busy);
     NBL_TRY(lock.status("session"));
@@ -251,7 +257,7 @@ nbl_status nbl_session_set_draft(nbl_session* session, nbl_model* draft) {
 
 nbl_status nbl_batch_create(nbl_model* model, int64_t max_sessions, nbl_batch** out_batch) {
   if (out_batch != nullptr) *out_batch = nullptr;
-  return guard([&]() -> Status {
+  return guard(model, [&]() -> Status {
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(out_batch, "out_batch"));
     auto batch = std::make_unique<nbl_batch>();
@@ -268,7 +274,7 @@ void nbl_batch_destroy(nbl_batch* batch) { delete batch; }
 nbl_status nbl_batch_step(nbl_batch* batch, nbl_session* const* sessions, const int32_t* tokens, int64_t count,
                           const float** out_logits) {
   if (out_logits != nullptr) *out_logits = nullptr;
-  return guard([&]() -> Status {
+  return guard(batch, [&]() -> Status {
     NBL_TRY(require(batch, "batch"));
     NBL_TRY(require(out_logits, "out_logits"));
     NBL_TRY(check_ids(tokens, count));
@@ -293,7 +299,7 @@ nbl_status nbl_batch_step(nbl_batch* batch, nbl_session* const* sessions, const 
 }
 
 nbl_status nbl_session_save(nbl_session* session, const char* path) {
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(require(path, "path"));
     BusyLock lock(session->busy);
@@ -303,7 +309,7 @@ nbl_status nbl_session_save(nbl_session* session, const char* path) {
 }
 
 nbl_status nbl_session_load(nbl_session* session, const char* path) {
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(require(path, "path"));
     BusyLock lock(session->busy);
@@ -315,7 +321,7 @@ nbl_status nbl_session_load(nbl_session* session, const char* path) {
 nbl_status nbl_session_generate(nbl_session* session, const int32_t* prompt, int64_t count,
                                 const nbl_generate_options* options, nbl_buffer** out_result) {
   if (out_result != nullptr) *out_result = nullptr;
-  return guard([&]() -> Status {
+  return guard(session, [&]() -> Status {
     NBL_TRY(require(session, "session"));
     NBL_TRY(check_ids(prompt, count));
     nbl_generate_options o = NBL_GENERATE_OPTIONS_INIT;

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/memory_files.h"
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/answer_cache.h"
@@ -56,12 +57,11 @@ Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint, const text:
 Result<std::string> model_sha256(const Checkpoint& checkpoint) {
   namespace fs = std::filesystem;
   const fs::path origin = checkpoint.origin();
-  std::error_code ec;
   std::vector<fs::path> files;
-  if (fs::is_directory(origin, ec)) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(origin, ec))
-      if (entry.is_regular_file(ec)) files.push_back(entry.path());
-  } else if (fs::is_regular_file(origin, ec)) {
+  if (directory_exists(origin)) {
+    for (const std::string& name : directory_names(origin))
+      if (file_exists(origin / name)) files.push_back(origin / name);
+  } else if (file_exists(origin)) {
     files.push_back(origin);
   }
   std::sort(files.begin(), files.end());
@@ -90,6 +90,16 @@ Result<eval::Selection> selection_of(const std::string& names, const eval::Evalu
                   "no task was named: nbl_evaluation_set \"tasks\", or nbl_evaluation_add_task for one of your own");
   }
   return eval::select_tasks(names.empty() ? all : all.empty() ? names : all + "," + names, options);
+}
+
+/// Whether transformers' generate() would have an end-of-sequence token for this model: generation_config.json stands above
+/// config.json even where it names none.
+Result<bool> generation_has_end(const Checkpoint& checkpoint) {
+  if (!checkpoint.has_asset("generation_config.json")) return true;
+  NBL_ASSIGN(const std::string text, checkpoint.asset("generation_config.json"));
+  NBL_ASSIGN(const Json json, Json::parse(text, checkpoint.origin() + ": generation_config.json"));
+  const Json* eos = json.find_value("eos_token_id");
+  return eos != nullptr && !eos->is_null();
 }
 
 }  // namespace
@@ -122,6 +132,7 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
     if (settings.boolean("apply_chat_template")) {
       NBL_ASSIGN(options.prompt.chat, renderer_of(*e->checkpoints[m], e->models[m]->tokenizer()));
     }
+    NBL_ASSIGN(options.beams_know_end, generation_has_end(*e->checkpoints[m]));
     NBL_ASSIGN(const std::string hash, model_sha256(*e->checkpoints[m]));
     hashes.push_back(hash);
     const ComputeOptions& compute = e->models[m]->compute();

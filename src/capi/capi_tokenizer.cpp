@@ -35,7 +35,7 @@ extern "C" {
 
 nbl_status nbl_tokenizer_from_checkpoint(nbl_checkpoint* checkpoint, nbl_tokenizer** out_tokenizer) {
   if (out_tokenizer != nullptr) *out_tokenizer = nullptr;
-  return guard([&]() -> Status {
+  return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_tokenizer, "out_tokenizer"));
     return make_tokenizer(nbl::text::assets_of(*checkpoint->checkpoint), out_tokenizer);
@@ -44,7 +44,7 @@ nbl_status nbl_tokenizer_from_checkpoint(nbl_checkpoint* checkpoint, nbl_tokeniz
 
 nbl_status nbl_tokenizer_open(nbl_runtime* runtime, const char* path, nbl_tokenizer** out_tokenizer) {
   if (out_tokenizer != nullptr) *out_tokenizer = nullptr;
-  return guard([&]() -> Status {
+  return guard(runtime, [&]() -> Status {
     NBL_TRY(require(runtime, "runtime"));
     NBL_TRY(require(path, "path"));
     NBL_TRY(require(out_tokenizer, "out_tokenizer"));
@@ -59,7 +59,7 @@ nbl_status nbl_tokenizer_open(nbl_runtime* runtime, const char* path, nbl_tokeni
 
 nbl_status nbl_tokenizer_from_model(nbl_model* model, nbl_tokenizer** out_tokenizer) {
   if (out_tokenizer != nullptr) *out_tokenizer = nullptr;
-  return guard([&]() -> Status {
+  return guard(model, [&]() -> Status {
     NBL_TRY(require(model, "model"));
     NBL_TRY(require(out_tokenizer, "out_tokenizer"));
     const nbl::text::Tokenizer* tokenizer = model->model->tokenizer();

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/allocator.h"
 #include "base/cpu.h"
 #include "base/parallel.h"
 #include "base/progress.h"
@@ -33,6 +34,7 @@ struct RuntimeState {
   Team team;
   Isa isa = Isa::scalar;
   int64_t max_memory_bytes = 0;
+  Allocator allocator;  ///< without functions: the system's memory
   nbl_log_fn log = nullptr;
   void* log_user = nullptr;
 
@@ -146,3 +148,22 @@ struct nbl_qtensor {
   nbl::Linear linears[2];  ///< exact, fast; made on first use
   bool made[2] = {false, false};
 };
+
+namespace nbl::capi {
+
+inline const RuntimeState* runtime_of(const nbl_runtime* runtime) { return runtime->state.get(); }
+template <class Handle>
+const RuntimeState* runtime_of(const Handle* handle) {
+  return handle->runtime.get();
+}
+
+/// guard() for a function of this handle: large blocks come from its runtime's allocator.
+template <class Handle, class Body>
+nbl_status guard(const Handle* handle, Body&& body) noexcept {
+  const RuntimeState* runtime = handle == nullptr ? nullptr : runtime_of(handle);
+  const bool own = runtime != nullptr && runtime->allocator.allocate != nullptr;
+  const AllocatorScope scope(own ? &runtime->allocator : nullptr);
+  return guard(std::forward<Body>(body));
+}
+
+}  // namespace nbl::capi

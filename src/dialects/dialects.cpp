@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/memory_files.h"
+
 namespace nbl::dialects {
 
 #define NBL_DIALECT(name) const Dialect& name##_dialect();
@@ -38,20 +40,19 @@ Result<const Dialect*> find_dialect(std::string_view id) {
 
 Result<const Dialect*> recognise(const std::filesystem::path& path) {
   std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) {
+  if (MemoryFiles::at(path) == nullptr && !std::filesystem::exists(path, error)) {
     return Status(Code::not_found, fmt::format("{}: no such file or directory", path.string()));
   }
   for (const Dialect* dialect : dialects()) {
     if (dialect->recognise(path)) return dialect;
   }
-  if (std::filesystem::is_directory(status)) {
+  if (directory_exists(path)) {
     return Status(
         Code::unsupported,
         fmt::format("{}: the directory holds no model that is known here: no config.json beside *.safetensors",
                     path.string()));
   }
-  if (std::filesystem::is_regular_file(status) && std::filesystem::file_size(path, error) == 0) {
+  if (file_exists(path) && size_of_file(path) == 0) {
     return Status(Code::corrupt, fmt::format("{}: the file is empty", path.string()));
   }
   return Status(

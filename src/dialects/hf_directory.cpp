@@ -6,7 +6,9 @@
 #include <array>
 
 #include "base/checked.h"
+#include "base/memory_files.h"
 #include "dialects/common.h"
+#include "text/assets.h"
 
 namespace nbl::dialects {
 namespace {
@@ -62,10 +64,7 @@ std::string canonical_name(std::string_view name, std::string_view model_type) {
   return result;
 }
 
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
+bool is_file(const fs::path& path) { return file_exists(path); }
 
 // The files that hold the weights: an index, a single file, or all that there are.
 struct WeightFiles {
@@ -84,24 +83,20 @@ Result<WeightFiles> weight_files(const fs::path& directory) {
     }
     return found;
   }
-  std::error_code error;
   bool torch = false;
-  for (auto it = fs::directory_iterator(directory, error); !error && it != fs::directory_iterator();
-       it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : directory_names(directory)) {
     if (name.ends_with(".safetensors.index.json")) {
       if (!found.index.empty()) {
         return Status(Code::unsupported, fmt::format("{}: more than one index of safetensors files: {} and {}",
                                                      directory.string(), found.index.filename().string(), name));
       }
-      found.index = it->path();
+      found.index = directory / name;
     }
     // Vendors add the same weights in another naming, and adapters; neither is the model.
     const bool other = name.starts_with("consolidated") || name.starts_with("adapter");
-    if (name.ends_with(".safetensors") && !other && is_file(it->path())) found.files.push_back(it->path());
+    if (name.ends_with(".safetensors") && !other && is_file(directory / name)) found.files.push_back(directory / name);
     torch |= name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth");
   }
-  if (error) return Status(Code::io, fmt::format("cannot list '{}': {}", directory.string(), error.message()));
   if (!found.index.empty()) {
     found.files.clear();
     return found;
@@ -151,8 +146,7 @@ Status find_quantization(const fs::path& path, const Json& config, Json& out, st
 }  // namespace
 
 bool is_hf_directory(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error) && is_file(path / "config.json");
+  return directory_exists(path) && is_file(path / "config.json");
 }
 
 std::string hf_quant_method(const fs::path& path) {
@@ -216,17 +210,20 @@ Result<const io::RawTensor*> HfDirectory::get(std::string_view name) const {
 constexpr std::string_view kOwnManifest = "nibble_manifest.json";
 
 bool HfDirectory::has_asset(std::string_view name) const {
+  if (name == text::kAdditionalTemplates) return text::has_additional_templates(path_);
   if (name == "manifest.json") return is_file(path_ / kOwnManifest);
   return std::find(kAssets.begin(), kAssets.end(), name) != kAssets.end() && is_file(path_ / name);
 }
 
 Result<std::string> HfDirectory::asset(std::string_view name) const {
   if (!has_asset(name)) return Status(Code::not_found, fmt::format("{}: no {}", origin(), shown(name)));
+  if (name == text::kAdditionalTemplates) return text::read_additional_templates(path_);
   return read_text_file(path_ / (name == "manifest.json" ? kOwnManifest : name), kMaxAssetBytes);
 }
 
 std::vector<std::string> HfDirectory::asset_names() const {
   std::vector<std::string> names;
+  if (has_asset(text::kAdditionalTemplates)) names.emplace_back(text::kAdditionalTemplates);
   for (const std::string_view name : kAssets) {
     if (has_asset(name)) names.emplace_back(name);
   }

@@ -7,7 +7,9 @@
 #include <map>
 #include <vector>
 
+#include "base/bounds.h"
 #include "base/checked.h"
+#include "base/memory_files.h"
 #include "dialects/common.h"
 #include "dialects/dialects.h"
 #include "io/spool.h"
@@ -19,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint32_t kMagic = 0x616b3432;
-constexpr int64_t kMaxTokenizer = int64_t{64} << 20;
+constexpr BoundOf<int64_t> kMaxTokenizer{Bound::tokenizer_bytes};
 
 struct Header {
   int32_t version = 0;
@@ -162,8 +164,7 @@ class Layout {
 fs::path find_tokenizer(const fs::path& model, int64_t vocab) {
   for (const std::string& name : {fmt::format("tok{}.bin", vocab), std::string("tokenizer.bin")}) {
     const fs::path path = model.parent_path() / name;
-    std::error_code error;
-    if (fs::is_regular_file(path, error)) return path;
+    if (file_exists(path)) return path;
   }
   return {};
 }

@@ -1,11 +1,13 @@
 #include "pipeline/job.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <set>
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/memory_files.h"
 #include "pipeline/quantize_report.h"
 
 namespace nbl::pipeline {
@@ -32,7 +34,9 @@ Result<std::string> Job::identity() const {
     const auto time = std::filesystem::last_write_time(file, ec);
     if (!ec) add(fmt::format("{} {}\n", file.filename().string(), time.time_since_epoch().count()));
   };
-  if (std::filesystem::is_directory(origin, ec)) {
+  if (is_memory_path(origin)) {  // its number and this process stand for the content
+    add(fmt::format("{} {}\n", origin.string(), ::getpid()));
+  } else if (std::filesystem::is_directory(origin, ec)) {
     for (const std::string& name : directory_names(origin)) changed(origin / name);
   } else {
     changed(origin);
@@ -52,7 +56,7 @@ Status Job::open_journal(const std::filesystem::path& output) {
 /// A layer that an earlier run finished: written again, and its calibration tokens sent through it.
 Status Job::repeat(const FinishedLayer& done) {
   NBL_TRY(tick("resume", fmt::format("layer {}", done.layer)));
-  const bool running = streams_ && done.layer < last_stats_layer_;
+  const bool running = streams_ && leaves_layer(done.layer);
   LayerWeights weights;
   if (running) {
     NBL_ASSIGN(weights, model::load_layer(input_, *arch_, config_, done.layer));
@@ -61,7 +65,17 @@ Status Job::repeat(const FinishedLayer& done) {
   std::set<std::string> quantized;
   for (const LayerReport& r : done.reports) quantized.insert(r.name);
   for (const auto& [name, tensor] : done.matrices) {
-    NBL_TRY(writer_->add_matrix(name, tensor));
+    const Plan* held = nullptr;
+    if (model_learning_.epochs > 0) {
+      for (const auto& plans : layers_[static_cast<std::size_t>(done.layer)].groups)
+        for (const Plan& p : plans)
+          if (p.name == name && p.recipe != nullptr) held = &p;
+    }
+    if (held != nullptr) {
+      held_.push_back({done.layer, held->role, name, tensor});
+    } else {
+      NBL_TRY(writer_->add_matrix(name, tensor));
+    }
     written_.insert(name);
     if (quantized.contains(name)) {
       stored_bytes_ += static_cast<double>(tensor.stored_bytes());

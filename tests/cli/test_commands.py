@@ -379,6 +379,16 @@ class Models(Case):
         accuracies = [m["results"]["choice"]["acc,none"] for m in j["models"]]
         self.assertAlmostEqual(accuracies[1] - accuracies[0], pair["delta"], places=12)
 
+    def test_run_with_its_profile(self):
+        j = self.result("run", "builtin", "-p", "The river was", "-n", "5", "--profile")
+        for step in ("prefill", "decode"):
+            rows = {r["operation"]: r for r in j["profile"][step]}
+            self.assertLessEqual({"qkv", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
+            self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)
+            self.assertGreater(rows["mlp in"]["gb_s"], 0)
+            self.assertGreater(rows["mlp in"]["gop_s"], 0)
+        self.assertNotIn("profile", self.result("run", "builtin", "-p", "The river was", "-n", "5"))
+
     def test_bench(self):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "2")
         self.assertLessEqual({"prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"}, j.keys())
@@ -420,6 +430,31 @@ class Models(Case):
         self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
+
+    def test_sweep_against_a_smaller_model_at_equal_bytes(self):
+        small = self.change_config(num_hidden_layers=1)
+        html = self.dir / "report.html"
+        j = self.result("sweep", "builtin", "--recipes", "rtn:bits=8,group=128,rtn:bits=4,group=128", "--baselines", small, "--windows", "2",
+                        "--tasks", DATA / "choice.jsonl", "--limit", "8", "--reps", "1", "--html", html)
+        (rival,) = j["equal_bytes"]
+        sizes = {r["recipe"]: r["file_bytes"] for r in j["rows"][1:]}
+        fits = [r for r, size in sizes.items() if size <= rival["file_bytes"]]
+        self.assertEqual(rival["recipe"], max(fits, key=sizes.get) if fits else min(sizes, key=lambda r: abs(sizes[r] - rival["file_bytes"])))
+        self.assertAlmostEqual(rival["bytes_ratio"], sizes[rival["recipe"]] / rival["file_bytes"])
+        self.assertGreater(rival["bits_per_byte"], rival["recipe_bits_per_byte"])  # layers cut off cost more than bits
+        self.assertEqual({p["a"] for p in rival["paired"]}, {str(small)})
+        for p in rival["paired"]:
+            self.assertAlmostEqual(p["value_b"] - p["value_a"], p["delta"])
+        self.assertIn("smaller full precision", html.read_text())
+
+    def test_bench_at_several_contexts_and_batches(self):
+        j = self.result("bench", "builtin", "--gen", "4", "--reps", "1", "--prompt", "16", "--contexts", "0,64", "--batches", "1,3")
+        self.assertEqual([(g["context"], g["batch"]) for g in j["grid"]], [(0, 1), (0, 3), (64, 1), (64, 3)])
+        for g in j["grid"]:
+            self.assertGreater(g["decode_tok_s"], 0)
+            self.assertEqual(g["prefill_tok_s"] is None, g["context"] == 0)
+        self.refuse(2, ["bench", "builtin", "--contexts", "1,x"], "speed.contexts", '"x"')
+        self.refuse(2, ["bench", "builtin", "--batches", "0"], "speed.batches")
 
     def test_sweep_recipes_from_a_file(self):
         recipes = self.dir / "recipes.txt"

@@ -2,6 +2,7 @@
 import array
 import ast
 import ctypes
+import gc
 import inspect
 import io
 import json
@@ -334,6 +335,75 @@ class Arrays(unittest.TestCase):
             self.assertTrue(torch.allclose(out, x @ weight.T, atol=1e-4))
             with self.assertRaises(nibble.InvalidArgumentError):
                 q.matmul(x.double())
+
+
+class OutOfMemory(unittest.TestCase):
+    """Models and matrices that lie in no file."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.files = {name: (MODEL / name).read_bytes() for name in ("config.json", "model.safetensors", "tokenizer.json")}
+        cls.want = nibble.load(MODEL, compute="exact").generate("It was", 6)["token_ids"]
+
+    def generates(self, checkpoint):
+        return nibble.load(checkpoint, compute="exact").generate("It was", 6)["token_ids"]
+
+    def test_bytes_buffers_and_file_objects(self):
+        self.assertEqual(self.generates(nibble.Checkpoint.from_files(self.files)), self.want)
+        buffers = {name: bytearray(data) for name, data in self.files.items()}
+        self.assertEqual(self.generates(nibble.Checkpoint.from_files(buffers)), self.want)
+        self.assertEqual(self.generates(nibble.Checkpoint.from_files({n: memoryview(d) for n, d in self.files.items()})), self.want)
+        with open(MODEL / "model.safetensors", "rb") as file:
+            checkpoint = nibble.Checkpoint.from_files({**self.files, "model.safetensors": file})
+        self.assertEqual(self.generates(checkpoint), self.want)  # read at once: the file may be closed
+        checkpoint.close()
+        gc.collect()
+        from nibble import _memory
+        self.assertEqual(_memory._held, {})
+
+    def test_one_buffer(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "q"
+            nibble.quantize(MODEL, path, "rtn:bits=8,group=64")
+            data, want = path.read_bytes(), nibble.load(path, compute="exact").generate("It was", 6)["token_ids"]
+        checkpoint = nibble.Checkpoint.from_bytes(data)
+        self.assertTrue(checkpoint.verify()["ok"])
+        self.assertEqual(self.generates(checkpoint), want)
+
+    def test_errors(self):
+        class Broken(io.BytesIO):
+            def read(self, size=-1):
+                raise ZeroDivisionError("mine")
+
+        with self.assertRaisesRegex(ZeroDivisionError, "mine"):
+            nibble.Checkpoint.from_files({**self.files, "model.safetensors": Broken(b"x" * 100)})
+        for wrong in ({}, None, {"config.json": 5}, {"config.json": None}):
+            with self.assertRaises((nibble.InvalidArgumentError, TypeError)):
+                nibble.Checkpoint.from_files(wrong)
+        with self.assertRaises(nibble.NibbleError):
+            nibble.Checkpoint.from_bytes(b"")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            nibble.Checkpoint.from_files({"a/b": b"x"})
+        from nibble import _memory
+        self.assertEqual(_memory._held, {})
+
+    def test_packed_arrays(self):
+        # GPTQ, one group: w = scale * (code - zero), zeros stored less one.
+        n, k = 8, 32
+        code = [[(3 * c + 5 * r) % 16 for c in range(k)] for r in range(n)]
+        words = array.array("i", [0]) * (k // 8 * n)
+        for row in range(k // 8):
+            for r in range(n):
+                word = sum(code[r][row * 8 + j] << (4 * j) for j in range(8))
+                words[row * n + r] = word - (1 << 32) if word >> 31 else word
+        packed = {"qweight": memoryview(words).cast("B").cast("i", (k // 8, n)), "qzeros": memoryview(array.array("i", [0x76543210])).cast("B").cast("i", (1, 1)),
+                  "scales": memoryview(array.array("f", [0.5] * n)).cast("B").cast("f", (1, n))}
+        with nibble.QTensor.from_packed("gptq", packed, {"bits": 4, "group_size": k}) as q:
+            self.assertEqual(q.dequantize().tolist(), [[0.5 * (code[r][c] - (r + 1)) for c in range(k)] for r in range(n)])
+        with self.assertRaises(nibble.InvalidArgumentError):
+            nibble.QTensor.from_packed("gptq", {"qweight": array.array("d", [1.0])})
+        with self.assertRaises(nibble.NibbleError):
+            nibble.QTensor.from_packed("gptq", {"qweight": packed["qweight"]}, {"bits": 4})
 
 
 ALONE = """

@@ -2,7 +2,7 @@
 """The wheel as a user gets it: built, made self-contained, installed into an empty environment, used from a folder elsewhere;
 and beside numpy, imported in both orders. Needs PyPI.
 
-usage: wheel_test.py SOURCE
+usage: wheel_test.py SOURCE [SITE-PACKAGES-WITH-LM_EVAL]
 """
 import pathlib
 import subprocess
@@ -27,7 +27,7 @@ def run(*command, **options):
     return done.stdout
 
 
-def main(source):
+def main(source, *_):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         run(pathlib.Path(source) / "scripts" / "build-wheel.sh", folder / "wheels")
@@ -35,7 +35,7 @@ def main(source):
         if len(wheels) != 1 or "-py3-none-manylinux" not in wheels[0].name:
             sys.exit(f"unexpected wheels: {wheels}")
         names = zipfile.ZipFile(wheels[0]).namelist()
-        for wanted in ("nibble/py.typed", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json"):
+        for wanted in ("nibble/py.typed", "nibble/lm_eval.py", "nibble/plot.py", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json"):
             if wanted not in names:
                 sys.exit(f"{wheels[0].name} lacks {wanted}")
         run(sys.executable, "-m", "venv", folder / "venv")
@@ -49,6 +49,13 @@ def main(source):
         for order in (("numpy", "nibble"), ("nibble", "numpy")):
             if run(python, "-c", PROGRAM, *order, cwd=folder) != first:
                 sys.exit(f"imported in the order {order}, another text")
+        # The class for lm-evaluation-harness comes along; without that package it says what is missing.
+        done = subprocess.run([str(python), "-c", "import nibble.lm_eval"], capture_output=True, text=True)
+        if "pip install lm_eval" not in done.stderr:
+            sys.exit(f"nibble.lm_eval without lm_eval: {done.stderr}")
+        if len(sys.argv) > 2:  # site-packages of an environment that has it
+            run(python, "-c", f"import sys; sys.path.append({sys.argv[2]!r}); import nibble.lm_eval as n, lm_eval.api.registry as r; "
+                              "assert r.get_model('nibble') is n.NibbleLM", cwd=folder)
         print("wheel: ok")
 
 

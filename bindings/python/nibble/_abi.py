@@ -22,6 +22,7 @@ NBL_LOG_INFO = 2
 NBL_LOG_DEBUG = 3
 NBL_INSPECT_TENSORS = 1
 NBL_INSPECT_HASH = 2
+NBL_INSPECT_MANIFEST = 4
 NBL_CONVERT_ALLOW_LOSSY = 1
 NBL_CONVERT_VERIFY = 2
 NBL_COMPUTE_DEFAULT = 0
@@ -105,6 +106,10 @@ class nbl_runtime_options(_Struct):
     pass
 
 
+class nbl_file(_Struct):
+    pass
+
+
 class nbl_model_options(_Struct):
     pass
 
@@ -121,8 +126,16 @@ class nbl_qtensor_options(_Struct):
     pass
 
 
+class nbl_array(_Struct):
+    pass
+
+
 nbl_log_fn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p)
 nbl_progress_fn = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(nbl_progress))
+nbl_allocate_fn = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+nbl_deallocate_fn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+nbl_read_fn = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_size_t)
+nbl_release_fn = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 nbl_token_fn = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_char), ctypes.c_size_t)
 nbl_progress._fields_ = [
     ("struct_size", ctypes.c_uint32),
@@ -140,6 +153,19 @@ nbl_runtime_options._fields_ = [
     ("max_memory_bytes", ctypes.c_int64),
     ("log", nbl_log_fn),
     ("log_user", ctypes.c_void_p),
+    ("allocate", nbl_allocate_fn),
+    ("deallocate", nbl_deallocate_fn),
+    ("allocator_user", ctypes.c_void_p),
+]
+nbl_file._fields_ = [
+    ("struct_size", ctypes.c_uint32),
+    ("reserved", ctypes.c_uint32),
+    ("name", ctypes.c_char_p),
+    ("data", ctypes.c_void_p),
+    ("size", ctypes.c_int64),
+    ("read", nbl_read_fn),
+    ("release", nbl_release_fn),
+    ("user", ctypes.c_void_p),
 ]
 nbl_model_options._fields_ = [
     ("struct_size", ctypes.c_uint32),
@@ -172,6 +198,14 @@ nbl_qtensor_options._fields_ = [
     ("hessian", ctypes.POINTER(ctypes.c_float)),
     ("abs_mean", ctypes.POINTER(ctypes.c_float)),
 ]
+nbl_array._fields_ = [
+    ("struct_size", ctypes.c_uint32),
+    ("rank", ctypes.c_int32),
+    ("name", ctypes.c_char_p),
+    ("type", ctypes.c_char_p),
+    ("shape", ctypes.POINTER(ctypes.c_int64)),
+    ("data", ctypes.c_void_p),
+]
 
 FUNCTIONS = {
     "nbl_version": (ctypes.c_char_p, []),
@@ -197,8 +231,12 @@ FUNCTIONS = {
     "nbl_quantizer_settings_json": (ctypes.c_char_p, []),
     "nbl_evaluation_settings_json": (ctypes.c_char_p, []),
     "nbl_generation_settings_json": (ctypes.c_char_p, []),
+    "nbl_limits_json": (ctypes.c_char_p, []),
+    "nbl_limit_set": (ctypes.c_int32, [ctypes.c_char_p, _Int64]),
+    "nbl_limit_get": (ctypes.c_int64, [ctypes.c_char_p]),
     "nbl_checkpoint_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_destroy": (None, [ctypes.POINTER(nbl_checkpoint)]),
+    "nbl_checkpoint_open_files": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(nbl_file), _Int64, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_add_adapter": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_float, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_inspect": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), _UInt32, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_verify": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
@@ -260,6 +298,7 @@ FUNCTIONS = {
     "nbl_evaluation_speed": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_qtensor_quantize": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(ctypes.c_float), _Int64, _Int64, _Int64, ctypes.c_char_p, ctypes.POINTER(nbl_qtensor_options), ctypes.POINTER(ctypes.POINTER(nbl_qtensor))]),
     "nbl_qtensor_from_checkpoint": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_qtensor))]),
+    "nbl_qtensor_from_packed": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(nbl_array), _Int64, ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_qtensor))]),
     "nbl_qtensor_destroy": (None, [ctypes.POINTER(nbl_qtensor)]),
     "nbl_qtensor_rows": (ctypes.c_int64, [ctypes.POINTER(nbl_qtensor)]),
     "nbl_qtensor_columns": (ctypes.c_int64, [ctypes.POINTER(nbl_qtensor)]),

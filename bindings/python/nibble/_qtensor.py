@@ -4,7 +4,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from . import _abi
+from . import _abi, _memory
 from ._lib import Handle, InvalidArgumentError, buffer_result, check, encode, lib, take_json
 from ._results import Result
 from ._runtime import Checkpoint, Runtime, compute_mode, default_runtime
@@ -129,6 +129,19 @@ class QTensor(Handle):
         """A matrix of a checkpoint, by its Hugging Face parameter name."""
         out = ctypes.POINTER(_abi.nbl_qtensor)()
         check(lib.nbl_qtensor_from_checkpoint(checkpoint.handle, encode(name), ctypes.byref(out)))
+        return cls(out)
+
+    @classmethod
+    def from_packed(cls, format: str, arrays: dict[str, Any], config: dict | None = None, runtime: Runtime | None = None) -> QTensor:
+        """A matrix out of another tool's packed arrays, the same numbers to the bit: format "gptq" with {"qweight", "qzeros", "scales"},
+        "awq", "bitsandbytes" with {"weight", "weight.absmax", ...}; numpy arrays, torch tensors or anything with the buffer protocol.
+        config: the checkpoint's quantization_config."""
+        runtime = runtime or default_runtime()
+        given, keep = _memory.packed_arrays(arrays)
+        out = ctypes.POINTER(_abi.nbl_qtensor)()
+        check(lib.nbl_qtensor_from_packed(runtime.handle, encode(format), given, len(given), _memory.config_text(config),
+                                          ctypes.byref(out)))
+        del keep
         return cls(out)
 
     @property

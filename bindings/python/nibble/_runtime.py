@@ -7,7 +7,7 @@ import json
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
-from . import _abi
+from . import _abi, _memory
 from ._lib import (Callbacks, Handle, InvalidArgumentError, Path, buffer_result, check, encode, lib, take_bytes, take_json,
                    take_text)
 from ._progress import ProgressLike
@@ -44,6 +44,16 @@ def setting_text(value: Any) -> Any:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value)
     return value if isinstance(value, str) else str(value)
+
+
+def limits() -> dict[str, int]:
+    """Every bound on what a file, a text or a setting may ask for, with the value in force."""
+    return {each["name"]: lib.nbl_limit_get(each["name"].encode()) for each in json.loads(lib.nbl_limits_json().decode("utf-8"))}
+
+
+def set_limit(name: str, value: int) -> None:
+    """Changes one of limits() for this process; 0 takes the default back."""
+    check(lib.nbl_limit_set(name.encode(), int(value)))
 
 
 class Runtime(Handle):
@@ -167,6 +177,25 @@ class Checkpoint(Handle):
         checkpoint.runtime = runtime
         Handle.__init__(checkpoint, pointer)
         return checkpoint
+
+    @classmethod
+    def from_files(cls, files: dict[str, Any], runtime: Runtime | None = None) -> Checkpoint:
+        """A model out of memory: {"config.json": ..., "model.safetensors": ..., "tokenizer.json": ...}, or one file of any name that
+        holds a whole model (a native file, a GGUF). The values are bytes or buffers, which are used in place and must not change,
+        or seekable binary files, which are read at once."""
+        runtime = runtime or default_runtime()
+        given, out = _memory.files_array(files), ctypes.POINTER(_abi.nbl_checkpoint)()
+        status = lib.nbl_checkpoint_open_files(runtime.handle, given, len(given), ctypes.byref(out))
+        error = _memory.thrown()
+        if error is not None:
+            raise error
+        check(status)
+        return cls._of(out, runtime)
+
+    @classmethod
+    def from_bytes(cls, data: Any, runtime: Runtime | None = None) -> Checkpoint:
+        """A model that one buffer holds: a native file or a GGUF."""
+        return cls.from_files({"model": data}, runtime)
 
     def inspect(self, tensors: bool = True, hash: bool = False) -> Result:
         """What it is, as `nibble inspect --json` says."""

@@ -7,8 +7,11 @@ Needs the package lm_eval.
 """
 import sys
 
-from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
+try:
+    from lm_eval.api.model import LM
+    from lm_eval.api.registry import register_model
+except ImportError as error:
+    raise ImportError(f"nibble.lm_eval needs the package lm_eval: pip install lm_eval ({error})") from None
 
 from ._jobs import Evaluation
 from ._model import Model

@@ -2,7 +2,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <initializer_list>
 #include <thread>
 #include <vector>
 
@@ -106,26 +109,106 @@ TEST(Handles, MayBeDestroyedInAnyOrder) {
   EXPECT_TRUE(std::isfinite(logits[0]));
 }
 
-TEST(Options, EverySizeFromTheFirstOnIsTaken) {
+/// Calls a function with an option struct of each size that some header had, of sizes to come, and of sizes that none had.
+template <class Options, class Call>
+void try_sizes(Options options, std::initializer_list<std::size_t> sizes, const char* name, Call call) {
+  SCOPED_TRACE(name);
   struct Future {
-    nbl_runtime_options known;
+    Options known;
     uint64_t later[4];
-  } future = {NBL_RUNTIME_OPTIONS_INIT, {0, 0, 0, 0}};
-  future.known.struct_size = sizeof future;
-  future.known.threads = 1;
-  nbl_runtime* runtime = nullptr;
-  ASSERT_NBL_OK(nbl_runtime_create(&future.known, &runtime));  // an unknown tail of zeros means defaults
-  EXPECT_EQ(nbl_runtime_threads(runtime), 1);
-  nbl_runtime_destroy(runtime);
-  future.later[3] = 1;
-  EXPECT_REFUSED(NBL_E_UNSUPPORTED, "nbl_runtime_options", nbl_runtime_create(&future.known, &runtime));
-  EXPECT_EQ(runtime, nullptr);
-
-  nbl_runtime_options forgotten = NBL_RUNTIME_OPTIONS_INIT;
-  for (const uint32_t size : {0u, 4u, 39u, 1u << 20}) {
-    forgotten.struct_size = size;
-    EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "struct_size", nbl_runtime_create(&forgotten, &runtime));
+  } future = {options, {0, 0, 0, 0}};
+  std::size_t first = sizeof(Options);
+  for (const std::size_t size : sizes) {
+    first = std::min(first, size);
+    // What lies behind the struct of an old program is not the library's to read.
+    std::vector<unsigned char> old(size);
+    std::memcpy(old.data(), &options, size);
+    const auto stated = static_cast<uint32_t>(size);
+    std::memcpy(old.data(), &stated, sizeof stated);
+    EXPECT_NBL_OK(call(reinterpret_cast<const Options*>(old.data()))) << "size " << size;
   }
+  EXPECT_EQ(*(sizes.end() - 1), sizeof(Options)) << "a new size belongs into the list";
+  for (const std::size_t more : {8u, 32u}) {
+    future.known.struct_size = static_cast<uint32_t>(sizeof(Options) + more);
+    EXPECT_NBL_OK(call(&future.known)) << "an unknown tail of zeros means defaults";
+  }
+  future.later[3] = 1;
+  EXPECT_REFUSED(NBL_E_UNSUPPORTED, name, call(&future.known));
+  Options forgotten = options;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{4}, first - 1, std::size_t{1} << 20}) {
+    forgotten.struct_size = static_cast<uint32_t>(size);
+    EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "struct_size", call(&forgotten));
+  }
+}
+
+TEST(Options, EverySizeThatAHeaderHadIsTaken) {
+  nbl_runtime_options runtime_options = NBL_RUNTIME_OPTIONS_INIT;
+  runtime_options.threads = 1;
+  try_sizes(runtime_options, {40, 64}, "nbl_runtime_options", [](const nbl_runtime_options* o) {
+    nbl_runtime* out = nullptr;
+    const nbl_status status = nbl_runtime_create(o, &out);
+    EXPECT_EQ(nbl_runtime_threads(out), status == NBL_OK ? 1 : 0);
+    const Runtime owned(out);
+    return status;
+  });
+  const Runtime runtime = make_runtime(1);
+  const Checkpoint checkpoint = open_checkpoint(runtime);
+  const nbl_model_options model_options = NBL_MODEL_OPTIONS_INIT;
+  try_sizes(model_options, {24}, "nbl_model_options", [&](const nbl_model_options* o) {
+    nbl_model* out = nullptr;
+    const nbl_status status = nbl_model_load(checkpoint.get(), o, &out);
+    const Model owned(out);
+    return status;
+  });
+  const Model model = open_model(runtime);
+  nbl_session_options session_options = NBL_SESSION_OPTIONS_INIT;
+  session_options.max_tokens = 8;
+  try_sizes(session_options, {16}, "nbl_session_options", [&](const nbl_session_options* o) {
+    nbl_session* out = nullptr;
+    const nbl_status status = nbl_session_create(model.get(), o, &out);
+    const Session owned(out);
+    return status;
+  });
+  const Session session = make_session(model, 8);
+  nbl_generate_options generate_options = NBL_GENERATE_OPTIONS_INIT;
+  generate_options.max_new_tokens = 1;
+  try_sizes(generate_options, {56}, "nbl_generate_options", [&](const nbl_generate_options* o) {
+    const int32_t id = 5;
+    EXPECT_NBL_OK(nbl_session_truncate(session.get(), 0));
+    return nbl_session_generate(session.get(), &id, 1, o, nullptr);
+  });
+  const nbl_qtensor_options qtensor_options = NBL_QTENSOR_OPTIONS_INIT;
+  try_sizes(qtensor_options, {40}, "nbl_qtensor_options", [&](const nbl_qtensor_options* o) {
+    const float weight[32] = {1};
+    nbl_qtensor* out = nullptr;
+    const nbl_status status = nbl_qtensor_quantize(runtime.get(), weight, 1, 32, 32, "fp32", o, &out);
+    const QTensor owned(out);
+    return status;
+  });
+  const std::string bytes = "{}";
+  nbl_file file = NBL_FILE_INIT;
+  file.name = "config.json";
+  file.data = bytes.data();
+  file.size = static_cast<int64_t>(bytes.size());
+  try_sizes(file, {56}, "nbl_file", [&](const nbl_file* f) {
+    nbl_checkpoint* out = nullptr;
+    const nbl_status status = nbl_checkpoint_open_files(runtime.get(), f, 1, &out);
+    return status == NBL_E_NOT_FOUND ? NBL_OK : status;  // taken, and found to lack weights
+  });
+  const float values[4] = {1, 2, 3, 4};
+  const int64_t shape[2] = {1, 4};
+  nbl_array array = NBL_ARRAY_INIT;
+  array.name = "weight";
+  array.type = "F32";
+  array.rank = 2;
+  array.shape = shape;
+  array.data = values;
+  try_sizes(array, {40}, "nbl_array", [&](const nbl_array* a) {
+    nbl_qtensor* out = nullptr;
+    const nbl_status status = nbl_qtensor_from_packed(runtime.get(), "huggingface", a, 1, nullptr, &out);
+    const QTensor owned(out);
+    return status;
+  });
 }
 
 TEST(Options, BadValuesAreRefused) {

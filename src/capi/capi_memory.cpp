@@ -1,0 +1,210 @@
+// What comes from the caller's memory: checkpoints made of files that lie there, matrices made of packed arrays.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/memory_files.h"
+#include "capi/handles.h"
+#include "dialects/dialects.h"
+#include "io/safetensors_types.h"
+
+namespace nbl::capi {
+namespace {
+
+constexpr int64_t kMostFiles = 100'000;
+constexpr std::size_t kReadPiece = std::size_t{16} << 20;
+
+/// The element at `index` of an array whose elements have the size that the first one states, over the defaults.
+template <class Element>
+Status element(const Element* first, int64_t index, const char* type, Element* out) {
+  uint32_t stride = 0, size = 0;
+  std::memcpy(&stride, first, sizeof stride);
+  const auto* at = reinterpret_cast<const Element*>(reinterpret_cast<const char*>(first) + static_cast<std::size_t>(index) * stride);
+  if (index > 0) std::memcpy(&size, at, sizeof size);
+  if (index > 0 && size != stride) {
+    return {Code::invalid_argument, fmt::format("{} {}: struct_size is {}; {} was expected, as in the first", type, index, size, stride)};
+  }
+  return read_options(at, sizeof(Element), type, out);
+}
+
+/// Calls the caller's release when the last user of the file is gone.
+class Lease {
+ public:
+  Lease(nbl_release_fn release, void* user) : release_(release), user_(user) {}
+  ~Lease() {
+    if (release_ != nullptr) release_(user_);
+  }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+
+ private:
+  nbl_release_fn release_;
+  void* user_;
+};
+
+/// A file that the caller's function reads, whole.
+Result<std::shared_ptr<const Buffer>> read_whole(const nbl_file& file) {
+  NBL_ASSIGN(Buffer bytes, Buffer::create(static_cast<std::size_t>(file.size)));
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t piece = std::min(kReadPiece, bytes.size() - at);
+    if (const int32_t error = file.read(file.user, static_cast<int64_t>(at), bytes.data() + at, piece); error != 0) {
+      return Status(Code::io, fmt::format("reading {} bytes at {} of '{}' failed: the caller's function returned {}", piece, at,
+                                          file.name, error));
+    }
+    at += piece;
+  }
+  return std::make_shared<const Buffer>(std::move(bytes));
+}
+
+Result<MemoryFiles::File> take_file(const nbl_file& file, int64_t index, std::shared_ptr<const Lease> lease) {
+  const std::string name = file.name == nullptr ? std::string() : file.name;
+  if (file.size < 0 || (file.data == nullptr && file.read == nullptr && file.size > 0)) {
+    return Status(Code::invalid_argument,
+                  fmt::format("file {} ('{}'): {}", index, name,
+                              file.size < 0 ? "its size is negative" : "neither data nor read was given"));
+  }
+  if (file.data != nullptr) {
+    return MemoryFiles::File{name, {static_cast<const std::byte*>(file.data), static_cast<std::size_t>(file.size)}, std::move(lease)};
+  }
+  NBL_ASSIGN(auto bytes, read_whole(file));
+  return MemoryFiles::File{name, {bytes->data(), bytes->size()}, bytes};
+}
+
+Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t count, nbl_checkpoint** out) {
+  std::vector<nbl_file> given;
+  std::vector<std::shared_ptr<const Lease>> leases;
+  given.reserve(static_cast<std::size_t>(count));
+  leases.reserve(static_cast<std::size_t>(count));
+  Status wrong;
+  for (int64_t i = 0; i < count && wrong.ok(); ++i) {
+    nbl_file file = NBL_FILE_INIT;
+    wrong = element(files, i, "nbl_file", &file);
+    if (!wrong.ok()) break;
+    leases.push_back(std::make_shared<const Lease>(file.release, file.user));
+    given.push_back(file);
+  }
+  NBL_TRY(wrong);
+  std::vector<MemoryFiles::File> taken;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    NBL_ASSIGN(MemoryFiles::File file, take_file(given[i], static_cast<int64_t>(i), std::move(leases[i])));
+    taken.push_back(std::move(file));
+  }
+  NBL_ASSIGN(const auto memory, MemoryFiles::create(std::move(taken)));
+  const bool directory = memory->find("config.json") != nullptr;
+  NBL_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint,
+             pipeline::open_checkpoint(directory ? memory->path() : memory->path() / memory->files().front().name));
+  for (const std::string& warning : checkpoint->warnings()) runtime->warn(warning);
+  // What reads its texts only when asked must find the files as long as it lives.
+  std::shared_ptr<const Checkpoint> whole(checkpoint.get(), [checkpoint, memory](const Checkpoint*) {});
+  *out = new nbl_checkpoint{runtime, std::move(whole)};
+  return {};
+}
+
+/// A model of one module, as its format would lie in a directory.
+Result<QTensor> read_packed(std::string_view format, const nbl_array* arrays, int64_t count, const char* config_json) {
+  NBL_ASSIGN(const dialects::Dialect* dialect, dialects::find_dialect(format));
+  Json quantization = Json::object();
+  if (config_json != nullptr && *config_json != '\0') {
+    NBL_ASSIGN(quantization, Json::parse(config_json, "config_json"));
+    if (!quantization.is_object()) return Status(Code::invalid_argument, "config_json is no JSON object");
+  }
+  Json config = Json::object();
+  if (format != "huggingface") {  // which stands for arrays that are not packed
+    if (quantization.find("quant_method") == nullptr) quantization.set("quant_method", format);
+    config.set("quantization_config", std::move(quantization));
+  }
+  const std::string config_text = config.dump();
+
+  Json header = Json::object();
+  std::vector<std::pair<const void*, int64_t>> parts;
+  int64_t end = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    nbl_array a = NBL_ARRAY_INIT;
+    NBL_TRY(element(arrays, i, "nbl_array", &a));
+    if (a.name == nullptr || *a.name == '\0' || a.type == nullptr || a.rank < 0 || a.rank > 8 || (a.rank > 0 && a.shape == nullptr)) {
+      return Status(Code::invalid_argument, fmt::format("array {}: a name, a type and at most 8 dimensions were expected", i));
+    }
+    const int bits = io::safetensors_type_bits(a.type);
+    Shape shape(a.shape, a.shape + a.rank);
+    const auto elements = element_count(shape);
+    int64_t total = 0;
+    if (bits == 0 || !elements.ok() || !checked_mul(*elements, bits, &total) || total % 8 != 0) {
+      return Status(Code::invalid_argument, fmt::format("array '{}': {} elements of type '{}' are none", a.name, shape_string(shape), a.type));
+    }
+    if (total > 0 && a.data == nullptr) return Status(Code::invalid_argument, fmt::format("array '{}': data is NULL", a.name));
+    Json dims = Json::array();
+    for (const int64_t d : shape) dims.push_back(d);
+    int64_t begin = end;
+    if (!checked_add(end, total / 8, &end)) return Status(Code::limit, "the arrays are larger than any memory");
+    Json offsets = Json::array();
+    offsets.push_back(begin);
+    offsets.push_back(end);
+    const std::string name = std::string("matrix.") + a.name;
+    if (header.find(name) != nullptr) return Status(Code::invalid_argument, fmt::format("array '{}' is there twice", a.name));
+    header.set(name, Json::object({{"dtype", a.type}, {"shape", std::move(dims)}, {"data_offsets", std::move(offsets)}}));
+    parts.emplace_back(a.data, total / 8);
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 8 + 63) / 64 * 64 - 8, ' ');
+  NBL_ASSIGN(Buffer made, Buffer::create(8 + text.size() + static_cast<std::size_t>(end)));
+  const auto shared = std::make_shared<Buffer>(std::move(made));  // a tensor may stay in it
+  Buffer& file = *shared;
+  const uint64_t header_bytes = text.size();
+  std::memcpy(file.data(), &header_bytes, 8);
+  std::memcpy(file.data() + 8, text.data(), text.size());
+  std::byte* at = file.data() + 8 + text.size();
+  for (const auto& [data, size] : parts) {
+    if (size > 0) std::memcpy(at, data, static_cast<std::size_t>(size));
+    at += size;
+  }
+  std::vector<MemoryFiles::File> files;
+  files.push_back({"config.json", std::as_bytes(std::span(config_text.data(), config_text.size())), nullptr});
+  files.push_back({"model.safetensors", {file.data(), file.size()}, shared});
+  NBL_ASSIGN(const auto memory, MemoryFiles::create(std::move(files)));
+  NBL_ASSIGN(const auto checkpoint, dialect->open(memory->path()));
+  return checkpoint->matrix("matrix.weight");
+}
+
+}  // namespace
+}  // namespace nbl::capi
+
+using nbl::Code;
+using nbl::Status;
+using namespace nbl::capi;
+
+extern "C" {
+
+nbl_status nbl_checkpoint_open_files(nbl_runtime* runtime, const nbl_file* files, int64_t count,
+                                     nbl_checkpoint** out_checkpoint) {
+  if (out_checkpoint != nullptr) *out_checkpoint = nullptr;
+  return guard(runtime, [&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(files, "files"));
+    NBL_TRY(require(out_checkpoint, "out_checkpoint"));
+    if (count < 1 || count > kMostFiles) {
+      return {Code::invalid_argument, fmt::format("count is {}; 1 to {} was expected", count, kMostFiles)};
+    }
+    return open_files(runtime->state, files, count, out_checkpoint);
+  });
+}
+
+nbl_status nbl_qtensor_from_packed(nbl_runtime* runtime, const char* format, const nbl_array* arrays, int64_t count,
+                                   const char* config_json, nbl_qtensor** out_qtensor) {
+  if (out_qtensor != nullptr) *out_qtensor = nullptr;
+  return guard(runtime, [&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(format, "format"));
+    NBL_TRY(require(arrays, "arrays"));
+    NBL_TRY(require(out_qtensor, "out_qtensor"));
+    if (count < 1 || count > 64) return {Code::invalid_argument, fmt::format("count is {}; 1 to 64 was expected", count)};
+    auto q = std::make_unique<nbl_qtensor>();
+    q->runtime = runtime->state;
+    NBL_ASSIGN(q->tensor, read_packed(format, arrays, count, config_json));
+    *out_qtensor = q.release();
+    return {};
+  });
+}
+
+}  // extern "C"
