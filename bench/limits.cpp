@@ -26,5 +26,6 @@ int main(int argc, char** argv) {
   line("AVX512-BF16 dot products", l.bf16_dot, 1e9, "GFLOP/s");
   line("AMX int8", l.amx_int8, 1e9, "Gop/s");
   line("AMX bf16", l.amx_bf16, 1e9, "GFLOP/s");
+  if (l.disturbed) fmt::print("\nDisturbed: other programs ran meanwhile, the machine can do more than this.\n");
   return 0;
 }

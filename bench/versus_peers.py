@@ -115,6 +115,25 @@ def quality(engines, cache, model, text, windows, threads):
     return lines + [""]
 
 
+def same_file(engines, cache, model, args):
+    """The trained model's own file in every engine: decode and prefill, interleaved."""
+    runners = {"nibble": lambda: nibble(model, args.threads, args.prompt, args.gen, args.depth)[:2]}
+    for engine in engines:
+        runners[engine] = lambda e=engine: peer(e, cache, model, args.threads, args.prompt, args.gen, args.depth)
+    samples = {name: [] for name in runners}
+    for _ in range(args.rounds):
+        for name, measure in runners.items():
+            samples[name].append(measure())
+    medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in samples.items()}
+    lines = [f"Speed of the same file ({pathlib.Path(model).name}), medians of {args.rounds} interleaved rounds:", "",
+             "| engine | decode tok/s | prefill tok/s | nibble's decode over it | nibble's prefill over it |", "|---|---|---|---|---|"]
+    ours = medians["nibble"]
+    for name, (prefill, decode) in medians.items():
+        ratio = " | " if name == "nibble" else f"{ours[1] / decode:.2f}× | {ours[0] / prefill:.2f}×"
+        lines.append(f"| {name} | {decode:.1f} | {prefill:.0f} | {ratio} |")
+    return lines + [""]
+
+
 def nibble(model, threads, prompt, gen, depth):
     out = json.loads(run([NIBBLE, "bench", model, "--prompt", prompt, "--gen", gen, "--depth", depth, "--reps", 1,
                           "--threads", threads, "--quiet", "--json", "-"]))
@@ -125,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
     parser.add_argument("--engines", default="llama.cpp,ik_llama.cpp")
-    parser.add_argument("--trained", type=pathlib.Path, help="a trained model in GGUF: check that all engines say the same")
+    parser.add_argument("--trained", type=pathlib.Path, help="a trained model in GGUF: check that all engines say the same, and how fast")
     parser.add_argument("--text", type=pathlib.Path, default=ROOT / "examples/builtin/evaluation.txt")
     parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
@@ -199,6 +218,7 @@ def main():
     lines += [f"| {label} | {100 * d:.0f} % | {100 * p:.0f} % |" for label, (d, p) in shares.items()]
     if args.trained:
         lines += [""] + quality(engines, args.cache, args.trained, args.text, args.windows, args.threads)
+        lines += same_file(engines, args.cache, args.trained, args)
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:

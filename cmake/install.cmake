@@ -27,6 +27,16 @@ install(TARGETS nibble_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPON
 install(DIRECTORY include/nibble DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+# What the package is made of, for those who watch for vulnerable versions.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/nibble.cdx.json
+                     COMMAND Python3::Interpreter -B ${PROJECT_SOURCE_DIR}/scripts/sbom.py ${PROJECT_BINARY_DIR}/nibble.cdx.json
+                     DEPENDS ${PROJECT_SOURCE_DIR}/scripts/sbom.py ${PROJECT_SOURCE_DIR}/docs/dependencies.md
+                             ${PROJECT_SOURCE_DIR}/CMakeLists.txt VERBATIM)
+  add_custom_target(sbom ALL DEPENDS ${PROJECT_BINARY_DIR}/nibble.cdx.json)
+  install(FILES ${PROJECT_BINARY_DIR}/nibble.cdx.json DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime OPTIONAL)
+endif()
 nibble_install_share(${CMAKE_INSTALL_DATADIR}/nibble runtime)
 
 # The manual page and the completions are made from the command's own --help, so that they cannot fall behind it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What quantization costs: every recipe on every model, in one command.
 
-    assess.py MODEL... [--data DIR] [--tasks A,B] [--limit N] [--windows N] [--recipes FILE] --output DIR
+    assess.py MODEL... [--data DIR] [--tasks A,B] [--limit N] [--windows N] [--recipes FILE] [--baselines M,...] --output DIR
     assess.py --check FILE...
 
 Needs the command `nibble` (NIBBLE_COMMAND, else build/release/bin/nibble). README.md beside this file says what is written.
@@ -67,6 +67,15 @@ def table(result):
             error = metrics.get(key.replace(",", "_stderr,", 1), 0) if key else 0
             cells.append(f"{metrics[key]:.4f} ± {error:.4f}" if key else "-")
         lines.append("| " + " | ".join(cells) + " |")
+    rivals = result.get("equal_bytes", [])
+    if rivals:
+        lines += ["", "Smaller models in full precision beside the recipe of about as many bytes:", "",
+                  "| smaller model | MB | bits a byte | recipe | MB | bits a byte | tasks, recipe less smaller model (95 %) |", "|---|--:|--:|---|--:|--:|---|"]
+    for r in rivals:
+        differences = "; ".join(f"{p['task']} {p['metric'].split(',')[0]} {p['delta']:+.3f} ({p['ci95'][0]:+.3f} to {p['ci95'][1]:+.3f})"
+                                for p in r["paired"])
+        lines.append(f"| {pathlib.Path(r['baseline']).name} | {r['file_bytes'] / 1e6:.1f} | {r['bits_per_byte']:.4f} | {r['recipe']} | "
+                     f"{r['recipe_file_bytes'] / 1e6:.1f} | {r['recipe_bits_per_byte']:.4f} | {differences} |")
     return "\n".join(lines)
 
 
@@ -94,6 +103,11 @@ def main():
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--windows", type=int, default=20)
     parser.add_argument("--text", default="builtin")
+    parser.add_argument("--calib", default="builtin")
+    parser.add_argument("--calib-tokens", type=int, default=16384)
+    parser.add_argument("--baselines", help="smaller models in full precision, compared at equal bytes")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--missing", action="store_true", help="leave out models whose result is in the folder already")
     parser.add_argument("--recipes", default=str(HERE / "recipes.txt"))
     parser.add_argument("--output")
     args = parser.parse_args()
@@ -109,9 +123,14 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     for model in args.models:
         name = pathlib.Path(model).name.removesuffix(".gguf").removesuffix(".safetensors")
+        if args.missing and (folder / f"{name}.json").exists():
+            continue
         command = [NIBBLE, "sweep", model, "--recipes", args.recipes, "--text", args.text, "--windows", str(args.windows), "--tasks", args.tasks,
                    "--limit", str(args.limit), "--json", str(folder / f"{name}.json"), "--html", str(folder / f"{name}.html")]
-        subprocess.run(command + (["--data", args.data] if args.data else []), check=True)
+        command += ["--calib", args.calib, "--calib-tokens", str(args.calib_tokens)]
+        for option, value in (("--data", args.data), ("--baselines", args.baselines), ("--threads", args.threads)):
+            command += [option, str(value)] if value else []
+        subprocess.run(command, check=True)
     write_table(folder)
     return 0
 

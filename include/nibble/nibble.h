@@ -200,8 +200,9 @@ NBL_API int32_t nbl_runtime_threads(const nbl_runtime* runtime);
 NBL_API nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* What the machine can do at most, measured: JSON {"threads", "dram_read", "l2_read", "f32_fma", "int8_dot",
- * "bf16_dot", "amx_int8", "amx_bf16"}, each of the last seven {"one", "team"} in bytes or operations a second, null
- * where the processor has no such instructions. Takes a second or two and, for a moment, at least 256 MB. */
+ * "bf16_dot", "amx_int8", "amx_bf16", "disturbed"}, each of the seven {"one", "team"} in bytes or operations a second
+ * (medians of five rounds or more), null where the processor has no such instructions; "disturbed" is true when other
+ * programs took part of the machine meanwhile. Takes a second or two and, for a moment, at least 256 MB. */
 NBL_API nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* ==================================================================================================================
@@ -230,6 +231,15 @@ NBL_API const char* nbl_quantizer_settings_json(void);
 NBL_API const char* nbl_evaluation_settings_json(void);
 /* The same, for generation: samplers, penalties, stop strings, beams, grammars, speculation (docs/generation.md). */
 NBL_API const char* nbl_generation_settings_json(void);
+
+/* [{"name", "default", "max", "help"}]: the bounds on what a file, a text or a setting may ask for. Beyond one of them a call fails
+ * with NBL_E_LIMIT or NBL_E_CORRUPT before memory or time is spent. */
+NBL_API const char* nbl_limits_json(void);
+/* Changes one of them for this process, for calls that begin afterwards; from any thread. value: 1 to its "max"; 0: the default.
+ * Errors: NOT_FOUND (no such name), INVALID_ARGUMENT (out of range). Since 0.1. */
+NBL_API nbl_status nbl_limit_set(const char* name, int64_t value);
+/* The value in force; 0 for an unknown name. */
+NBL_API int64_t nbl_limit_get(const char* name);
 
 /* ==================================================================================================================
  * 6. Checkpoints: a model as it lies in files
@@ -278,7 +288,8 @@ NBL_API nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const 
 
 enum {
   NBL_INSPECT_TENSORS = 1, /* list every tensor */
-  NBL_INSPECT_HASH = 2     /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
+  NBL_INSPECT_HASH = 2,    /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
+  NBL_INSPECT_MANIFEST = 4 /* with "manifest": how nibble made the file; absent when it has none */
 };
 /* What it is: JSON as `nibble inspect --json` prints. flags: NBL_INSPECT_* or 0. Hashing reads every byte. */
 NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json);
@@ -308,6 +319,13 @@ enum {
 NBL_API nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output_path, const char* format,
                                           uint32_t flags, nbl_progress_fn progress, void* progress_user,
                                           int32_t* out_ok, nbl_buffer** out_json);
+
+/* Figures for the model card (README.md) of what nbl_checkpoint_convert() and nbl_quantizer_run() make of this
+ * checkpoint: the JSON of `nibble perplexity`, `compare`, `eval` or `sweep`, or an array of several. The caller says that
+ * they were measured of the weights that are written. NULL or "": none, and the card says "Not measured". Not while the
+ * checkpoint is in use by another thread.
+ * Errors: INVALID_ARGUMENT (no object or array), CORRUPT (no JSON). Since 0.1. */
+NBL_API nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json);
 
 /* ==================================================================================================================
  * 7. The quantizer: one job, from a checkpoint to a new file

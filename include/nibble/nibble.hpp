@@ -245,6 +245,8 @@ class Checkpoint {
     check(status);
     return nbl_buffer_text(result.get());
   }
+  /// Figures for the model cards of exports: JSON of perplexity, compare, eval or sweep; empty: none.
+  void set_measured(const std::string& results_json) { check(nbl_checkpoint_set_measured(get(), results_json.c_str())); }
   /// JSON {"written", "lossless", "refused", ...}; *ok: written and not found different. flags: NBL_CONVERT_*.
   std::string convert(const std::string& output_path, const std::string& format, uint32_t flags = 0,
                       ProgressFn progress = {}, bool* ok = nullptr) const {

@@ -9,8 +9,10 @@
 
 namespace nbl::kernels {
 
-/// relu_squared: max(x, 0)^2; quick_gelu: x * sigmoid(1.702 x).
-enum class Act : int32_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
+/// relu_squared: max(x, 0)^2; quick_gelu: x * sigmoid(1.702 x);
+/// gelu_clipped: gelu_erf within -10 ... 10; mish: x * tanh(ln(1 + e^x)); leaky_relu: x, or 0.01 x below 0; relu6: x within 0 ... 6;
+/// hard_swish: x * relu6(x + 3) / 6.
+enum class Act : int32_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh, gelu_clipped, mish, leaky_relu, relu6, hard_swish, linear };
 
 struct ElementwiseKernels {
   const char* name;

@@ -92,6 +92,10 @@ struct Elementwise {
     for (float& v : t) v = 0.5f * v * (1.0f + erff(v * 0.70710678f));
     return L::load(t);
   }
+  static NBL_INLINE V within(V x, float low, float high) {
+    const V none = L::set(0.0f);
+    return L::sub(none, L::max(L::sub(none, L::max(x, L::set(low))), L::set(-high)));
+  }
   static void activate(Act act, const float* gate, const float* up, float* out, int64_t n) {
     switch (act) {
       case Act::silu:
@@ -124,6 +128,30 @@ struct Elementwise {
         break;
       case Act::tanh:
         gated(gate, up, out, n, [](V g) { return X::tanh(g); });
+        break;
+      case Act::gelu_clipped:
+        gated(gate, up, out, n, [](V g) { return within(gelu_erf_lanes(g), -10.0f, 10.0f); });
+        break;
+      case Act::mish:
+        // With s = 1 / (1 + e^-x) and t = 1 - s, tanh(ln(1 + e^x)) is (1 - t^2) / (1 + t^2), and 1 - t^2 is s (1 + t).
+        gated(gate, up, out, n, [](V g) {
+          const V one = L::set(1.0f), t = X::times_logistic(one, L::sub(L::set(0.0f), g));
+          return L::div(L::mul(X::times_logistic(g, g), L::add(one, t)), L::fma(t, t, one));
+        });
+        break;
+      case Act::leaky_relu:
+        gated(gate, up, out, n, [](V g) { return L::max(g, L::mul(g, L::set(0.01f))); });
+        break;
+      case Act::relu6:
+        gated(gate, up, out, n, [](V g) { return within(g, 0.0f, 6.0f); });
+        break;
+      case Act::hard_swish:
+        gated(gate, up, out, n, [](V g) {
+          return L::div(L::mul(g, within(L::add(g, L::set(3.0f)), 0.0f, 6.0f)), L::set(6.0f));
+        });
+        break;
+      case Act::linear:
+        gated(gate, up, out, n, [](V g) { return g; });
         break;
     }
   }

@@ -67,12 +67,11 @@ NBL_NOINLINE void affine_panel(const PanelSource& s, float* out) {
   using F = typename T::F;
   const SegmentView& w = *s.w;
   const AffineCodes<T, BITS> codes(w);
-  const int64_t scale_bytes = 16 * number_bytes(w.scale_type);
   const int64_t zero_bytes = w.zero_group_bytes();
   if (w.zero == ZeroPoint::minimum) {
     for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
-      const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
-      const F minimum = load_numbers<T>(w.zero_type, w.zeros + group * zero_bytes);
+      const F scale = load_scales<T>(w, group);
+      const F minimum = load_real_zeros<T>(w, group);
       store_any_chunk<T>(codes, chunk, tile, o, [&](typename T::I q) NBL_INLINE_LAMBDA {
         return T::add_f(T::mul_f(scale, T::to_f(q)), minimum);
       });
@@ -80,12 +79,12 @@ NBL_NOINLINE void affine_panel(const PanelSource& s, float* out) {
     return;
   }
   for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
-    const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
+    const F scale = load_scales<T>(w, group);
     F zero = T::set1_f(static_cast<float>(1 << (BITS - 1)));
     if (w.zero == ZeroPoint::code)
       zero = T::to_f(load_zero_codes<T, BITS>(w.zeros + group * zero_bytes));
     else if (w.zero == ZeroPoint::real)
-      zero = load_numbers<T>(w.zero_type, w.zeros + group * zero_bytes);
+      zero = load_real_zeros<T>(w, group);
     store_any_chunk<T>(codes, chunk, tile, o,
                        [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, T::sub_f(T::to_f(q), zero)); });
   });
@@ -97,9 +96,8 @@ NBL_NOINLINE void codebook_panel(const PanelSource& s, float* out) {
   const SegmentView& w = *s.w;
   const AffineCodes<T, 4> codes(w);
   const typename T::TableF table = T::table_f(w.table);
-  const int64_t scale_bytes = 16 * number_bytes(w.scale_type);
   for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
-    const F scale = load_numbers<T>(w.scale_type, w.scales + group * scale_bytes);
+    const F scale = load_scales<T>(w, group);
     store_any_chunk<T>(codes, chunk, tile, o,
                        [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, T::lookup_f(table, q)); });
   });

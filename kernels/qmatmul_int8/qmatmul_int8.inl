@@ -16,7 +16,7 @@ constexpr float kCodeOffset = Codes::kWide&& T::kSignedWide ? 128.0f : 0.0f;
 template <class T, class Codes, bool CODEBOOK>
 NBL_INLINE GroupLanes<T> load_group(const SegmentView& w, int64_t group) {
   GroupLanes<T> g;
-  g.scale = load_numbers<T>(w.scale_type, w.scales + group * 16 * number_bytes(w.scale_type));
+  g.scale = load_scales<T>(w, group);
   g.shift = T::zero_f();
   if constexpr (CODEBOOK) {
     g.scale = T::mul_f(g.scale, T::set1_f(w.table_step));
@@ -33,10 +33,10 @@ NBL_INLINE GroupLanes<T> load_group(const SegmentView& w, int64_t group) {
         g.zero = T::add_f(T::to_f(load_zero_codes<T, Codes::kBits>(zeros)), g.zero);
         break;
       case ZeroPoint::minimum:
-        g.shift = load_numbers<T>(w.zero_type, zeros);
+        g.shift = load_real_zeros<T>(w, group);
         break;
       default:
-        g.shift = T::sub_f(T::zero_f(), T::mul_f(g.scale, load_numbers<T>(w.zero_type, zeros)));
+        g.shift = T::sub_f(T::zero_f(), T::mul_f(g.scale, load_real_zeros<T>(w, group)));
     }
     return g;
   }
@@ -178,7 +178,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
     NBL_EACH (t, NT) {
       const int64_t tile_group = (tile + t) * w.groups + group;
-      __builtin_prefetch(w.scales + (tile_group + 16) * 16 * number_bytes(w.scale_type));
+      __builtin_prefetch(w.scales + (tile_group + 16) * w.scale_group_bytes());
       const GroupLanes<T> g = load_group<T, Codes, CODEBOOK>(w, tile_group);
       NBL_EACH (i, MR) {
         const int64_t j = at + row_i[i];
@@ -266,6 +266,7 @@ struct PanelStep {
   int64_t lines;         // lines of each: 16, or fewer when the step is shorter than a tile
   const int8_t* x;       // [column tile][m][64], at the first row and column
   int64_t x_stride;      // bytes from one column tile's to the next's
+  const int8_t* x_after;  // the activations that are multiplied next when the step is through
   const GroupLanes<T>* groups;
   const float* d;
   const float* sums;
@@ -286,9 +287,9 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   for (int64_t tile = 0; tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
     x_tile += x_stride;
-    // The next column tile's activations come from the second-level cache or from further away. (Beyond the last they
-    // are not there; a prefetch does not mind.)
-    NBL_EACH (i, MR) __builtin_prefetch(x_tile + i * kCols);
+    // The next column tile's activations come from the second-level cache or from further away.
+    const int8_t* next = tile + 1 < s.tiles ? x_tile : s.x_after;
+    NBL_EACH (i, MR) __builtin_prefetch(next + i * kCols);
     for (int64_t line = 0; line < lines; ++line, x += 4, panel += 64) {
       I w[NT];
       NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
@@ -339,6 +340,8 @@ NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
     s.tiles = step <= kCols ? 1 : (step / kCols < left ? step / kCols : left);
     s.panel = p.panel + (k - begin) * kRows;
     s.x = a.x + (k / kCols * m + i) * kCols + k % kCols;
+    // After the last step the next rows' first tile. (Beyond the last rows there is none; a prefetch does not mind.)
+    s.x_after = k + step < end ? a.x + ((k + step) / kCols * m + i) * kCols : a.x + (p.kt0 * m + i + MR) * kCols;
     s.d = a.d + at;
     s.sums = a.sums + at;
     s.dsums = a.dsums + at;
@@ -386,7 +389,7 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
   const SegmentView& w = a.w;
-  const int64_t tile_bytes = w.tile_code_bytes();
+  const int64_t tile_bytes = w.tile_code_bytes(), group_bytes = w.scale_group_bytes();
   load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
@@ -401,12 +404,22 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
       for (int64_t l = 0; l < kFetchAhead && fetched < kTiles * tile_bytes; ++l, fetched += 64)
         for (int t = 0; t < NT; ++t) __builtin_prefetch(next + t * w.column_tiles * tile_bytes + fetched);
     };
+    if (!last && w.groups > 1)  // and its scales
+      for (int t = 0; t < NT; ++t) {
+        const uint8_t* scales = w.scales + ((tile + t) * w.groups + (kt + count) * kCols / w.group_size) * group_bytes;
+        for (int64_t b = 0; b < kPanelColumns / w.group_size * group_bytes; b += 64) __builtin_prefetch(scales + b);
+      }
     const PanelPlace<T, NT> p{&a, panel, groups, kt, count};
+    // Where four rows would be left over, two blocks of eight end the rows: both keep the multipliers busy.
+    const int64_t rest = (i1 - i0) % MR;
+    const int64_t whole = MR == 12 && rest == 4 && i1 - i0 >= 16 ? i1 - 16 : i1 - rest;
     int64_t i = i0;
-    for (; i + MR <= i1; i += MR) {
+    for (; i < whole; i += MR) {
       fetch();
       panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
     }
+    if constexpr (MR == 12)
+      for (; i + 8 <= i1; i += 8) panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
     if (MR > 4)
       for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
     for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);

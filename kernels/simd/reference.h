@@ -50,7 +50,12 @@ inline int code_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) n
   return code;
 }
 
+inline float coded_number_at(const NumberCodes& c, const uint8_t* p, int64_t row, int64_t group) noexcept {
+  return c.supers[(group >> c.group_bits) * 16 + row] * (static_cast<float>(p[group * 16 + row]) - c.offset);
+}
+
 inline float scale_at(const SegmentView& w, int64_t tile, int64_t row, int64_t group) noexcept {
+  if (w.scale_codes.supers != nullptr) return coded_number_at(w.scale_codes, w.scales, row, tile * w.groups + group);
   return number_at(w.scale_type, w.scales + (tile * w.groups + group) * 16 * number_bytes(w.scale_type), row);
 }
 
@@ -58,6 +63,7 @@ inline float scale_at(const SegmentView& w, int64_t tile, int64_t row, int64_t g
 inline float zero_at(const SegmentView& w, int64_t tile, int64_t row, int64_t group) noexcept {
   if (w.zero == ZeroPoint::symmetric) return static_cast<float>(1 << (w.bits - 1));
   const uint8_t* zeros = w.zeros + (tile * w.groups + group) * w.zero_group_bytes();
+  if (w.zero_codes.supers != nullptr) return coded_number_at(w.zero_codes, w.zeros, row, tile * w.groups + group);
   if (w.zero != ZeroPoint::code) return number_at(w.zero_type, zeros, row);
   int z = 0;
   for (int b = 0; b < w.bits; ++b) {

@@ -17,6 +17,13 @@ constexpr int64_t number_bytes(Number type) noexcept {
 inline constexpr int64_t kRows = 16;
 inline constexpr int64_t kCols = 64;
 
+/// Numbers kept as a byte each and one float for several groups: fl(super * (byte - offset)). K-quants have such scales.
+struct NumberCodes {
+  const float* supers = nullptr;  ///< [row tile][group >> group_bits][16]; null: numbers are stored as they are
+  int32_t group_bits = 0;         ///< 2^group_bits groups, whole ones of a row, share a super
+  float offset = 0;
+};
+
 /// Plain data; no pointer needs an alignment. Nothing beyond the arrays' exact sizes is ever read.
 struct SegmentView {
   const uint8_t* codes = nullptr;  ///< [row tile][column tile][128 * bits], dense [row tile][column tile][1024 * bytes]
@@ -32,6 +39,7 @@ struct SegmentView {
   Number scale_type = Number::f32;
   Number zero_type = Number::f32;
   Number value_type = Number::f32;  ///< of dense
+  NumberCodes scale_codes, zero_codes;  ///< `scales`, or minimums and real zeros, hold [row tile][group][16] bytes
   float table[16] = {};             ///< of codebook
   int8_t table_i8[16] = {};         ///< the table times 1 / table_step, rounded: what integer kernels multiply with
   float table_step = 1.0f;          ///< table[i] is about table_i8[i] * table_step
@@ -39,7 +47,11 @@ struct SegmentView {
   int64_t tile_code_bytes() const noexcept {
     return kind == WeightKind::dense ? 1024 * number_bytes(value_type) : 128 * bits;
   }
+  int64_t scale_group_bytes() const noexcept {
+    return scale_codes.supers != nullptr ? 16 : 16 * number_bytes(scale_type);
+  }
   int64_t zero_group_bytes() const noexcept {
+    if (zero_codes.supers != nullptr) return 16;
     return zero == ZeroPoint::code ? 2 * bits : zero == ZeroPoint::symmetric ? 0 : 16 * number_bytes(zero_type);
   }
 };

@@ -55,6 +55,24 @@ NBL_INLINE typename T::F load_numbers(Number type, const uint8_t* p) {
   }
 }
 
+template <class T>
+NBL_INLINE typename T::F coded_numbers(const NumberCodes& c, const uint8_t* p, int64_t group) {
+  const typename T::F number = T::sub_f(T::to_f(T::widen_u8(p)), T::set1_f(c.offset));
+  return T::mul_f(T::load_f(c.supers + (group >> c.group_bits) * 16), number);
+}
+
+// The scales of 16 rows, and their minimums or real zeros. group: row tile * groups + group.
+template <class T>
+NBL_INLINE typename T::F load_scales(const SegmentView& w, int64_t group) {
+  if (w.scale_codes.supers != nullptr) return coded_numbers<T>(w.scale_codes, w.scales + group * 16, group);
+  return load_numbers<T>(w.scale_type, w.scales + group * 16 * number_bytes(w.scale_type));
+}
+template <class T>
+NBL_INLINE typename T::F load_real_zeros(const SegmentView& w, int64_t group) {
+  if (w.zero_codes.supers != nullptr) return coded_numbers<T>(w.zero_codes, w.zeros + group * 16, group);
+  return load_numbers<T>(w.zero_type, w.zeros + group * 16 * number_bytes(w.zero_type));
+}
+
 // E4M3 in the low byte of each lane to float: its bits moved into a binary16 are the value / 256; 0x7f and 0xff are
 // NaN.
 template <class T>

@@ -20,6 +20,8 @@
 #include <sys/auxv.h>
 #endif
 
+#include "base/sha256_blocks.h"
+
 namespace nbl {
 namespace {
 
@@ -99,7 +101,17 @@ uint32_t detect() noexcept {
   return found;
 }
 
+bool detect_sha256() noexcept {
+  constexpr int kSsse3 = 9, kSse41 = 19, kSha = 29;  // leaf 1 ecx, leaf 7 ebx
+  return has(cpuid(1, 0).ecx, {kSsse3, kSse41}) && has(cpuid(7, 0).ebx, {kSha});
+}
+
 #elif defined(__aarch64__)
+
+bool detect_sha256() noexcept {
+  constexpr unsigned long kSha2 = 1UL << 6;  // AT_HWCAP
+  return (::getauxval(AT_HWCAP) & kSha2) != 0;
+}
 
 uint32_t detect() noexcept {
   uint32_t found = bit(Isa::scalar);
@@ -113,6 +125,8 @@ uint32_t detect() noexcept {
 }
 
 #else
+
+bool detect_sha256() noexcept { return false; }
 
 uint32_t detect() noexcept { return bit(Isa::scalar); }
 
@@ -175,6 +189,11 @@ Isa best_isa() noexcept {
     if (isa_usable(isa)) best = isa;
   }
   return best;
+}
+
+bool cpu_has_sha256() noexcept {
+  static const bool has_them = detect_sha256();
+  return has_them;
 }
 
 std::string cpu_model_name() {

@@ -19,7 +19,6 @@ class Sha256 {
   std::string finish_hex();
 
  private:
-  void block(const uint8_t* p) noexcept;
   std::array<uint32_t, 8> h_;
   std::array<uint8_t, 64> pending_{};
   uint64_t length_ = 0;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <new>
 
+#include "base/bounds.h"
+#include "base/json_document.h"
 #include "base/json_rep.h"
 
 namespace nbl {
@@ -60,6 +62,9 @@ T get(dom::element element) {
 class Converter {
  public:
   explicit Converter(std::string_view origin) : origin_(origin) {}
+  /// With tables to leave out: path and where it lies, null until it is met.
+  Converter(std::string_view origin, std::span<std::pair<std::string, dom::element>> tables, std::span<bool> met)
+      : origin_(origin), tables_(tables), met_(met) {}
 
   // False when a key came twice; status() then says which. The depth is bounded by the parser.
   bool convert(dom::element element, Json& out) {
@@ -86,9 +91,11 @@ class Converter {
         const auto array = get<dom::array>(element);
         std::vector<Json> values;
         values.reserve(array.size());
+        depth_ += 2;  // what lies in an array is no member of a member
         for (const dom::element child : array) {
           if (!convert(child, values.emplace_back())) return false;
         }
+        depth_ -= 2;
         out = JsonBuilder::wrap(std::move(values));
         return true;
       }
@@ -96,14 +103,16 @@ class Converter {
         JsonObject members;
         const dom::object object = get<dom::object>(element);
         members.reserve(object.size());
+        ++depth_;
         for (const dom::key_value_pair pair : object) {
           Json value;
-          if (!convert(pair.value, value)) return false;
+          if (!leave_out(pair) && !convert(pair.value, value)) return false;
           if (!members.insert(pair.key, std::move(value))) {
             duplicate_ = std::string(pair.key.substr(0, 100));
             return false;
           }
         }
+        --depth_;
         out = JsonBuilder::wrap(std::move(members));
         return true;
       }
@@ -116,8 +125,32 @@ class Converter {
   }
 
  private:
+  bool leave_out(const dom::key_value_pair& pair) {
+    if (tables_.empty() || depth_ > 2) return false;
+    if (depth_ == 1) {
+      parent_ = pair.key;
+      return false;
+    }
+    const auto type = pair.value.type();
+    if (type != dom::element_type::ARRAY && type != dom::element_type::OBJECT) return false;
+    for (std::size_t i = 0; i < tables_.size(); ++i) {
+      const std::string_view path = tables_[i].first;
+      if (met_[i] || path.size() != parent_.size() + 1 + pair.key.size() || !path.starts_with(parent_) ||
+          !path.ends_with(pair.key) || path[parent_.size()] != '/')
+        continue;
+      tables_[i].second = pair.value;
+      met_[i] = true;
+      return true;
+    }
+    return false;
+  }
+
   std::string_view origin_;
   std::string duplicate_;
+  std::span<std::pair<std::string, dom::element>> tables_;
+  std::span<bool> met_;
+  std::string_view parent_;  ///< the root's member that is being read
+  int depth_ = 0;
 };
 
 // The same text with every integer literal of 19 and more digits written as a real. The library refuses integers beyond
@@ -155,8 +188,15 @@ simdjson::error_code make_parser(dom::parser& parser, std::size_t capacity, int 
   return best->create_dom_parser_implementation(capacity, static_cast<std::size_t>(max_depth), parser.implementation);
 }
 
-Result<Json> parse_bounded(std::string_view text, std::string_view origin, const JsonLimits& limits) {
-  dom::parser parser;
+/// The parsed text; valid as long as the parser.
+Result<dom::element> parse_bounded(dom::parser& parser, std::string_view text, std::string_view origin, JsonLimits limits) {
+  limits.max_bytes = std::min(limits.max_bytes, bound(Bound::json_bytes));
+  limits.max_depth = std::min(limits.max_depth, static_cast<int>(bound(Bound::json_depth)));
+  if (static_cast<int64_t>(text.size()) > limits.max_bytes) {
+    return Status(Code::limit, fmt::format("{}: {} bytes of JSON, more than the {} that are read", origin, text.size(),
+                                           limits.max_bytes));
+  }
+  if (text.empty()) text = "";  // the parser copies from its pointer, which may be null then
   if (const auto error = make_parser(parser, std::max<std::size_t>(text.size() + 64, 256), limits.max_depth)) {
     return parse_error(error, origin, text, limits);
   }
@@ -167,25 +207,145 @@ Result<Json> parse_bounded(std::string_view text, std::string_view origin, const
     error = parser.parse(rewritten.data(), rewritten.size(), true).get(root);
   }
   if (error) return parse_error(error, origin, text, limits);
-  Json value;
-  Converter converter(origin);
-  if (!converter.convert(root, value)) return converter.status();
-  return value;
+  return root;
+}
+
+Status no_memory(std::string_view text, std::string_view origin) {
+  return Status(Code::out_of_memory, fmt::format("{}: no memory for {} bytes of JSON", origin, text.size()));
+}
+
+JsonCell cell(dom::element element) {
+  JsonCell c;
+  switch (element.type()) {
+    case dom::element_type::NULL_VALUE:
+      break;
+    case dom::element_type::BOOL:
+      c.kind = Json::Kind::boolean;
+      break;
+    case dom::element_type::INT64:
+      c.kind = Json::Kind::integer;
+      c.integer = get<int64_t>(element);
+      c.real = static_cast<double>(c.integer);
+      break;
+    case dom::element_type::UINT64:
+      c.kind = Json::Kind::real;
+      c.real = static_cast<double>(get<uint64_t>(element));
+      break;
+    case dom::element_type::DOUBLE:
+      c.kind = Json::Kind::real;
+      c.real = get<double>(element);
+      break;
+    case dom::element_type::STRING:
+      c.kind = Json::Kind::string;
+      c.text = get<std::string_view>(element);
+      break;
+    case dom::element_type::ARRAY:
+      c.kind = Json::Kind::array;
+      break;
+    case dom::element_type::OBJECT:
+      c.kind = Json::Kind::object;
+      break;
+  }
+  return c;
 }
 
 }  // namespace
 
 Result<Json> Json::parse(std::string_view text, std::string_view origin, const JsonLimits& limits) {
-  if (static_cast<int64_t>(text.size()) > limits.max_bytes) {
-    return Status(Code::limit, fmt::format("{}: {} bytes of JSON, more than the {} that are read", origin, text.size(),
-                                           limits.max_bytes));
-  }
-  if (text.empty()) text = "";  // the parser copies from its pointer, which may be null then
   try {
-    return parse_bounded(text, origin, limits);
+    dom::parser parser;
+    NBL_ASSIGN(const dom::element root, parse_bounded(parser, text, origin, limits));
+    Json value;
+    Converter converter(origin);
+    if (!converter.convert(root, value)) return converter.status();
+    return value;
   } catch (const std::bad_alloc&) {
-    return Status(Code::out_of_memory, fmt::format("{}: no memory for {} bytes of JSON", origin, text.size()));
+    return no_memory(text, origin);
   }
+}
+
+struct JsonDocument::Impl {
+  dom::parser parser;
+  std::vector<std::pair<std::string, dom::element>> tables;
+  std::unique_ptr<bool[]> met;
+  Json value;
+
+  const dom::element* find(std::string_view table) const noexcept {
+    for (std::size_t i = 0; i < tables.size(); ++i)
+      if (met[i] && tables[i].first == table) return &tables[i].second;
+    return nullptr;
+  }
+};
+
+JsonDocument::JsonDocument(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+JsonDocument::JsonDocument(JsonDocument&&) noexcept = default;
+JsonDocument& JsonDocument::operator=(JsonDocument&&) noexcept = default;
+JsonDocument::~JsonDocument() = default;
+const Json& JsonDocument::value() const noexcept { return impl_->value; }
+
+Result<JsonDocument> JsonDocument::parse(std::string_view text, std::string_view origin,
+                                         std::span<const std::string_view> tables, const JsonLimits& limits) {
+  try {
+    auto impl = std::make_unique<Impl>();
+    NBL_ASSIGN(const dom::element root, parse_bounded(impl->parser, text, origin, limits));
+    for (const std::string_view table : tables) impl->tables.emplace_back(table, dom::element());
+    impl->met = std::make_unique<bool[]>(tables.size());
+    Converter converter(origin, impl->tables, {impl->met.get(), tables.size()});
+    if (!converter.convert(root, impl->value)) return converter.status();
+    return JsonDocument(std::move(impl));
+  } catch (const std::bad_alloc&) {
+    return no_memory(text, origin);
+  }
+}
+
+Json::Kind JsonDocument::kind(std::string_view table) const noexcept {
+  const dom::element* found = impl_->find(table);
+  if (found == nullptr) return Json::Kind::null;
+  return found->is_array() ? Json::Kind::array : Json::Kind::object;
+}
+
+std::size_t JsonDocument::size(std::string_view table) const noexcept {
+  // The parser's own counts saturate at 2^24 - 1, above what any caller takes.
+  const dom::element* found = impl_->find(table);
+  if (found == nullptr) return 0;
+  return found->is_array() ? get<dom::array>(*found).size() : get<dom::object>(*found).size();
+}
+
+Status JsonDocument::for_each_member(std::string_view table,
+                                     const std::function<Status(std::string_view, const JsonCell&)>& take) const {
+  const dom::element* found = impl_->find(table);
+  if (found == nullptr || !found->is_object()) return {};
+  for (const dom::key_value_pair pair : get<dom::object>(*found)) NBL_TRY(take(pair.key, cell(pair.value)));
+  return {};
+}
+
+Status JsonDocument::for_each_row(std::string_view table,
+                                  const std::function<Status(std::span<const JsonCell>)>& take) const {
+  const dom::element* found = impl_->find(table);
+  if (found == nullptr || !found->is_array()) return {};
+  std::vector<JsonCell> cells;
+  for (const dom::element row : get<dom::array>(*found)) {
+    cells.clear();
+    if (row.is_array()) {
+      for (const dom::element value : get<dom::array>(row)) cells.push_back(cell(value));
+    } else {
+      cells.push_back(cell(row));
+    }
+    NBL_TRY(take(cells));
+  }
+  return {};
+}
+
+Json JsonDocument::element(std::string_view table, std::size_t index) const {
+  const dom::element* found = impl_->find(table);
+  Json value;
+  Converter converter({});
+  std::size_t i = 0;
+  if (found != nullptr && found->is_array()) {
+    for (const dom::element row : get<dom::array>(*found))
+      if (i++ == index) converter.convert(row, value);
+  }
+  return value;
 }
 
 }  // namespace nbl

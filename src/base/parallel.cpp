@@ -1,8 +1,10 @@
 #include "base/parallel.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/allocator.h"
 #include "base/checked.h"
@@ -10,6 +12,25 @@
 #include "base/team.h"
 
 namespace nbl {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kUntimedSpins = 256;
+constexpr int64_t kFetchedAhead = 256 * 1024;  ///< bytes: a part of the second-level cache
+
+int64_t nanoseconds(Clock::duration d) noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(d).count();
+}
+
+int64_t thread_cpu_nanoseconds() noexcept {
+  timespec t{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+}  // namespace
 
 uint32_t fork_count() noexcept {
   static std::atomic<uint32_t> count{0};
@@ -19,7 +40,7 @@ uint32_t fork_count() noexcept {
   return count.load(std::memory_order_relaxed);
 }
 
-void Worker::barrier() noexcept {
+void Worker::barrier(Ahead ahead) noexcept {
   if (count_ == 1) return;
   Team::State& s = *team_.state_;
   const uint32_t phase = s.phase.load(std::memory_order_relaxed);  // cannot move on before this worker has arrived
@@ -29,11 +50,33 @@ void Worker::barrier() noexcept {
     s.phase.notify_all();  // asks the system only when someone sleeps there
     return;
   }
+  const uint8_t* fetch = ahead.at;
+  const uint8_t* const end = ahead.at + std::min<int64_t>(ahead.bytes, kFetchedAhead);
+  // Short waits cost no look at the clock. A long one may be one of a spinning worker that was itself kept from running.
+  Clock::time_point start;
+  bool timed = false;
+  const auto leave = [&] {
+    if (timed) s.waited.fetch_add(nanoseconds(Clock::now() - start), std::memory_order_relaxed);
+  };
   for (int i = 0; i < s.spins; ++i) {
-    if (s.phase.load(std::memory_order_acquire) != phase) return;
-    pause_cpu();
+    if (s.phase.load(std::memory_order_acquire) != phase) return leave();
+    if (i == kUntimedSpins) {
+      start = Clock::now();
+      timed = true;
+    }
+    if (fetch < end) {
+      for (int line = 0; line < 4; ++line) __builtin_prefetch(fetch + 64 * line, 0, 2);
+      fetch += 256;
+    } else {
+      pause_cpu();
+    }
   }
+  const Clock::time_point asleep = Clock::now();
+  if (!timed) start = asleep;
+  timed = true;
   s.phase.wait(phase, std::memory_order_acquire);
+  s.slept.fetch_add(nanoseconds(Clock::now() - asleep), std::memory_order_relaxed);
+  leave();
 }
 
 Range Worker::share(int64_t n, int64_t align) const noexcept {
@@ -54,19 +97,42 @@ Team::~Team() = default;
 
 int Team::size() const noexcept { return state_->threads; }
 
-void Team::run(FunctionRef<void(Worker&)> fn) {
-  const std::lock_guard<Turns> lock(state_->turn);
-  if (state_->threads == 1) {
-    Worker worker(*this, 0, 1);
+void Team::State::run(Team& team, int count, FunctionRef<void(Worker&)> fn) {
+  if (count == 1) {
+    Worker worker(team, 0, 1);
     fn(worker);
     return;
   }
   const Allocator* const allocator = AllocatorScope::current();
-  state_->backend.run([&](int index, int count) {
+  backend.run(count, [&](int index, int all) {
     const AllocatorScope scope(allocator);
-    Worker worker(*this, index, count);
+    Worker worker(team, index, all);
     fn(worker);
   });
+}
+
+void Team::run(FunctionRef<void(Worker&)> fn) {
+  const std::lock_guard<Turns> lock(state_->turn);
+  State& s = *state_;
+  const int count = s.size.active();
+  if (s.threads == 1) return s.run(*this, 1, fn);
+  s.waited.store(0, std::memory_order_relaxed);
+  s.slept.store(0, std::memory_order_relaxed);
+  s.idle.store(0, std::memory_order_relaxed);
+  const Clock::time_point start = Clock::now();
+  if (s.size.suspicious()) {
+    s.run(*this, count, [&](Worker& worker) {
+      const Clock::time_point begin = Clock::now();
+      const int64_t cpu = thread_cpu_nanoseconds();
+      fn(worker);
+      const int64_t idle = nanoseconds(Clock::now() - begin) - (thread_cpu_nanoseconds() - cpu);
+      s.idle.fetch_add(idle, std::memory_order_relaxed);
+    });
+  } else {
+    s.run(*this, count, fn);
+  }
+  s.size.judge(nanoseconds(Clock::now() - start), s.waited.load(std::memory_order_relaxed),
+               s.idle.load(std::memory_order_relaxed) - s.slept.load(std::memory_order_relaxed));
 }
 
 void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn) {
@@ -79,7 +145,8 @@ void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int6
     return;
   }
   std::atomic<int64_t> next{0};
-  run([&](Worker&) {
+  const std::lock_guard<Turns> lock(state_->turn);
+  state_->run(*this, state_->threads, [&](Worker&) {
     for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
          i = next.fetch_add(1, std::memory_order_relaxed)) {
       chunk(i);

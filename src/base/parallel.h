@@ -32,6 +32,12 @@ struct Range {
   int64_t end = 0;
 };
 
+/// Memory that a worker will read next.
+struct Ahead {
+  const uint8_t* at = nullptr;
+  int64_t bytes = 0;
+};
+
 class Team;
 
 /// One thread's view of a running team. Passed by reference to the function that Team::run executes.
@@ -41,7 +47,9 @@ class Worker {
   int count() const noexcept { return count_; }
 
   /// Waits until every worker of the team has come here. Everything written before is visible to all after.
-  void barrier() noexcept;
+  void barrier() noexcept { barrier(Ahead{}); }
+  /// The same; fetches into its cache, as long as it waits, the beginning of what it will read next.
+  void barrier(Ahead ahead) noexcept;
 
   /// This worker's contiguous share of [0, n): whole multiples of `align`, but for the last.
   Range share(int64_t n, int64_t align = 1) const noexcept;

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/bounds.h"
 #include "base/file.h"
 
 namespace nbl {
@@ -20,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kMagic[8] = {'N', 'B', 'L', 'R', 'E', 'C', '0', '1'};
-constexpr uint64_t kMaxRecord = uint64_t{1} << 40;
+constexpr BoundOf<uint64_t> kMaxRecord{Bound::record_bytes};
 
 struct Header {
   uint64_t size = 0, check = 0;

@@ -8,10 +8,11 @@
 #include <mutex>
 
 #include "base/parallel.h"
+#include "base/team_size.h"
 
 namespace nbl {
 
-/// Calls fn(index, count) once for each index of [0, count), at the same time, on count <= threads threads.
+/// Calls fn(index, count) once for each index of [0, count), at the same time, on count <= wanted <= threads threads.
 /// One call at a time.
 class TeamBackend {
  public:
@@ -19,7 +20,7 @@ class TeamBackend {
   ~TeamBackend();
   TeamBackend(const TeamBackend&) = delete;
   TeamBackend& operator=(const TeamBackend&) = delete;
-  void run(FunctionRef<void(int index, int count)> fn);
+  void run(int wanted, FunctionRef<void(int index, int count)> fn);
 
  private:
   struct Threads;
@@ -50,11 +51,15 @@ class Turns {
 };
 
 struct Team::State {
-  explicit State(int count) : threads(count), backend(count) {}
+  explicit State(int count) : threads(count), size(count), backend(count) {}
+  void run(Team& team, int count, FunctionRef<void(Worker&)> fn);
 
   Turns turn;
   const int threads;
   int spins = 0;
+  TeamSize size;
+  /// Nanoseconds of all workers of a run: at barriers, asleep there, and off their processors.
+  std::atomic<int64_t> waited{0}, slept{0}, idle{0};
   TeamBackend backend;
   // On lines of their own: all workers write the first and poll the second.
   alignas(64) std::atomic<int> arrived{0};

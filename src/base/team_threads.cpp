@@ -28,7 +28,8 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& number, uint32_t old, int 
 struct TeamBackend::Threads {
   std::vector<std::thread> list;
   const Job* job = nullptr;
-  int count = 1;
+  int count = 1;    ///< threads there are
+  int working = 1;  ///< of them, in this run
   int spins = 0;
   bool stop = false;
   const uint32_t made_after_forks = fork_count();
@@ -39,7 +40,7 @@ struct TeamBackend::Threads {
     for (uint32_t seen = 0;;) {
       seen = wait_for_change(number, seen, spins);
       if (stop) return;
-      (*job)(index, count);
+      if (index < working) (*job)(index, working);
       if (busy.fetch_sub(1, std::memory_order_acq_rel) == 1) busy.notify_one();
     }
   }
@@ -69,7 +70,7 @@ TeamBackend::~TeamBackend() {
   for (std::thread& t : workers_->list) t.join();
 }
 
-void TeamBackend::run(Job fn) {
+void TeamBackend::run(int wanted, Job fn) {
   if (workers_ && workers_->made_after_forks != fork_count()) {
     (void)workers_.release();  // a forked child: the threads meant are the parent's, and cannot be joined here
   }
@@ -80,10 +81,11 @@ void TeamBackend::run(Job fn) {
   }
   Threads& w = *workers_;
   w.job = &fn;
+  w.working = std::min(wanted, w.count);
   w.busy.store(static_cast<uint32_t>(w.count - 1), std::memory_order_relaxed);
   w.number.fetch_add(1, std::memory_order_release);
   w.number.notify_all();
-  fn(0, w.count);
+  fn(0, w.working);
   for (uint32_t left = w.busy.load(std::memory_order_acquire); left != 0;)
     left = wait_for_change(w.busy, left, w.spins);
 }

@@ -1,6 +1,9 @@
 // Checkpoints: opening and inspecting.
 #include <fmt/format.h>
 
+#include <filesystem>
+
+#include "base/file.h"
 #include "base/hash.h"
 #include "capi/handles.h"
 #include "model/lora.h"
@@ -126,11 +129,27 @@ nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nb
   return guard(checkpoint, [&]() -> Status {
     NBL_TRY(require(checkpoint, "checkpoint"));
     NBL_TRY(require(out_json, "out_json"));
-    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH)) != 0) {
+    if ((flags & ~static_cast<uint32_t>(NBL_INSPECT_TENSORS | NBL_INSPECT_HASH | NBL_INSPECT_MANIFEST)) != 0) {
       return {Code::invalid_argument, fmt::format("flags is {}; NBL_INSPECT_* was expected", flags)};
     }
     Json j;
     NBL_TRY(inspect(*checkpoint->runtime, *checkpoint->checkpoint, flags, &j));
+    if ((flags & NBL_INSPECT_MANIFEST) != 0) {
+      const nbl::Checkpoint& c = *checkpoint->checkpoint;
+      constexpr const char* kInFile = "manifest.json";  // a text of a native file; a file of a directory
+      const std::filesystem::path file = std::filesystem::path(c.origin()) / "nibble_manifest.json";
+      std::error_code ec;
+      std::string text;
+      if (c.has_asset(kInFile)) {
+        NBL_ASSIGN(text, c.asset(kInFile));
+      } else if (std::filesystem::is_regular_file(file, ec)) {
+        NBL_ASSIGN(text, nbl::read_text_file(file, int64_t{64} << 20));
+      }
+      if (!text.empty()) {
+        NBL_ASSIGN(Json manifest, Json::parse(text, c.origin() + ": its manifest"));
+        j.set("manifest", std::move(manifest));
+      }
+    }
     *out_json = make_json_buffer(j);
     return {};
   });
@@ -180,6 +199,20 @@ nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibr
   });
 }
 
+nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json) {
+  return guard([&]() -> Status {
+    NBL_TRY(require(checkpoint, "checkpoint"));
+    checkpoint->measured = Json();
+    if (results_json == nullptr || *results_json == '\0') return {};
+    NBL_ASSIGN(Json results, Json::parse(results_json, "measured results"));
+    if (!results.is_object() && !results.is_array()) {
+      return {Code::invalid_argument, "measured results are neither an object nor an array of objects"};
+    }
+    checkpoint->measured = std::move(results);
+    return {};
+  });
+}
+
 nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output_path, const char* format,
                                   uint32_t flags, nbl_progress_fn progress, void* progress_user, int32_t* out_ok,
                                   nbl_buffer** out_json) {
@@ -197,6 +230,7 @@ nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output
     options.allow_lossy = (flags & NBL_CONVERT_ALLOW_LOSSY) != 0;
     options.verify = (flags & NBL_CONVERT_VERIFY) != 0;
     options.version = nbl_version();
+    options.measured = checkpoint->measured;
     Monitor monitor(checkpoint->runtime, progress, progress_user);
     const auto report = nbl::pipeline::convert(*checkpoint->checkpoint, output_path, options, checkpoint->runtime->team,
                                                monitor.fn());

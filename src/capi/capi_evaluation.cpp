@@ -1,6 +1,9 @@
 // Evaluations: collect models, text and tasks, then measure.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "capi/catalog.h"
 #include "capi/evaluation_tasks.h"
 #include "eval/evaluate.h"
@@ -155,6 +158,23 @@ Status score(nbl_evaluation* e, std::string_view lines, Json* out) {
   return {};
 }
 
+/// "1,8,64", each between least and most.
+Result<std::vector<int64_t>> numbers_of(const Options& settings, std::string_view key, int64_t least, int64_t most) {
+  std::vector<int64_t> numbers;
+  const std::string text(settings.text(key));
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    int64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < least || value > most)
+      return Status(Code::invalid_argument, fmt::format("{}: found \"{}\", expected numbers from {} to {} with commas between", key,
+                                                        text.substr(at, end - at), least, most));
+    numbers.push_back(value);
+    at = end + 1;
+  }
+  return numbers;
+}
+
 Status speed(nbl_evaluation* e, Json* out) {
   NBL_TRY(need_models(*e, 1, "measuring speed"));
   NBL_ASSIGN(const Options settings, settings_of(*e));
@@ -166,6 +186,9 @@ Status speed(nbl_evaluation* e, Json* out) {
   options.reps = settings.integer("speed.reps");
   request.batch = settings.integer("speed.batch");
   request.profile = settings.boolean("speed.profile");
+  request.powercap = settings.text("speed.powercap");
+  NBL_ASSIGN(request.contexts, numbers_of(settings, "speed.contexts", 0, 1000000));
+  NBL_ASSIGN(request.batches, numbers_of(settings, "speed.batches", 1, 4096));
   Monitor monitor(e->runtime, e->progress, e->progress_user);
   auto result = eval::report_speed(e->models[0], e->runtime->team, request, monitor.fn());
   NBL_TRY(monitor.outcome(result.status()));

@@ -56,7 +56,7 @@ Result<bool> needs_calibration(const pipeline::QuantizeOptions& options) {
   return false;
 }
 
-Status run(nbl_quantizer* q, const Checkpoint& original, const char* output, Json* out) {
+Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, const char* output, Json* out) {
   NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
   std::unique_ptr<Checkpoint> rotated;
   if (settings.text("rotation") == "hadamard") {
@@ -71,11 +71,14 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const char* output, Jso
   options.seed = static_cast<uint64_t>(settings.integer("seed"));
   options.format = settings.text("format");
   options.version = nbl_version();
+  options.measured = measured;
   options.compute = settings.text("compute") == "exact" ? Compute::exact : Compute::fast;
   Monitor monitor(q->runtime, q->progress, q->progress_user);
-  const double target = settings.real("target_bpw");
+  const pipeline::SizeTarget target{settings.real("target_bpw"), settings.integer("target_bytes"), settings.real("target_kl")};
+  const int targets = (target.bits > 0) + (target.bytes > 0) + (target.kl > 0);
+  if (targets > 1) return {Code::invalid_argument, "target_bpw, target_bytes and target_kl were given together; one was expected"};
   NBL_ASSIGN(const bool calibrated, needs_calibration(options));
-  const bool wanted = calibrated || target > 0;
+  const bool wanted = calibrated || targets > 0;
   if (!q->calibration.ids.empty()) {
     options.calibration = q->calibration;
   } else if (q->has_text && wanted) {
@@ -92,7 +95,7 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const char* output, Jso
       options.calibration = std::move(written).value();
     }
   }
-  if (target > 0) {
+  if (targets > 0) {
     const Status status = pipeline::allocate_to_target(input, target, settings.text("measurement"), q->runtime->team, monitor.fn(), &options);
     NBL_TRY(monitor.outcome(status));
   }
@@ -234,7 +237,7 @@ nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* input, co
     BusyLock lock(quantizer->busy);
     NBL_TRY(lock.status("quantizer"));
     Json report;
-    NBL_TRY(run(quantizer, *input->checkpoint, output_path, &report));
+    NBL_TRY(run(quantizer, *input->checkpoint, input->measured, output_path, &report));
     if (out_report != nullptr) *out_report = make_json_buffer(report);
     return {};
   });

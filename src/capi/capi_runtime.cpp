@@ -163,6 +163,7 @@ nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer** out_jso
     j.set("bf16_dot", measured(limits.bf16_dot));
     j.set("amx_int8", measured(limits.amx_int8));
     j.set("amx_bf16", measured(limits.amx_bf16));
+    j.set("disturbed", limits.disturbed);
     *out_json = make_json_buffer(j);
     return {};
   });

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "capi/handles.h"
+#include "eval/speed_report.h"
 #include "model/drafting.h"
 #include "model/generation.h"
 #include "model/session_file.h"
@@ -69,8 +70,12 @@ Status generate(nbl_session* s, const int32_t* prompt, int64_t count, const nbl_
     if (e.sample > 0) return o.on_token(o.on_token_user, model::TokenEvent::kAlive, "", 0) == 0;
     return o.on_token(o.on_token_user, e.id, e.text.empty() ? "" : e.text.data(), e.text.size()) == 0;
   };
-  NBL_ASSIGN(const model::GenerateResult r,
-             model::generate(*s->session, {prompt, static_cast<std::size_t>(count)}, options));
+  model::SessionProfile profile;
+  if (options.profile) s->session->set_profile(&profile);
+  const auto generated = model::generate(*s->session, {prompt, static_cast<std::size_t>(count)}, options);
+  s->session->set_profile(nullptr);
+  if (!generated.ok()) return generated.status();
+  const model::GenerateResult& r = *generated;
 
   const auto rate = [](std::size_t tokens, double seconds) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
@@ -99,6 +104,7 @@ Status generate(nbl_session* s, const int32_t* prompt, int64_t count, const nbl_
     j.set("drafted_tokens", r.drafted);
     j.set("accepted_tokens", r.accepted);
   }
+  if (options.profile) j.set("profile", eval::profile_json(profile));
   *out = std::move(j);
   return {};
 }

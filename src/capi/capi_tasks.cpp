@@ -92,6 +92,16 @@ Result<eval::Selection> selection_of(const std::string& names, const eval::Evalu
   return eval::select_tasks(names.empty() ? all : all.empty() ? names : all + "," + names, options);
 }
 
+/// Whether transformers' generate() would have an end-of-sequence token for this model: generation_config.json stands above
+/// config.json even where it names none.
+Result<bool> generation_has_end(const Checkpoint& checkpoint) {
+  if (!checkpoint.has_asset("generation_config.json")) return true;
+  NBL_ASSIGN(const std::string text, checkpoint.asset("generation_config.json"));
+  NBL_ASSIGN(const Json json, Json::parse(text, checkpoint.origin() + ": generation_config.json"));
+  const Json* eos = json.find_value("eos_token_id");
+  return eos != nullptr && !eos->is_null();
+}
+
 }  // namespace
 
 Result<Options> settings_of(const nbl_evaluation& e) {
@@ -122,6 +132,7 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
     if (settings.boolean("apply_chat_template")) {
       NBL_ASSIGN(options.prompt.chat, renderer_of(*e->checkpoints[m], e->models[m]->tokenizer()));
     }
+    NBL_ASSIGN(options.beams_know_end, generation_has_end(*e->checkpoints[m]));
     NBL_ASSIGN(const std::string hash, model_sha256(*e->checkpoints[m]));
     hashes.push_back(hash);
     const ComputeOptions& compute = e->models[m]->compute();

@@ -2,7 +2,9 @@
 
 #include <limits>
 
+#include "base/bounds.h"
 #include "base/cpu.h"
+#include "capi/guard.h"
 #include "dialects/dialects.h"
 #include "eval/eval.h"
 #include "eval/task.h"
@@ -70,6 +72,12 @@ const char* text_of() noexcept {
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
 Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
+Json limits_catalog() {
+  Json list = Json::array();
+  for (const BoundInfo& each : all_bounds())
+    list.push_back(Json::object({{"name", each.name}, {"default", each.standard}, {"max", each.most}, {"help", each.help}}));
+  return list;
+}
 
 }  // namespace
 
@@ -196,6 +204,8 @@ std::span<const Spec> quantizer_settings() {
         {"calibration.self", Spec::Type::boolean, "true", 0, 0, {}, "without a text, the model writes its own"},
         {"resume", Spec::Type::boolean, "false", 0, 0, {}, "go on from the journal beside the output, and keep it on failure"},
         {"target_bpw", Spec::Type::real, "0", 0, 16, {}, "give out bits and groups by measured sensitivities to this size, bits a weight; 0: alike"},
+        {"target_bytes", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "the same to a size of the whole file; 0: none"},
+        {"target_kl", Spec::Type::real, "0", 0, 100, {}, "the same to a divergence: nats a token that rounding to nearest would add up to; 0: none"},
         {"measurement", Spec::Type::text, "", 0, 0, {}, "file of the measured sensitivities: read when it exists, else written"},
         {"rotation", Spec::Type::choice, "none", 0, 0, {"none", "hadamard"}, "rotate the residual stream first, folded into the weights"},
         {"format", Spec::Type::choice, "native", 0, 0, formats, "format of the output"},
@@ -217,7 +227,7 @@ std::span<const Spec> evaluation_settings() {
         {"data", Spec::Type::text, "data", 0, 0, {}, "folder that the tasks' files lie in"},
         {"num_fewshot", Spec::Type::integer, "-1", -1, 1000, {}, "examples shown before each question; -1: the task's own"},
         {"fewshot_seed", Spec::Type::integer, "1234", 0, 4294967295.0, {}, "seed that examples are drawn with"},
-        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "texts generated side by side"},
+        {"batch", Spec::Type::integer, "8", 1, 4096, {}, "contexts scored and texts generated side by side"},
         {"seed", Spec::Type::integer, "0", 0, 9007199254740992.0, {}, "seed of sampled answers"},
         {"samples", Spec::Type::boolean, "false", 0, 0, {}, "keep every request and answer in the result"},
         {"sample_tokens", Spec::Type::boolean, "false", 0, 0, {}, "and the token ids of each request"},
@@ -236,6 +246,9 @@ std::span<const Spec> evaluation_settings() {
         {"speed.depth", Spec::Type::integer, "0", 0, 1e6, {}, "tokens already in the context"},
         {"speed.reps", Spec::Type::integer, "3", 1, 1000, {}, "repetitions; medians are reported"},
         {"speed.batch", Spec::Type::integer, "1", 1, 4096, {}, "sequences decoded together, measured too when above 1"},
+        {"speed.contexts", Spec::Type::text, "", 0, 0, {}, "also measure at these contexts, numbers with commas between"},
+        {"speed.batches", Spec::Type::text, "", 0, 0, {}, "and with these batches, numbers with commas between"},
+        {"speed.powercap", Spec::Type::text, "/sys/class/powercap", 0, 0, {}, "where the system tells the energy used; empty: not asked"},
         {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
     };
   }();
@@ -257,5 +270,23 @@ const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
 const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
+
+const char* nbl_limits_json(void) { return text_of<limits_catalog>(); }
+
+nbl_status nbl_limit_set(const char* name, int64_t value) {
+  return guard([&]() -> nbl::Status {
+    NBL_TRY(require(name, "name"));
+    return nbl::set_bound(name, value);
+  });
+}
+
+int64_t nbl_limit_get(const char* name) {
+  if (name == nullptr) return 0;
+  const auto all = nbl::all_bounds();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (std::string_view(all[i].name) == name) return nbl::bound(static_cast<nbl::Bound>(i));
+  }
+  return 0;
+}
 
 }  // extern "C"

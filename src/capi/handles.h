@@ -77,6 +77,7 @@ struct nbl_runtime {
 struct nbl_checkpoint {
   nbl::capi::RuntimePtr runtime;
   std::shared_ptr<const nbl::Checkpoint> checkpoint;
+  nbl::Json measured{};  ///< what exports carry in their model card
 };
 
 struct nbl_model {

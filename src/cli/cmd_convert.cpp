@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kShown = 5;  // refusals on stderr: usually all for one reason
 
 struct Args {
-  std::string model, output, format = "native";
+  std::string model, output, format = "native", measured;
   bool allow_lossy = false, verify = false;
 };
 
@@ -44,7 +44,8 @@ void print_report(const Global& global, const Doc::Element& j, const Args& args)
 
 int convert(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model);
+  Checkpoint input = global.open_checkpoint(runtime, args.model);
+  if (!args.measured.empty()) input.set_measured(read_file(args.measured));
   const uint32_t flags = (args.allow_lossy ? uint32_t{NBL_CONVERT_ALLOW_LOSSY} : 0u) |
                          (args.verify ? uint32_t{NBL_CONVERT_VERIFY} : 0u);
   bool ok = false;
@@ -70,6 +71,9 @@ void add_convert(const Commands& c) {
   command->add_option("MODEL", args->model, "the checkpoint")->required();
   command->add_option("-o,--output", args->output, "the file or directory to write")->required();
   command->add_option("--format", args->format, "format of the output (see `nibble info`)")->capture_default_str();
+  command->add_option("--measured", args->measured,
+                      "JSON of perplexity, compare, eval or sweep: its figures go into the model card")
+      ->type_name("FILE");
   command->add_flag("--allow-lossy", args->allow_lossy,
                     "quantize anew what the format cannot hold, and report the error, instead of refusing");
   command->add_flag("--verify", args->verify, "reopen the output and compare every tensor with the original's");

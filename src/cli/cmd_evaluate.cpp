@@ -12,7 +12,7 @@ namespace nibble::cli {
 namespace {
 
 struct Args {
-  std::string model, text = "builtin", protocol = "windows-512", requests;
+  std::string model, text = "builtin", protocol = "windows-512", requests, contexts, batches;
   std::vector<std::string> models;
   int64_t windows = 0, prompt = 128, gen = 32, depth = 0, reps = 3, batch = 1;
   bool bandwidth = false, layers = false, profile = false;
@@ -78,12 +78,13 @@ int compare(const Global& global, const Args& args) {
                  fmt::format("{:.5f} ± {:.5f}", number(c, "ppl_ratio"), number(c, "ppl_ratio_stderr"))});
     }
     fmt::print("{}", table.text(global.markdown));
-    Table layers({"candidate", "layer", "mean KL", "top-1 %", "output error"});
+    Table layers({"candidate", "layer", "mean KL", "top-1 %", "logit error", "layer's own error"});
     for (const auto c : items(doc.root(), "candidates")) {
       for (const auto l : items(c, "layers")) {
         layers.add({text(c, "name"), text(l, "name"),
                     fmt::format("{:.6f} ± {:.6f}", number(l, "mean_kl"), number(l, "kl_stderr")),
-                    fmt::format("{:.2f}", 100 * number(l, "top1_agreement")), fmt::format("{:.5f}", number(l, "output_error"))});
+                    fmt::format("{:.2f}", 100 * number(l, "top1_agreement")), fmt::format("{:.5f}", number(l, "output_error")),
+                    l["layer_error"].is_null() ? "" : fmt::format("{:.5f}", number(l, "layer_error"))});
       }
     }
     if (!layers.empty()) fmt::print("\n{}", layers.text(global.markdown));
@@ -113,15 +114,14 @@ int score(const Global& global, const Args& args) {
   return kDone;
 }
 
-/// Where the time of a prefill step and of a decoded token goes.
-Table profile_table(const simdjson::dom::element& bench) {
-  Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
-  for (const char* step : {"prefill", "decode"}) {
-    for (const auto p : elements(bench["profile"][step].value())) {
-      table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
-                 fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),
-                 fmt::format("{:.0f}", number(p, "gop_s"))});
-    }
+/// Speed at each context with each batch.
+Table grid_table(const simdjson::dom::element& bench) {
+  Table table({"context", "batch", "prefill tok/s", "decode tok/s", "J a token"});
+  for (const auto g : items(bench, "grid")) {
+    table.add({fmt::format("{}", integer(g, "context")), fmt::format("{}", integer(g, "batch")),
+               g["prefill_tok_s"].is_null() ? "-" : fmt::format("{:.1f}", number(g, "prefill_tok_s")),
+               fmt::format("{:.1f}", number(g, "decode_tok_s")),
+               g["joules_per_token"].is_null() ? "-" : fmt::format("{:.3g}", number(g, "joules_per_token"))});
   }
   return table;
 }
@@ -138,6 +138,8 @@ int bench(const Global& global, const Args& args) {
   evaluation.set("speed.reps", fmt::format("{}", args.reps));
   evaluation.set("speed.batch", fmt::format("{}", args.batch));
   evaluation.set("speed.profile", args.profile ? "true" : "false");
+  evaluation.set("speed.contexts", args.contexts);
+  evaluation.set("speed.batches", args.batches);
   evaluation.add_model(model, args.model);
   evaluation.set_progress(make_progress(global));
   const std::string measured = evaluation.speed();
@@ -152,6 +154,11 @@ int bench(const Global& global, const Args& args) {
     if (args.batch > 1) {
       fmt::print("{:<14} {:.1f} tok/s\n", fmt::format("{} together", args.batch), number(j, "batch_decode_tok_s"));
     }
+    if (has(j, "energy") && !j["energy"].is_null()) {
+      fmt::print("energy         {:.3g} J a token read, {:.3g} J a token written\n", number(j["energy"].value(), "prefill_joules_per_token"),
+                 number(j["energy"].value(), "decode_joules_per_token"));
+    }
+    if (has(j, "grid")) fmt::print("\n{}", grid_table(j).text(global.markdown));
     if (args.profile) fmt::print("\n{}", profile_table(j).text(global.markdown));
   }
   ObjectText out;
@@ -162,9 +169,12 @@ int bench(const Global& global, const Args& args) {
     const Doc limits(runtime.measure_limits());
     const double limit = number(limits.root()["dram_read"].value(), "team");
     const double used = number(j, "bytes_per_token") * number(j, "decode_tok_s");
+    const bool disturbed = flag(limits.root(), "disturbed");
     out.set("memory_bandwidth", limit).set("bandwidth_share", limit > 0 ? used / limit : 0.0);
+    out.set_raw("disturbed", disturbed ? "true" : "false");
     if (global.tables()) {
-      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %)\n", used / 1e9, limit / 1e9, 100 * used / limit);
+      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %){}\n", used / 1e9, limit / 1e9, 100 * used / limit,
+                 disturbed ? ", measured beside other programs" : "");
     }
   }
   emit_json(global, indented(out.text()));
@@ -172,6 +182,18 @@ int bench(const Global& global, const Args& args) {
 }
 
 }  // namespace
+
+Table profile_table(const simdjson::dom::element& result) {
+  Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
+  for (const char* step : {"prefill", "decode"}) {
+    for (const auto p : elements(result["profile"][step].value())) {
+      table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
+                 fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),
+                 fmt::format("{:.0f}", number(p, "gop_s"))});
+    }
+  }
+  return table;
+}
 
 void add_perplexity(const Commands& c) {
   auto* command = c.app.add_subcommand("perplexity", "perplexity of MODEL on a text under a named protocol");
@@ -219,6 +241,8 @@ void add_bench(const Commands& c) {
   command->add_option("--batch", args->batch, "also decode so many sequences together")
       ->check(CLI::Range(int64_t{1}, int64_t{4096}))
       ->capture_default_str();
+  command->add_option("--contexts", args->contexts, "also measure at these contexts: \"0,512,2048\"")->type_name("N,N,...");
+  command->add_option("--batches", args->batches, "and with so many sequences together: \"1,4,16\"")->type_name("N,N,...");
   command->add_flag("--profile", args->profile, "also say what each operation takes, with its GB/s and Gop/s");
   command->add_flag("--bandwidth", args->bandwidth, "measure the memory's bandwidth too, and decode's share of it");
   command->callback([c, args] { c.chosen = [c, args] { return bench(c.global, *args); }; });

@@ -34,6 +34,7 @@ void print_limits(const Global& global, const Doc::Element& limits) {
                fmt::format("{:.1f}", number(measured, "team") / 1e9), row.unit});
   }
   fmt::print("\n{}", table.text(global.markdown));
+  if (flag(limits, "disturbed")) fmt::print("\nDisturbed: other programs ran meanwhile, the machine can do more than this.\n");
 }
 
 int info(const Global& global, bool measure) {
@@ -138,20 +139,6 @@ int inspect(const Global& global, const InspectArgs& args) {
   return kDone;
 }
 
-int verify(const Global& global, const std::string& model) {
-  const Runtime runtime = global.make_runtime();
-  const Checkpoint checkpoint = global.open_checkpoint(runtime, model);
-  const std::string json = checkpoint.verify(make_progress(global));
-  const Doc doc(json);
-  const bool ok = flag(doc.root(), "ok");
-  if (global.tables()) {
-    for (const auto d : items(doc.root(), "differences")) fmt::print("{}\n", d.get_string().value());
-    fmt::print("{}\n", ok ? "ok: every hash of the manifest agrees" : "NOT ok");
-  }
-  emit_json(global, json);
-  return ok ? kDone : kAnswerIsNo;
-}
-
 }  // namespace
 
 void add_info(const Commands& c) {
@@ -192,13 +179,6 @@ void add_inspect(const Commands& c) {
   command->add_flag("--tensors", args->tensors, "list every tensor");
   command->add_flag("--hash", args->hash, "with the SHA-256 of each");
   command->callback([c, args] { c.chosen = [c, args] { return inspect(c.global, *args); }; });
-}
-
-void add_verify(const Commands& c) {
-  auto* command = c.app.add_subcommand("verify", "compare every tensor of MODEL with the hashes in its manifest");
-  auto model = std::make_shared<std::string>();
-  command->add_option("MODEL", *model, "a native file")->required();
-  command->callback([c, model] { c.chosen = [c, model] { return verify(c.global, *model); }; });
 }
 
 }  // namespace nibble::cli

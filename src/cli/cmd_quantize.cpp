@@ -72,7 +72,7 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
   for (const auto& [regex, recipe] : job.overrides) quantizer.add_override(regex, recipe);
   const auto needs = [&](const auto& each) { return method_needs_calibration(method_of(each.second)); };
   const bool allocated = std::any_of(job.settings.begin(), job.settings.end(),
-                                     [](const auto& setting) { return setting.first == "target_bpw"; });
+                                     [](const auto& setting) { return setting.first.starts_with("target_"); });
   if (allocated || method_needs_calibration(method_of(job.recipe)) ||
       std::any_of(job.overrides.begin(), job.overrides.end(), needs)) {
     if (job.calibration != "self") {
@@ -81,8 +81,8 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
       if (calibration.empty()) throw Failure(kBadInput, fmt::format("the calibration text '{}' is empty", file));
       quantizer.set_calibration_text(calibration, job.calibration == "builtin" ? "builtin" : file);
     }
-    quantizer.set("calibration.length", "512");
-    quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / 512)));
+    quantizer.set("calibration.length", fmt::format("{}", job.calibration_length));
+    quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / job.calibration_length)));
   }
   if (job.log.empty()) {
     quantizer.set_progress(make_progress(global));
@@ -126,8 +126,9 @@ struct Args {
   int64_t bits = 0, group_size = 0, calib_tokens = 0;
   std::vector<std::string> lora, sets, overrides;
   bool lm_head = false, resume = false;
-  double target_bpw = 0;
-  std::string measurement;
+  double target_bpw = 0, target_kl = 0;
+  int64_t target_size = 0;
+  std::string measurement, measured;
 };
 
 /// "name=value" in two.
@@ -152,7 +153,10 @@ int quantize(const Global& global, const Args& args) {
     job.recipe = "gptq" + args.method.substr(5);
     if (target == 0) target = 4;
   }
+  if (target > 0 && (args.target_size > 0 || args.target_kl > 0) && args.target_bpw == 0) target = 0;
   if (target > 0) job.settings.emplace_back("target_bpw", fmt::format("{}", target));
+  if (args.target_size > 0) job.settings.emplace_back("target_bytes", fmt::format("{}", args.target_size));
+  if (args.target_kl > 0) job.settings.emplace_back("target_kl", fmt::format("{}", args.target_kl));
   if (!args.measurement.empty()) job.settings.emplace_back("measurement", args.measurement);
   const std::string method = method_of(job.recipe);
   if (args.bits > 0) job.settings.emplace_back(method + ".bits", fmt::format("{}", args.bits));
@@ -173,7 +177,8 @@ int quantize(const Global& global, const Args& args) {
     job.overrides.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
   const Runtime runtime = global.make_runtime();
-  const Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  Checkpoint input = global.open_checkpoint(runtime, args.model, args.lora);
+  if (!args.measured.empty()) input.set_measured(read_file(args.measured));
   const std::string json = run_quantize_job(global, runtime, input, job, args.output);
   if (global.tables()) {
     const Doc doc(json);
@@ -224,7 +229,14 @@ void add_quantize(const Commands& c) {
   command->add_option("--log", args->log, "write events to this file, one JSON object a line")->type_name("FILE");
   command->add_option("--target-bpw", args->target_bpw, "give out bits and groups by measured sensitivities to this size")
       ->check(CLI::Range(1.0, 16.0));
+  command->add_option("--target-size", args->target_size, "the same to a size of the whole file in bytes")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
+  command->add_option("--target-kl", args->target_kl, "the same to a divergence, nats a token, as rounding to nearest would add up to")
+      ->check(CLI::Range(1e-6, 100.0));
   command->add_option("--measurement", args->measurement, "file of measured sensitivities: read when it exists, else written")
+      ->type_name("FILE");
+  command->add_option("--measured", args->measured,
+                      "JSON of perplexity, compare, eval or sweep: its figures go into the model card")
       ->type_name("FILE");
   command->add_flag("--lm-head", args->lm_head, "quantize the output projection as well");
   command->callback([c, args] { c.chosen = [c, args] { return quantize(c.global, *args); }; });

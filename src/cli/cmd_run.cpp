@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/conversation.h"
 #include "cli/json_text.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 namespace {
@@ -48,7 +49,7 @@ struct Args {
   std::vector<std::string> plain = std::vector<std::string>(std::size(kPlain));
   std::vector<std::string> lora, stop, ban, bias, breakers, set;
   int64_t tokens = 128, context = 0;
-  bool ignore_eos = false, early_stopping = false, chat = false;
+  bool profile = false, ignore_eos = false, early_stopping = false, chat = false;
   std::string system, tools;
   std::vector<std::string> variables;
 };
@@ -94,6 +95,7 @@ void apply_settings(const Global& global, const Args& args, const Model& model, 
   }
   session.set("max_new_tokens", fmt::format("{}", args.tokens));
   session.set("seed", fmt::format("{}", global.seed));
+  if (args.profile) session.set("profile", "true");
   if (args.ignore_eos) session.set("ignore_eos", "true");
   if (args.early_stopping) session.set("early_stopping", "true");
   if (!args.stop.empty()) {
@@ -191,6 +193,7 @@ int run(const Global& global, const Args& args) {
                items(doc.root(), "token_ids").size(), number(doc.root(), "decode_tok_s"),
                text(doc.root(), "finish_reason"));
   }
+  if (args.profile && global.tables()) fmt::print(stderr, "\n{}", profile_table(doc.root()).text(global.markdown));
   emit_json(global, json);
   if (!args.save.empty()) {
     // The last token was chosen but not run yet: whoever continues wants to come after it.
@@ -244,6 +247,7 @@ void add_run(const Commands& c) {
       ->needs(chat)
       ->allow_extra_args(false);
   command->add_flag("--ignore-eos", args->ignore_eos, "go on after an end-of-sequence token");
+  command->add_flag("--profile", args->profile, "also say what each operation takes, with its GB/s and Gop/s");
   command->callback([c, args] { c.chosen = [c, args] { return run(c.global, *args); }; });
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 struct Args {
   std::string model, recipes, text = "builtin", calib = "builtin", protocol = "windows-512", output, html, prompt;
-  std::vector<std::string> tasks;
+  std::vector<std::string> tasks, baselines;
   std::string data;
   int64_t windows = 0, limit = 0, calib_tokens = 65536, tokens = 40, reps = 3, bench_prompt = 128, bench_gen = 32;
 };
@@ -62,10 +62,12 @@ std::string greedy(const Model& model, const std::string& prompt, int64_t tokens
   return text(doc.root(), "text");
 }
 
+std::vector<std::string> bench_options(const Args& args) {
+  return {"--prompt", fmt::format("{}", args.bench_prompt), "--gen", fmt::format("{}", args.bench_gen), "--reps", fmt::format("{}", args.reps)};
+}
+
 void measure_speed(const Global& global, const Args& args, SweepRow* row) {
-  const Doc doc(bench_in_child(global, row->path,
-                               {"--prompt", fmt::format("{}", args.bench_prompt), "--gen",
-                                fmt::format("{}", args.bench_gen), "--reps", fmt::format("{}", args.reps)}));
+  const Doc doc(bench_in_child(global, row->path, bench_options(args)));
   row->load_ms = number(doc.root(), "load_ms");
   row->prefill_tok_s = number(doc.root(), "prefill_tok_s");
   row->decode_tok_s = number(doc.root(), "decode_tok_s");
@@ -97,6 +99,7 @@ int sweep(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
   // Every recipe is checked before hours are spent on the first.
   for (const std::string& recipe : recipes) Quantizer(runtime, recipe);
+  for (const std::string& baseline : args.baselines) global.open_checkpoint(runtime, resolve_model(baseline));
 
   std::optional<Scratch> scratch;
   fs::path folder;
@@ -197,6 +200,7 @@ int sweep(const Global& global, const Args& args) {
     }
   }
   mark_pareto(&result);
+  measure_rivals(global, runtime, args.baselines, {args.windows, args.limit, args.tasks, bench_options(args), args.data}, &result);
 
   if (global.tables()) {
     if (!args.prompt.empty()) {
@@ -204,6 +208,7 @@ int sweep(const Global& global, const Args& args) {
       fmt::print("\n");
     }
     fmt::print("{}", sweep_table(result, global.markdown));
+    if (!result.rivals.empty()) fmt::print("\n{}", rivals_table(result, global.markdown));
   }
   std::string html = args.html;
   if (html.empty() && !args.output.empty()) html = (folder / "report.html").string();
@@ -278,6 +283,11 @@ void add_sweep(const Commands& c) {
       ->add_option("--tasks", args->tasks, "as of nibble eval: names, JSON-lines files, or builtin")
       ->delimiter(',')
       ->type_name("FILE,...");
+  command
+      ->add_option("--baselines", args->baselines,
+                   "smaller models in full precision, each compared with the recipe of about as many bytes")
+      ->delimiter(',')
+      ->type_name("MODEL,...");
   command->add_option("--limit", args->limit, "take the first N questions; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace nibble::cli {
 namespace {
@@ -37,6 +38,25 @@ std::vector<double> ticks(double low, double high) {
   std::vector<double> values;
   for (double v = std::ceil(low / step) * step; v <= high + step * 1e-9; v += step) values.push_back(std::fabs(v) < step * 1e-9 ? 0 : v);
   return values;
+}
+
+struct Box {
+  double x, y, width, height;
+  bool meets(const Box& o) const { return x < o.x + o.width && o.x < x + width && y < o.y + o.height && o.y < y + height; }
+};
+
+/// A free place for a point's label near it, within the frame; none when all are taken: then its tooltip must do.
+std::optional<Box> place_label(double x, double y, const std::string& label, const Box& frame, const std::vector<Box>& taken) {
+  const double width = 6.7 * static_cast<double>(label.size());
+  for (const double dy : {-17.0, -6.0, 5.0, -28.0, 16.0, -39.0, 27.0}) {
+    for (const double left : {x + 8, x - 8 - width, x - width / 2}) {
+      if (left == x - width / 2 && dy > -17 && dy < 5) continue;  // over the point itself
+      const Box box = {left, y + dy, width, 12};
+      if (box.x < frame.x || box.x + box.width > frame.x + frame.width || box.y < frame.y || box.y + box.height > frame.y + frame.height) continue;
+      if (std::none_of(taken.begin(), taken.end(), [&](const Box& o) { return o.meets(box); })) return box;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -146,15 +166,20 @@ std::string scatter_plot(const std::vector<Point>& points, const std::string& x_
     for (std::size_t i = 0; i < front.size(); ++i) s += fmt::format("{}{:.1f} {:.1f}", i == 0 ? "M" : "L", px(front[i].x), py(front[i].y));
     s += "\"/>\n";
   }
+  std::vector<Box> taken;
+  for (const Point& p : points) taken.push_back({px(p.x) - 5, py(p.y) - 5, 10, 10});
   for (const Point& p : points) {
-    const bool flip = px(p.x) > kWidth * 0.7;
     if (p.high > p.low)
       s += fmt::format("<path class=\"whisker\" d=\"M{0:.1f} {1:.1f}V{2:.1f}M{3:.1f} {1:.1f}H{4:.1f}M{3:.1f} {2:.1f}H{4:.1f}\"/>", px(p.x),
                        py(p.low), py(p.high), px(p.x) - 4, px(p.x) + 4);
-    s += fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4.5\"><title>{}: {:.4g}, {:.4g}</title></circle><text x=\"{:.1f}\" "
-                     "y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n",
-                     p.front ? "s2" : "s0", px(p.x), py(p.y), html_escaped(p.label), p.x, p.y, px(p.x) + (flip ? -8 : 8), py(p.y) - 7,
-                     flip ? "end" : "start", html_escaped(p.label));
+    s += fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4.5\"><title>{}: {:.4g}, {:.4g}</title></circle>", p.front ? "s2" : "s0",
+                     px(p.x), py(p.y), html_escaped(p.label), p.x, p.y);
+    const Box frame = {kLeft, 0, kWidth - kLeft, kHeight - kBottom};
+    if (const std::optional<Box> box = place_label(px(p.x), py(p.y), p.label, frame, taken)) {
+      taken.push_back(*box);
+      s += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>", box->x, box->y + 10, html_escaped(p.label));
+    }
+    s += "\n";
   }
   s += fmt::format("<text class=\"dim\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", (kLeft + kWidth - kRight) / 2, kHeight - 10,
                    html_escaped(x_title));

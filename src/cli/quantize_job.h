@@ -14,7 +14,7 @@ struct QuantizeJob {
   std::string recipe;
   std::vector<std::pair<std::string, std::string>> settings, overrides;
   std::string calibration = "builtin";  ///< a file, "builtin" or "self"; read only when the method needs it
-  int64_t calibration_tokens = 65536;
+  int64_t calibration_tokens = 65536, calibration_length = 512;  ///< in windows of that length
   std::string log;  ///< a file for machine-readable events, one JSON object a line; empty: none
 };
 

@@ -29,11 +29,33 @@ struct SweepRow {
   bool original = false, pareto = false;
 };
 
+/// A smaller model in full precision beside the recipe of about as many bytes.
+struct SweepRival {
+  std::string name, recipe;
+  int64_t file_bytes = 0, recipe_bytes = 0;
+  double bits_per_byte = 0, recipe_bits_per_byte = 0, decode_tok_s = 0, recipe_decode_tok_s = 0;
+  std::string paired;  ///< JSON list, the recipe less the smaller model; empty without tasks
+};
+
 struct Sweep {
   std::string model, text, protocol, prompt, machine;  ///< machine: JSON
   int64_t tokens = 0;                                  ///< scored
   std::vector<SweepRow> rows;                          ///< the original first
+  std::vector<SweepRival> rivals;
 };
+
+/// How much of everything is measured.
+struct SweepMeasures {
+  int64_t windows = 0, limit = 0;
+  std::vector<std::string> tasks, bench_options;
+  std::string data;
+};
+/// Adds each baseline to sweep->rivals, whose rows are complete and whose models' files are still there.
+void measure_rivals(const Global& global, const Runtime& runtime, const std::vector<std::string>& baselines, const SweepMeasures& how,
+                    Sweep* sweep);
+std::string rivals_json(const Sweep& sweep);
+std::string rivals_table(const Sweep& sweep, bool markdown);
+std::string rivals_html(const Sweep& sweep);  ///< empty without rivals
 
 /// Marks the rows that no other row beats in both bits per weight and mean KL.
 void mark_pareto(Sweep* sweep);

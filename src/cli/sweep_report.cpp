@@ -77,6 +77,7 @@ std::string sweep_json(const Sweep& sweep) {
   j.set("nibble_version", nbl_version()).set_raw("machine", sweep.machine).set("model", sweep.model);
   j.set("text", sweep.text).set("protocol", sweep.protocol).set("tokens", sweep.tokens).set("prompt", sweep.prompt);
   j.set_raw("rows", "[" + rows + "]").set_raw("pareto", "[" + pareto + "]");
+  if (!sweep.rivals.empty()) j.set_raw("equal_bytes", rivals_json(sweep));
   return indented(j.text());
 }
 
@@ -141,14 +142,35 @@ std::string task_bars(const Sweep& sweep) {
   return s.empty() ? s : "<h2>Tasks</h2>\n<div class=\"charts\">\n" + s + "</div>\n";
 }
 
-/// Marks the points that no other beats in both directions; `small_x`: less is better.
-void mark_front(std::vector<Point>& points, bool small_x) {
+/// Marks the points that no other beats in both directions; `small_x`, `small_y`: less is better.
+void mark_front(std::vector<Point>& points, bool small_x, bool small_y) {
   for (Point& p : points) {
     p.front = std::none_of(points.begin(), points.end(), [&](const Point& o) {
-      const bool x = small_x ? o.x <= p.x : o.x >= p.x, strict_x = o.x != p.x;
-      return x && o.y <= p.y && (strict_x || o.y < p.y);
+      const bool x = small_x ? o.x <= p.x : o.x >= p.x, y = small_y ? o.y <= p.y : o.y >= p.y;
+      return x && y && (o.x != p.x || o.y != p.y);
     });
   }
+}
+
+/// Each task's metric against bytes and against decode speed.
+std::string task_plots(const Sweep& sweep) {
+  std::string s;
+  for (std::size_t t = 0; t < sweep.rows.front().tasks.size(); ++t) {
+    std::vector<Point> size, speed;
+    for (const SweepRow& r : sweep.rows) {
+      if (t >= r.tasks.size()) continue;
+      const double value = r.tasks[t].value, half = 1.96 * r.tasks[t].error;
+      size.push_back({megabytes(r.file_bytes), value, value - half, value + half, r.recipe, false});
+      speed.push_back({r.decode_tok_s, value, value - half, value + half, r.recipe, false});
+    }
+    const SweepTask& task = sweep.rows.front().tasks[t];
+    const bool small = task.metric.find("perplexity") != std::string::npos || task.metric.find("bits") != std::string::npos;
+    mark_front(size, true, small);
+    mark_front(speed, false, small);
+    const std::string title = task.task + ", " + task.metric.substr(0, task.metric.find(','));
+    s += scatter_plot(size, "file, MB", title, false) + scatter_plot(speed, "decode, tokens per second", title, false);
+  }
+  return s;
 }
 
 }  // namespace
@@ -177,16 +199,16 @@ std::string sweep_html(const Sweep& sweep) {
                    r.perplexity + 1.96 * r.perplexity_stderr, r.recipe, false});
     if (r.original || !(r.mean_kl > 0)) continue;
     const double low = std::max(r.mean_kl - 1.96 * r.kl_stderr, r.mean_kl * 0.1), high = r.mean_kl + 1.96 * r.kl_stderr;
-    size.push_back({r.bits_per_weight, r.mean_kl, low, high, r.recipe, false});
+    size.push_back({megabytes(r.file_bytes), r.mean_kl, low, high, r.recipe, false});
     speed.push_back({r.decode_tok_s, r.mean_kl, low, high, r.recipe, false});
   }
-  mark_front(size, true);
-  mark_front(speed, false);
-  mark_front(ppl, true);
+  mark_front(size, true, true);
+  mark_front(speed, false, true);
+  mark_front(ppl, true, true);
   s += "<h2>Quality against size and speed</h2>\n<div class=\"charts\">\n";
-  s += scatter_plot(size, "bits per weight", "mean KL, nats", true) + scatter_plot(speed, "decode, tokens per second", "mean KL, nats", true);
-  s += scatter_plot(ppl, "file, MB", "perplexity", false) + "</div>\n<p>Whiskers: 95 %. The line joins what no other recipe beats.</p>\n";
-  s += task_bars(sweep) + heat_map(sweep);
+  s += scatter_plot(size, "file, MB", "mean KL, nats", true) + scatter_plot(speed, "decode, tokens per second", "mean KL, nats", true);
+  s += scatter_plot(ppl, "file, MB", "perplexity", false) + task_plots(sweep) + "</div>\n<p>Whiskers: 95 %. The line joins what no other recipe beats.</p>\n";
+  s += task_bars(sweep) + rivals_html(sweep) + heat_map(sweep);
   std::string continuations;
   for (const SweepRow& r : sweep.rows) {
     if (!r.continuation.empty())

@@ -1,6 +1,8 @@
 // Tables for people: aligned text, or Markdown.
 #pragma once
 
+#include <simdjson.h>
+
 #include <string>
 #include <vector>
 
@@ -18,5 +20,8 @@ class Table {
   std::vector<std::string> header_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+/// Where the time of a prefill step and of a decoded token goes, from the `profile` of a result.
+Table profile_table(const simdjson::dom::element& result);
 
 }  // namespace nibble::cli

@@ -1,6 +1,9 @@
 // The AWQ dialect: reads gemm, gemv and gemv_fast, writes gemm.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <vector>
 
 #include "dialects/awq_layout.h"
@@ -15,12 +18,15 @@ namespace {
 namespace fs = std::filesystem;
 
 Result<AffineView> view_of(const QTensor& tensor, int64_t group_size) {
+  QTensor plain = tensor;
+  plain.input_scale = {};  // goes with the activation, see divisors_of()
   AffineTarget target;
   target.bits = {4};
   target.zeros = {ZeroKind::code};
   target.scale_types = {DType::f16};
   if (group_size != 0) target.groups = {group_size >= tensor.k ? 0 : group_size};
-  NBL_ASSIGN(AffineView view, recode_affine(tensor, target, "awq"));
+  NBL_ASSIGN(AffineView view, recode_affine(plain, target, "awq"));
+  view.tensor = &tensor;
   const int64_t size = view.group_size == 0 ? tensor.k : view.group_size;
   if (tensor.n % 8 != 0 || tensor.k % size != 0) {
     return Status(
@@ -32,9 +38,53 @@ Result<AffineView> view_of(const QTensor& tensor, int64_t group_size) {
   return view;
 }
 
+// The number whose reciprocal, as a float32, is this scale: what the file says the activation is divided by.
+Result<std::vector<float>> divisors_of(const QTensor& tensor) {
+  std::vector<float> divisors;
+  for (const float scale : tensor.input_scale.as<float>()) {
+    float low = 1.0f / scale, high = low;
+    for (int i = 0; i < 4 && 1.0f / low != scale && 1.0f / high != scale; ++i) {
+      low = std::nextafter(low, 0.0f);
+      high = std::nextafter(high, INFINITY);
+    }
+    const float divisor = 1.0f / low == scale ? low : high;
+    if (!(scale > 0) || 1.0f / divisor != scale) {
+      return Status(Code::unsupported,
+                    fmt::format("awq divides activations by a float, and {:.9g} is no float's reciprocal; the native format can",
+                                scale));
+    }
+    divisors.push_back(divisor);
+  }
+  return divisors;
+}
+
+// Input scales have a place where the input is an activation function of its own.
+Status check_input_scale(std::string_view module, const QTensor& tensor) {
+  if (tensor.input_scale.empty()) return {};
+  if (!awq_reads_activation(module)) {
+    return Status(Code::unsupported,
+                  "awq cannot hold an input scale where no activation function comes before the weight; the native format can");
+  }
+  return divisors_of(tensor).status();
+}
+
 class AwqPacker final : public HfPacker {
  public:
+  void set_config(const Json& config) override {
+    const Json* type = config.find_value("model_type");
+    const std::string_view own = type == nullptr ? std::string_view() : type->as_string();
+    bloom_ = own == "bloom";
+    // The models whose readers look for scaled activations.
+    static constexpr std::string_view kScaled[] = {"bloom", "falcon", "gptj", "gpt_neox", "gpt_bigcode", "mpt", "starcoder2"};
+    scaled_ = std::find(std::begin(kScaled), std::end(kScaled), own) != std::end(kScaled);
+  }
+
   Status pack(const std::string& module, const QTensor& tensor, io::TensorSpool& spool) override {
+    NBL_TRY(check_input_scale(module, tensor));
+    if (!tensor.input_scale.empty() && !scaled_) {
+      return Status(Code::unsupported,
+                    "awq has no scaled activations for models of this type: readers would miss them; the native format can hold it");
+    }
     // One group size serves the whole file; the first weight's is taken.
     NBL_ASSIGN(const AffineView view, view_of(tensor, group_size_));
     if (group_size_ == 0) group_size_ = view.group_size == 0 ? tensor.k : view.group_size;
@@ -60,6 +110,11 @@ class AwqPacker final : public HfPacker {
     std::vector<uint16_t> halves(scales.size());
     convert_from_f32(scales.data(), static_cast<int64_t>(scales.size()), DType::f16, halves.data());
     NBL_TRY(spool.add(module + ".qweight", "I32", {k, words}, std::as_bytes(std::span(qweight))));
+    if (!tensor.input_scale.empty()) {
+      NBL_ASSIGN(const std::vector<float> divisors, divisors_of(tensor));
+      const std::string scaled = module.substr(0, module.rfind('.')) + std::string(kAwqActScales[bloom_ ? 1 : 0]);
+      NBL_TRY(spool.add(scaled, "F32", {k}, std::as_bytes(std::span(divisors))));
+    }
     NBL_TRY(spool.add(module + ".qzeros", "I32", {view.groups, words}, std::as_bytes(std::span(qzeros))));
     return spool.add(module + ".scales", "F16", {view.groups, n}, std::as_bytes(std::span(halves)));
   }
@@ -81,6 +136,8 @@ class AwqPacker final : public HfPacker {
 
  private:
   int64_t group_size_ = 0;
+  bool scaled_ = false;  ///< readers know scaled activations of this type of model
+  bool bloom_ = false;   ///< whose activation has a name of its own
 };
 
 class AwqDialect final : public Dialect {
@@ -90,8 +147,8 @@ class AwqDialect final : public Dialect {
     return "AWQ directory: gemm, gemv and gemv_fast are read, gemm is written";
   }
   std::string_view limits() const override {
-    return "4 bits, f16 scales, integer zero points, whole groups of one size, rows by 8; no column order, codebooks "
-           "or outliers.";
+    return "4 bits, f16 scales, integer zero points, whole groups of one size, rows by 8; input scales behind an activation "
+           "function only; no column order, codebooks or outliers.";
   }
   bool recognise(const fs::path& path) const override {
     return is_hf_directory(path) && hf_quant_method(path) == "awq";
@@ -107,6 +164,8 @@ class AwqDialect final : public Dialect {
   }
   Status can_represent(std::string_view name, const QTensor& tensor) const override {
     if (is_plain_dense(tensor)) return {};
+    Status scales = check_input_scale(name.substr(0, name.rfind(".weight")), tensor);
+    if (!scales.ok()) return scales.with_context(fmt::format("tensor {}", name));
     return view_of(tensor, 0).status().with_context(fmt::format("tensor {}", name));
   }
   std::vector<std::string> closest_recipes(const QTensor& tensor) const override {

@@ -31,11 +31,6 @@ bool is_matrix(const io::RawTensor& tensor, std::string_view type) {
   return tensor.type == type && tensor.shape.size() == 2 && tensor.shape[0] > 0 && tensor.shape[1] > 0;
 }
 
-// Scaled activations (an AWQ model whose activation cannot absorb the scales): the tensor's name ends so, and the
-// linear that reads the activation is one of these siblings.
-constexpr std::string_view kActScales[] = {".act.scales", ".gelu_impl.scales"};
-constexpr std::string_view kReaders[] = {"c_proj", "dense_4h_to_h", "down_proj", "fc_out"};
-
 class AwqPacking final : public Packing {
  public:
   explicit AwqPacking(AwqLayout layout) : layout_(layout) {}
@@ -80,12 +75,9 @@ class AwqPacking final : public Packing {
   }
 
   static std::string activation_scales(const HfDirectory& directory, const std::string& prefix) {
-    const std::size_t dot = prefix.rfind('.');
-    if (dot == std::string::npos) return {};
-    const std::string_view last = std::string_view(prefix).substr(dot + 1);
-    if (std::find(std::begin(kReaders), std::end(kReaders), last) == std::end(kReaders)) return {};
-    for (const std::string_view suffix : kActScales) {
-      std::string name = prefix.substr(0, dot) + std::string(suffix);
+    if (!awq_reads_activation(prefix)) return {};
+    for (const std::string_view suffix : kAwqActScales) {
+      std::string name = prefix.substr(0, prefix.rfind('.')) + std::string(suffix);
       if (directory.find(name) != nullptr) return name;
     }
     return {};
@@ -250,6 +242,13 @@ class AwqPacking final : public Packing {
 };
 
 }  // namespace
+
+bool awq_reads_activation(std::string_view module) noexcept {
+  static constexpr std::string_view kReaders[] = {"c_proj", "dense_4h_to_h", "down_proj", "fc_out"};
+  const std::size_t dot = module.rfind('.');
+  return dot != std::string_view::npos &&
+         std::find(std::begin(kReaders), std::end(kReaders), module.substr(dot + 1)) != std::end(kReaders);
+}
 
 Result<AwqLayout> awq_layout(const Json& quantization, const std::string& origin) {
   const Json* bits = quantization.find_value("bits");

@@ -88,6 +88,14 @@ Result<Kind> kind_of(const QTensor& tensor) {
   return nf4 ? Kind::nf4 : Kind::fp4;
 }
 
+// Scales quantized the way that bitsandbytes nests them: 8-bit codes of one table, a scale a run of blocks, one offset for all.
+bool is_nested(const Segment& s) {
+  if (!s.scale_codes) return false;
+  const ScaleCodes& c = *s.scale_codes;
+  return c.bits == 8 && c.offset == 0 && c.rows == 0 && c.groups > 0 && c.super_type == DType::f32 && c.addends.empty() &&
+         c.table.size() == 256 * sizeof(float);
+}
+
 class BnbPacker final : public HfPacker {
  public:
   Status pack(const std::string& module, const QTensor& tensor, io::TensorSpool& spool) override {
@@ -111,7 +119,7 @@ class BnbPacker final : public HfPacker {
     config.set("bnb_4bit_compute_dtype", "float32");
     config.set("bnb_4bit_quant_storage", "uint8");
     config.set("bnb_4bit_quant_type", kind_ == Kind::fp4 ? "fp4" : "nf4");
-    config.set("bnb_4bit_use_double_quant", false);
+    config.set("bnb_4bit_use_double_quant", nested_);
     config.set("llm_int8_enable_fp32_cpu_offload", false);
     config.set("llm_int8_has_fp16_weight", false);
     Json skipped = Json::array();
@@ -134,7 +142,7 @@ class BnbPacker final : public HfPacker {
     return spool.add(module + ".weight_format", "U8", {}, std::span(&format, 1));
   }
 
-  static Status pack_four_bit(const std::string& module, const QTensor& tensor, Kind kind, io::TensorSpool& spool) {
+  Status pack_four_bit(const std::string& module, const QTensor& tensor, Kind kind, io::TensorSpool& spool) {
     const Segment& s = tensor.segments.front();
     const int64_t count = tensor.n * tensor.k, block = s.group_size == 0 ? tensor.k : s.group_size;
     std::vector<uint8_t> bytes(static_cast<std::size_t>(ceil_div(count, 2))), codes(static_cast<std::size_t>(tensor.k));
@@ -150,25 +158,46 @@ class BnbPacker final : public HfPacker {
     }
     const std::string name = module + ".weight";
     const std::string type = kKindNames[static_cast<int>(kind)];
-    const std::string state =
-        fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "float32", "shape": [{}, {}]}})", type, block,
+    std::string state =
+        fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "float32", "shape": [{}, {}])", type, block,
                     tensor.n, tensor.k);
+    const bool nested = is_nested(s);
+    if (nested) {
+      nested_ = true;
+      // The shortest decimal that reads back to the same float.
+      std::string offset = fmt::format("{}", s.scale_codes->shift);
+      if (offset.find_first_of(".e") == std::string::npos) offset += ".0";
+      state += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {})", s.scale_codes->groups,
+                           offset);
+    }
+    state += "}";
     NBL_TRY(spool.add(name, "U8", {static_cast<int64_t>(bytes.size()), 1}, std::as_bytes(std::span(bytes))));
-    NBL_TRY(
-        spool.add(name + ".absmax", "F32", {static_cast<int64_t>(absmax.size())}, std::as_bytes(std::span(absmax))));
+    const auto count_of = [](const auto& list) { return static_cast<int64_t>(list.size()); };
+    if (nested) {
+      std::vector<uint8_t> levels(absmax.size());
+      for (std::size_t i = 0; i < levels.size(); ++i)
+        levels[i] = static_cast<uint8_t>(s.scale_codes->code_at(static_cast<int64_t>(i)));
+      const auto supers = s.scale_codes->supers.as<float>();
+      NBL_TRY(spool.add(name + ".absmax", "U8", {count_of(levels)}, std::as_bytes(std::span(levels))));
+      NBL_TRY(spool.add(name + ".nested_absmax", "F32", {count_of(supers)}, std::as_bytes(supers)));
+      NBL_TRY(spool.add(name + ".nested_quant_map", "F32", {256}, s.scale_codes->table.bytes()));
+    } else {
+      NBL_TRY(spool.add(name + ".absmax", "F32", {count_of(absmax)}, std::as_bytes(std::span(absmax))));
+    }
     NBL_TRY(spool.add(name + ".quant_map", "F32", {16}, std::as_bytes(std::span(s.table))));
     return spool.add(name + ".quant_state.bitsandbytes__" + type, "U8", {static_cast<int64_t>(state.size())},
                      std::as_bytes(std::span(state.data(), state.size())));
   }
 
   std::optional<Kind> kind_;
+  bool nested_ = false;
 };
 
 class BnbDialect final : public Dialect {
  public:
   std::string_view id() const override { return "bitsandbytes"; }
   std::string_view summary() const override {
-    return "bitsandbytes directory: nf4, fp4 (nested scales are read) and int8 rows";
+    return "bitsandbytes directory: nf4 and fp4, nested or not, and int8 rows";
   }
   std::string_view limits() const override {
     return "nf4 or fp4 in blocks of 32 to 4096 that divide a row, or symmetric 8 bits with a scale a row, one of them "

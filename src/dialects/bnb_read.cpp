@@ -239,7 +239,21 @@ class BnbPacking final : public Packing {
         builder.set_dense(t, reinterpret_cast<const std::byte*>(values.data()), 4 * w.k);
       }
     }
-    return make_qtensor(w.n, w.k, std::move(builder).finish());
+    Segment segment = std::move(builder).finish();
+    if (fits && w.nested_map != nullptr && group == w.block) {  // keep what the scales are made of
+      ScaleCodes form;
+      form.bits = 8;
+      form.rows = 0;
+      form.groups = w.nested_block;
+      form.shift = w.offset;
+      form.super_type = DType::f32;
+      std::vector<float> supers, map;
+      for (int64_t i = 0; i < w.nested_absmax->shape[0]; ++i) supers.push_back(float_at(*w.nested_absmax, i));
+      for (int64_t i = 0; i < 256; ++i) map.push_back(float_at(*w.nested_map, i));
+      NBL_ASSIGN(form, make_scale_codes(w.n, groups, std::move(form), {w.absmax->bytes.as<uint8_t>(), supers, {}, map}));
+      NBL_TRY(set_scale_codes(w.n, std::move(form), &segment));
+    }
+    return make_qtensor(w.n, w.k, std::move(segment));
   }
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/bounds.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "io/container.h"
@@ -38,8 +39,8 @@ std::string shown(std::string_view name);
 /// Buffers that some checkpoints save and every reader makes anew (causal masks, rotary frequencies).
 bool is_buffer(std::string_view name) noexcept;
 
-inline constexpr int64_t kMaxAssetBytes = int64_t{1} << 30;
-inline constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
+inline constexpr BoundOf<int64_t> kMaxAssetBytes{Bound::asset_bytes};
+inline constexpr BoundOf<int64_t> kMaxConfigBytes{Bound::config_bytes};
 
 Status not_found(std::string_view origin, std::string_view tensor);
 

@@ -49,7 +49,7 @@ void unpack_line(const io::RawTensor& words, int64_t first, int64_t stride, int 
 
 class CtPacking final : public Packing {
  public:
-  explicit CtPacking(const CtScheme& scheme) : scheme_(scheme) {}
+  explicit CtPacking(std::vector<CtScheme> schemes) : schemes_(std::move(schemes)) {}
 
   Result<std::map<std::string, PackedModule, std::less<>>> modules(HfDirectory& directory) override {
     std::map<std::string, PackedModule, std::less<>> found;
@@ -91,7 +91,39 @@ class CtPacking final : public Packing {
   }
 
  private:
+  // The scheme of a module. One serves all unless there are several: then a target that names the module decides, and else the
+  // only one that its tensors can be of (what a pattern matches must have the tensors that its scheme makes).
   Result<Module> find(const HfDirectory& directory, const std::string& prefix) const {
+    if (schemes_.size() == 1) return find(directory, prefix, schemes_.front());
+    for (const CtScheme& scheme : schemes_) {
+      if (std::find(scheme.targets.begin(), scheme.targets.end(), prefix) != scheme.targets.end())
+        return find(directory, prefix, scheme);
+    }
+    const io::RawTensor* plain = directory.find(prefix + ".weight");
+    const bool fp8 = plain != nullptr && plain->type == "F8_E4M3";
+    Result<Module> chosen(
+        Status(Code::corrupt, fmt::format("{}: no config group goes with the tensors of {}", directory.origin(), prefix)));
+    for (const CtScheme& scheme : schemes_) {
+      if (scheme.fp8 != fp8) continue;
+      auto module = find(directory, prefix, scheme);
+      if (!module.ok()) {
+        if (!chosen.ok()) chosen = std::move(module);
+        continue;
+      }
+      // Codes in bytes have their middle at 0 whatever their width, so that all widths read them alike.
+      const bool alike = chosen.ok() && module->group_size == chosen->group_size && module->fp8 == chosen->fp8 &&
+                         module->block_rows == chosen->block_rows && (!module->packed || module->bits == chosen->bits);
+      if (chosen.ok() && !alike) {
+        return Status(Code::unsupported,
+                      fmt::format("{}: the tensors of {} can be of several config_groups, and none names it in its targets",
+                                  directory.origin(), prefix));
+      }
+      if (!chosen.ok() || module->bits > chosen->bits) chosen = std::move(module);
+    }
+    return chosen;
+  }
+
+  static Result<Module> find(const HfDirectory& directory, const std::string& prefix, const CtScheme& scheme) {
     Module m;
     NBL_ASSIGN(m.scale, directory.get(prefix + ".weight_scale"));
     m.zero = directory.find(prefix + ".weight_zero_point");
@@ -103,14 +135,14 @@ class CtPacking final : public Packing {
     }
     if (m.codes->type == "F8_E4M3") {
       m.fp8 = true;
-      m.block_rows = scheme_.block_rows;
-      m.block_columns = scheme_.block_columns;
+      m.block_rows = scheme.block_rows;
+      m.block_columns = scheme.block_columns;
       NBL_TRY(check_fp8(*m.codes, *m.scale, m.block_rows, m.block_columns));
       m.n = m.codes->shape[0];
       m.k = m.codes->shape[1];
       return m;
     }
-    m.bits = scheme_.bits;
+    m.bits = scheme.bits;
     if (m.codes->type != (m.packed ? "I32" : "I8") || m.codes->shape.size() != 2 || m.codes->shape[0] <= 0 ||
         m.codes->shape[1] <= 0) {
       return unexpected_shape(*m.codes, m.packed ? "I32 of [n, words]" : "I8 or F8_E4M3 of [n, k]");
@@ -132,7 +164,7 @@ class CtPacking final : public Packing {
                                 fmt::format("I32 of [{}, {}] for {} bits", m.n, ceil_div(m.k * m.bits, 32), m.bits));
       }
     }
-    NBL_TRY(check_scales(m));
+    NBL_TRY(check_scales(m, scheme));
     NBL_TRY(check_zeros(m));
     return m;
   }
@@ -154,7 +186,7 @@ class CtPacking final : public Packing {
     return shape;
   }
 
-  Status check_scales(Module& m) const {
+  static Status check_scales(Module& m, const CtScheme& scheme) {
     const auto type = io::safetensors_dtype(m.scale->type);
     const bool floats = type == DType::f32 || type == DType::f16 || type == DType::bf16;
     NBL_ASSIGN(const int64_t count, element_count(m.scale->shape));
@@ -167,7 +199,7 @@ class CtPacking final : public Packing {
       return unexpected_shape(*m.scale, fmt::format("floats of [1], [{}, 1] or [{}, groups]", m.n, m.n));
     }
     m.groups = m.scale->shape.size() == 2 ? m.scale->shape[1] : 1;
-    m.group_size = m.groups == 1 ? m.k : scheme_.group_size;
+    m.group_size = m.groups == 1 ? m.k : scheme.group_size;
     if (m.groups <= 0 || m.group_size <= 0 || ceil_div(m.k, m.group_size) != m.groups) {
       return unexpected_shape(*m.scale, fmt::format("[{}, {}] for groups of {}", m.n,
                                                     m.group_size > 0 ? ceil_div(m.k, m.group_size) : 1, m.group_size));
@@ -284,17 +316,17 @@ class CtPacking final : public Packing {
     return tensor;
   }
 
-  CtScheme scheme_;
+  std::vector<CtScheme> schemes_;
 };
 
 }  // namespace
 
-Result<CtScheme> ct_scheme(const Json& quantization, const std::string& origin) {
+Result<std::vector<CtScheme>> ct_schemes(const Json& quantization, const std::string& origin) {
   const Json* groups = quantization.find_value("config_groups");
   if (groups == nullptr || !groups->is_object() || groups->size() == 0) {
     return Status(Code::corrupt, fmt::format("{}: no config_groups", origin));
   }
-  CtScheme scheme;
+  std::vector<CtScheme> schemes;
   for (std::size_t i = 0; i < groups->size(); ++i) {
     const Json* weights = groups->members()[i].second.find_value("weights");
     if (weights == nullptr || !weights->is_object())
@@ -312,15 +344,23 @@ Result<CtScheme> ct_scheme(const Json& quantization, const std::string& origin) 
       one.block_rows = block->elements()[0].as_int();
       one.block_columns = block->elements()[1].as_int();
     }
-    // Which module has which scheme is written as patterns; one scheme needs none.
-    if (i != 0 && !(one == scheme)) {
-      return Status(Code::unsupported, fmt::format("{}: several different config_groups are not read yet", origin));
+    one.fp8 = type == "float";
+    if (const Json* targets = groups->members()[i].second.find_value("targets"); targets != nullptr && targets->is_array()) {
+      for (const Json& target : targets->elements()) one.targets.emplace_back(target.as_string());
     }
-    scheme = one;
+    const bool known = std::any_of(schemes.begin(), schemes.end(), [&](CtScheme& other) {
+      const bool same = other.fp8 == one.fp8 && other.bits == one.bits && other.group_size == one.group_size &&
+                        other.block_rows == one.block_rows && other.block_columns == one.block_columns;
+      if (same) other.targets.insert(other.targets.end(), one.targets.begin(), one.targets.end());
+      return same;
+    });
+    if (!known) schemes.push_back(std::move(one));
   }
-  return scheme;
+  return schemes;
 }
 
-std::unique_ptr<Packing> make_ct_packing(const CtScheme& scheme) { return std::make_unique<CtPacking>(scheme); }
+std::unique_ptr<Packing> make_ct_packing(std::vector<CtScheme> schemes) {
+  return std::make_unique<CtPacking>(std::move(schemes));
+}
 
 }  // namespace nbl::dialects

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 
 #include "dialects/common.h"
@@ -53,10 +54,13 @@ class GgufCheckpoint final : public Checkpoint {
 
  private:
   Status index(const GgufArch& arch);
+  Status index_experts(const io::RawTensor& raw, const GgufPlace& place);
+  Status claim(const std::string& name, Entry entry);
   void collect_assets();
   Result<RowMap> row_map(const Entry& entry) const;
 
   std::unique_ptr<io::Container> container_;
+  std::deque<io::RawTensor> parts_;  ///< of tensors that are several here, or of another shape
   std::map<std::string, Entry, std::less<>> entries_;
   std::map<std::string, std::string, std::less<>> assets_;
   std::vector<std::string> warnings_;
@@ -70,12 +74,10 @@ Result<std::unique_ptr<Checkpoint>> GgufCheckpoint::open(const std::filesystem::
   if (name == nullptr || !name->is_string()) {
     return Status(Code::corrupt, fmt::format("{}: no general.architecture in the metadata", path.string()));
   }
-  const GgufArch* arch = gguf_arch(name->as_string());
+  const GgufArch* arch = gguf_arch_of(*checkpoint->container_, name->as_string());
   if (arch == nullptr) {
-    std::string known;
-    for (const GgufArch& a : gguf_archs()) known += fmt::format("{}{}", known.empty() ? "" : ", ", a.id);
     return Status(Code::unsupported, fmt::format("{}: GGUF architecture '{}' is not known; known are {}", path.string(),
-                                                 shown(name->as_string()), known));
+                                                 shown(name->as_string()), gguf_arch_ids()));
   }
   NBL_ASSIGN(checkpoint->config_, gguf_config(*checkpoint->container_, *arch));
   NBL_TRY(checkpoint->index(*arch));
@@ -94,21 +96,51 @@ Status GgufCheckpoint::index(const GgufArch& arch) {
       if (++unknown <= 5)
         warnings_.push_back(
             fmt::format("tensor {} has no place in architecture {}; it is not used", shown(raw.name), arch.id));
-      translated.emplace(raw.name, GgufChange::none);
+      translated.emplace(GgufPlace{raw.name});
     }
-    if (!entries_.emplace(translated->first, Entry{&raw, translated->second}).second) {
-      return Status(Code::corrupt,
-                    fmt::format("{}: tensor {} is there under two names", origin(), shown(translated->first)));
+    if (translated->name.find("{e}") != std::string::npos) {
+      NBL_TRY(index_experts(raw, *translated));
+      continue;
     }
+    const io::RawTensor* own = &raw;
+    if (translated->change == GgufChange::flat && raw.shape.size() == 1) {
+      own = &parts_.emplace_back(raw);
+      parts_.back().shape = {1, raw.shape[0]};
+    }
+    NBL_TRY(claim(translated->name, {own, translated->change}));
   }
   if (unknown > 5)
     warnings_.push_back(fmt::format("{} more tensors have no place in architecture {}", unknown - 5, arch.id));
   return {};
 }
 
+Status GgufCheckpoint::claim(const std::string& name, Entry entry) {
+  if (entries_.emplace(name, entry).second) return {};
+  return Status(Code::corrupt, fmt::format("{}: tensor {} is there under two names", origin(), shown(name)));
+}
+
+// The matrices of all experts lie in one tensor.
+Status GgufCheckpoint::index_experts(const io::RawTensor& raw, const GgufPlace& place) {
+  if (raw.shape.size() != 3 || raw.shape[0] <= 0 || raw.shape[0] > 65536 ||
+      raw.bytes.size() % static_cast<std::size_t>(raw.shape[0]) != 0) {
+    return unexpected_shape(raw, "three dimensions, experts first");
+  }
+  const std::size_t bytes = raw.bytes.size() / static_cast<std::size_t>(raw.shape[0]);
+  const auto whole = std::make_shared<const Storage>(raw.bytes);
+  for (int64_t e = 0; e < raw.shape[0]; ++e) {
+    const auto part = raw.bytes.bytes().subspan(static_cast<std::size_t>(e) * bytes, bytes);
+    parts_.push_back({raw.name, raw.type, {raw.shape[1], raw.shape[2]}, Storage::borrow(part, whole), raw.file});
+    NBL_TRY(claim(with_expert(place.name, e), {&parts_.back(), place.change}));
+  }
+  return {};
+}
+
 void GgufCheckpoint::collect_assets() {
   const Json& metadata = container_->metadata();
-  if (metadata.find("tokenizer.ggml.model") != nullptr) assets_["tokenizer.gguf"] = gguf_tokenizer(metadata).dump();
+  const Json* kind = metadata.find("tokenizer.ggml.model");
+  if (kind != nullptr && kind->as_string() != "none" && kind->as_string() != "no_vocab") {
+    assets_["tokenizer.gguf"] = gguf_tokenizer(metadata).dump();
+  }
   for (const auto& [key, asset] : {std::pair{"tokenizer.chat_template", "chat_template.jinja"},
                                    std::pair{"tokenizer.huggingface.json", "tokenizer.json"}}) {
     const Json* text = metadata.find(key);

@@ -188,6 +188,41 @@ void tq2_0(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
   }
 }
 
+// Their codes alone.
+void q2_k_codes(const uint8_t* b, uint8_t* scale, uint8_t* zero, float* d, float* dmin) {
+  *d = half_at(b + 80);
+  *dmin = -half_at(b + 82);
+  for (int g = 0; g < 16; ++g) {
+    scale[g] = b[g] & 15;
+    zero[g] = b[g] >> 4;
+  }
+}
+void q3_k_codes(const uint8_t* b, uint8_t* scale, uint8_t*, float* d, float*) {
+  const uint8_t* sc = b + 96;
+  *d = half_at(b + 108);
+  for (int s = 0; s < 16; ++s)
+    scale[s] = static_cast<uint8_t>((s < 8 ? sc[s] & 15 : sc[s - 8] >> 4) | ((sc[8 + s % 4] >> (2 * (s / 4))) & 3) << 4);
+}
+void q45_k_codes(const uint8_t* b, uint8_t* scale, uint8_t* zero, float* d, float* dmin) {
+  *d = half_at(b);
+  *dmin = -half_at(b + 2);
+  for (int j = 0; j < 8; ++j) {
+    int s, m;
+    k_scale_min(b + 4, j, s, m);
+    scale[j] = static_cast<uint8_t>(s);
+    zero[j] = static_cast<uint8_t>(m);
+  }
+}
+void q6_k_codes(const uint8_t* b, uint8_t* scale, uint8_t*, float* d, float*) {
+  *d = half_at(b + 208);
+  for (int s = 0; s < 16; ++s) scale[s] = static_cast<uint8_t>(b[192 + s] ^ 0x80);  // signed to offset 128
+}
+
+constexpr GgufSubScales kSubScales[] = {
+    {"Q2_K", 4, 0, 4, q2_k_codes},  {"Q3_K", 6, 32, 0, q3_k_codes},  {"Q4_K", 6, 0, 6, q45_k_codes},
+    {"Q5_K", 6, 0, 6, q45_k_codes}, {"Q6_K", 8, 128, 0, q6_k_codes},
+};
+
 constexpr float kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 constexpr float kE2m1[16] = {0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6};
 
@@ -268,6 +303,38 @@ Result<QTensor> dense_rows(const io::RawTensor& tensor, const RowMap& rows) {
   return make_qtensor(n, k, std::move(builder).finish());
 }
 
+/// Gives the segment its scales and minimums as the file keeps them, beside their values: kernels read those instead.
+Status keep_codes(const io::RawTensor& tensor, const io::GgufType& type, const RowMap& rows, Segment& segment) {
+  const GgufSubScales* sub = nullptr;
+  for (const GgufSubScales& s : kSubScales)
+    if (s.type == tensor.type) sub = &s;
+  if (sub == nullptr) return {};
+  const int64_t n = tensor.shape[0], blocks = tensor.shape[1] / type.block, groups = segment.groups();
+  const int64_t each = groups / blocks;
+  const auto count = static_cast<std::size_t>(n * groups);
+  std::vector<uint8_t> scale(count), zero(sub->zero_bits > 0 ? count : 0);
+  std::vector<float> supers(static_cast<std::size_t>(n * blocks)), zero_supers(zero.empty() ? 0 : supers.size());
+  const auto* data = reinterpret_cast<const uint8_t*>(tensor.bytes.data());
+  for (int64_t row = 0; row < n; ++row) {
+    const uint8_t* source = data + (rows ? rows(row) : row) * blocks * type.block_bytes;
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = row * groups + b * each;
+      sub->codes(source + b * type.block_bytes, scale.data() + at, zero.empty() ? nullptr : zero.data() + at,
+                 supers.data() + row * blocks + b, zero.empty() ? nullptr : zero_supers.data() + row * blocks + b);
+    }
+  }
+  ScaleCodes form;
+  form.groups = each;
+  form.bits = sub->scale_bits;
+  form.offset = sub->scale_offset;
+  NBL_ASSIGN(segment.scale_codes, make_scale_codes(n, groups, form, {scale, supers, {}, {}}));
+  if (zero.empty()) return {};
+  form.bits = sub->zero_bits;
+  form.offset = 0;
+  NBL_ASSIGN(segment.zero_codes, make_scale_codes(n, groups, form, {zero, zero_supers, {}, {}}));
+  return {};
+}
+
 }  // namespace
 
 const GgufBlock* gguf_block(std::string_view type) noexcept {
@@ -305,7 +372,9 @@ Result<QTensor> gguf_matrix(const io::RawTensor& tensor, const RowMap& rows) {
     }
     builder.set_codes(t, codes.data(), k);
   }
-  return make_qtensor(n, k, std::move(builder).finish());
+  Segment segment = std::move(builder).finish();
+  NBL_TRY(keep_codes(tensor, *type, rows, segment));
+  return make_qtensor(n, k, std::move(segment));
 }
 
 std::string gguf_description(const io::RawTensor& tensor) {

@@ -28,6 +28,15 @@ struct GgufBlock {
   void (*decode)(const uint8_t* block, uint8_t* codes, float* scales, float* zeros);
 };
 
+/// The K types' scales are codes times one number a block: how they are kept.
+struct GgufSubScales {
+  std::string_view type;
+  int scale_bits, scale_offset;
+  int zero_bits;  ///< 0: no minimums
+  /// Writes a block's scale codes and minimum codes, its super-scale and the (negative) super-scale of its minimums.
+  void (*codes)(const uint8_t* block, uint8_t* scale, uint8_t* zero, float* super, float* zero_super);
+};
+
 /// Null when the type has no expression (activation-only types).
 const GgufBlock* gguf_block(std::string_view type) noexcept;
 

@@ -53,7 +53,7 @@ class ConfigBuilder {
 
   Status copy(const GgufKey& key) {
     const Json* value = meta(key.gguf);
-    if (value == nullptr) return {};
+    if (value == nullptr || key.hf.starts_with('=')) return {};
     // Some keys may be an array with one value a layer; one value for all is what a config can say.
     if (value->is_array()) {
       const auto elements = value->elements();
@@ -65,6 +65,15 @@ class ConfigBuilder {
       }
       if (elements.empty()) return bad(fmt::format("{}.{} is an empty array", arch_.id, key.gguf));
       value = &elements[0];
+    }
+    if (const std::size_t dot = key.hf.find('.'); dot != std::string_view::npos) {
+      const Json* outer = config_.find_value(key.hf.substr(0, dot));
+      Json object = outer != nullptr && outer->is_object() ? *outer : Json::object();
+      if (!value->is_number() || !std::isfinite(value->as_double()))
+        return bad(fmt::format("{}.{} is no number", arch_.id, key.gguf));
+      object.set(key.hf.substr(dot + 1), decimal_of(value->as_double()));
+      config_.set(key.hf.substr(0, dot), std::move(object));
+      return {};
     }
     if (value->is_bool()) {
       config_.set(key.hf, *value);
@@ -91,6 +100,18 @@ class ConfigBuilder {
     }
     const int64_t stated = config_int("attention.key_length");
     head_dim_ = stated > 0 ? stated : hidden_ / heads_;
+    if (const Json* turned = config_.find_value("qk_rope_head_dim")) {  // latent attention: a part of each head turns
+      const Json* length = meta("attention.key_length");
+      head_dim_ = turned->as_int();
+      const int64_t rest = length == nullptr || !length->is_int() ? 0 : length->as_int() - head_dim_;
+      if (rest <= 0 || rest > (1 << 16)) return bad(fmt::format("heads of {} with {} that turn", rest + head_dim_, head_dim_));
+      if (meta("attention.key_length_mla") != nullptr) {
+        return Status(Code::unsupported,
+                      fmt::format("{}: keys and values are stored apart (attn_k_b and attn_v_b); files with attn_kv_b are read",
+                                  container_.origin()));
+      }
+      config_.set("qk_nope_head_dim", rest);
+    }
     if (head_dim_ <= 0) return bad(fmt::format("{} heads do not share a width of {}", heads_, hidden_));
     if (config_.find("num_attention_heads") != nullptr && config_.find("num_key_value_heads") == nullptr) {
       config_.set("num_key_value_heads", heads_);
@@ -182,6 +203,12 @@ class ConfigBuilder {
     if (meta("rope.scaling.attn_factor") != nullptr) {
       NBL_ASSIGN(const double attention, real("rope.scaling.attn_factor", 1.0));
       scaling.set("attention_factor", attention);
+    }
+    if (meta("rope.scaling.yarn_log_multiplier") != nullptr) {
+      NBL_ASSIGN(const double multiplier, real("rope.scaling.yarn_log_multiplier", 0.1));
+      const double mscale = decimal_of(static_cast<double>(static_cast<float>(multiplier * 10)));
+      scaling.set("mscale", mscale);
+      scaling.set("mscale_all_dim", mscale);
     }
     config_.set("rope_scaling", std::move(scaling));
     return {};

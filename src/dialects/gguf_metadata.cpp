@@ -10,7 +10,8 @@ namespace {
 // Keys whose values are real numbers even when a config writes them as integers.
 bool is_real(std::string_view key) {
   return key.find("epsilon") != std::string_view::npos || key.find("softcapping") != std::string_view::npos ||
-         key.find("freq_base") != std::string_view::npos || key.find("scale") != std::string_view::npos;
+         key.find("freq_base") != std::string_view::npos || key.find("scale") != std::string_view::npos ||
+         key.find("clamp") != std::string_view::npos || key.find("alibi") != std::string_view::npos;
 }
 
 class MetadataBuilder {
@@ -29,7 +30,11 @@ class MetadataBuilder {
   Status build() {
     out_.set_text("general.architecture", arch_.id);
     for (const GgufKey& key : arch_.keys) {
-      if (const Json* value = lookup(key.hf)) NBL_TRY(set(key.gguf, *value));
+      if (key.hf == "=1e-5") {
+        out_.set_f32(name(key.gguf), 1e-5f);
+      } else if (const Json* value = lookup(key.hf)) {
+        NBL_TRY(set(key.gguf, *value));
+      }
     }
     NBL_TRY(shapes());
     return has_key("rope.freq_base") ? rope() : Status();
@@ -39,6 +44,10 @@ class MetadataBuilder {
   std::string name(std::string_view key) const { return fmt::format("{}.{}", arch_.id, key); }
 
   const Json* lookup(std::string_view hf) const {
+    if (const std::size_t dot = hf.find('.'); dot != std::string_view::npos) {
+      const Json* outer = config_.find_value(hf.substr(0, dot));
+      return outer == nullptr ? nullptr : outer->find_value(hf.substr(dot + 1));
+    }
     if (const Json* value = config_.find_value(hf)) return value;
     const bool theta = hf == "rope_theta" || hf == "rotary_emb_base";
     return theta && rope_ != nullptr ? rope_->find_value("rope_theta") : nullptr;
@@ -85,6 +94,10 @@ class MetadataBuilder {
       if (!out_.has(name("attention.key_length"))) NBL_TRY(set("attention.key_length", head_dim_));
       NBL_TRY(set("attention.value_length", head_dim_));
     }
+    if (has_key("attention.kv_lora_rank")) NBL_TRY(latent());
+    if (has_key("attention.max_alibi_bias") && !out_.has(name("attention.max_alibi_bias"))) {
+      out_.set_f32(name("attention.max_alibi_bias"), 8.0f);
+    }
     if (!out_.has(name("attention.head_count_kv"))) {
       const Json* multi = config_.find_value("multi_query");
       NBL_TRY(set("attention.head_count_kv", multi != nullptr && multi->as_bool() ? int64_t{1} : heads));
@@ -92,6 +105,19 @@ class MetadataBuilder {
     if (!out_.has(name("feed_forward_length"))) NBL_TRY(set("feed_forward_length", 4 * hidden));
     if (!out_.has(name("context_length"))) NBL_TRY(set("context_length", int64_t{2048}));
     return {};
+  }
+
+  // Latent attention: heads have a part that turns and one that does not, and values a width of their own.
+  Status latent() {
+    const auto whole = [&](std::string_view key) {
+      const Json* value = config_.find_value(key);
+      return value == nullptr ? int64_t{0} : value->as_int();
+    };
+    head_dim_ = whole("qk_rope_head_dim");
+    NBL_TRY(set("attention.key_length", head_dim_ + whole("qk_nope_head_dim")));
+    const Json* scoring = config_.find_value("scoring_func");
+    const bool sigmoid = scoring != nullptr ? scoring->as_string() == "sigmoid" : !arch_.marker.empty();
+    return set("expert_gating_func", sigmoid ? int64_t{2} : int64_t{1});
   }
 
   double number(const Json& object, std::string_view key, double fallback) const {
@@ -104,7 +130,7 @@ class MetadataBuilder {
     double share = number(config_, arch_.rotary_key, 1.0);
     if (rope_ != nullptr) share = number(*rope_, "partial_rotary_factor", share);
     rotated_ = static_cast<int64_t>(static_cast<double>(head_dim_) * share);
-    NBL_TRY(set("rope.dimension_count", rotated_));
+    if (!out_.has(name("rope.dimension_count"))) NBL_TRY(set("rope.dimension_count", rotated_));
     if (scaling_ == nullptr) return {};
     const Json* type = scaling_->find_value("rope_type");
     if (type == nullptr) type = scaling_->find_value("type");
@@ -115,9 +141,27 @@ class MetadataBuilder {
     if (kind != "linear" && kind != "yarn") {
       return Status(Code::unsupported, fmt::format("GGUF has no rope scaling of kind '{}'", kind.substr(0, 40)));
     }
+    if (kind == "yarn") NBL_TRY(yarn());
     out_.set_text(name("rope.scaling.type"), kind);
     out_.set_f32(name("rope.scaling.factor"), static_cast<float>(number(*scaling_, "factor", 1.0)));
     return original_length();
+  }
+
+  // Readers of GGUF know yarn with its usual constants.
+  Status yarn() {
+    const double all_dim = number(*scaling_, "mscale_all_dim", 0), mscale = number(*scaling_, "mscale", all_dim == 0 ? 0 : 1);
+    const Json* truncate = scaling_->find_value("truncate");
+    const char* odd = number(*scaling_, "beta_fast", 32) != 32 ? "beta_fast"
+                      : number(*scaling_, "beta_slow", 1) != 1 ? "beta_slow"
+                      : truncate != nullptr && !truncate->as_bool() ? "truncate"
+                      : mscale != all_dim || (all_dim != 0 && !has_key("attention.kv_lora_rank")) ? "mscale"
+                                                                                                  : nullptr;
+    if (odd != nullptr) {
+      return Status(Code::unsupported, fmt::format("GGUF cannot say the {} of config.json's yarn scaling; the native format and "
+                                                   "huggingface can", odd));
+    }
+    if (all_dim != 0) out_.set_f32(name("rope.scaling.yarn_log_multiplier"), static_cast<float>(0.1 * all_dim));
+    return {};
   }
 
   Status original_length() {

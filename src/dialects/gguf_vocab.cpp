@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dialects/gguf_vocab_json.h"
+#include "text/assets.h"
 #include "text/protobuf.h"
 #include "text/tokenizer.h"
 
@@ -171,6 +172,17 @@ void write(const GgufVocabulary& v, io::GgufMetadata& out) {
 
 // chat_template of tokenizer_config.json: a text, or a list of named ones.
 void write_templates(const Assets& assets, io::GgufMetadata& out) {
+  if (const std::string* more = find(assets, text::kAdditionalTemplates)) {
+    const auto sources = Json::parse(*more, text::kAdditionalTemplates);
+    std::vector<std::string> names;
+    if (sources.ok()) {
+      for (const auto& [name, source] : sources->members()) {
+        names.push_back(name);
+        out.set_text(fmt::format("tokenizer.chat_template.{}", name), source.as_string());
+      }
+      out.set_texts("tokenizer.chat_templates", names);
+    }
+  }
   if (const std::string* file = find(assets, "chat_template.jinja")) {
     out.set_text("tokenizer.chat_template", *file);
     return;
@@ -219,6 +231,7 @@ Status gguf_vocabulary(const Assets& assets, const Json& config, int64_t rows, i
   } else if (const std::string* bin = find(assets, "tokenizer.bin")) {
     NBL_ASSIGN(v, from_llama2c(*bin, rows));
   } else {
+    out.set_text("tokenizer.ggml.model", "none");  // a key that readers insist on
     return {};
   }
   if (!v.bos) v.bos = id_in(config, "bos_token_id");

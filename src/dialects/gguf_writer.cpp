@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <set>
 
 #include "dialects/common.h"
 #include "dialects/gguf_encode.h"
@@ -37,15 +36,7 @@ class GgufWriter final : public CheckpointWriter {
   GgufWriter(std::filesystem::path path, io::TensorSpool spool) : path_(std::move(path)), spool_(std::move(spool)) {}
 
   Status set_config(const Json& config) override {
-    arch_ = gguf_arch_of(config);
-    if (arch_ == nullptr) {
-      const Json* type = config.find_value("model_type");
-      std::string known;
-      for (const GgufArch& a : gguf_archs()) known += fmt::format("{}{}", known.empty() ? "" : ", ", a.id);
-      return Status(Code::unsupported,
-                    fmt::format("model_type '{}' has no architecture of GGUF that is written here; there are {}",
-                                type == nullptr ? std::string_view("none") : type->as_string(), known));
-    }
+    NBL_ASSIGN(arch_, gguf_arch_of(config));
     const Json* text = config.find_value("text_config");
     config_ = text != nullptr ? *text : config;
     return {};
@@ -67,10 +58,17 @@ class GgufWriter final : public CheckpointWriter {
   Status add_matrix(std::string_view name, const QTensor& tensor) override {
     NBL_TRY(tensor.validate(std::string(name)));
     NBL_ASSIGN(const auto place, place_of(name));
-    auto encoded = gguf_encode(tensor);
+    if (place.change == GgufChange::flat) return add_flat(place, name, tensor);
+    const std::string_view type = type_of_experts(place);
+    auto encoded = gguf_encode(tensor, type);
+    if (!encoded.ok() && !type.empty()) {
+      return Status(Code::unsupported, fmt::format("tensor {}: GGUF holds the experts of a layer as one type, and {} does not hold "
+                                                   "this one as it does those before it; the native format holds each as it is",
+                                                   name, type));
+    }
     if (!encoded.ok()) return encoded.status().with_context(fmt::format("tensor {}", name));
     GgufRows rows = std::move(encoded).value();
-    auto map = gguf_row_map(place.second, tensor.n, config_);
+    auto map = gguf_row_map(place.change, tensor.n, config_);
     if (!map.ok()) return map.status().with_context(fmt::format("tensor {}", name));
     if (*map) {
       std::vector<std::byte> moved(rows.data.size());
@@ -80,9 +78,17 @@ class GgufWriter final : public CheckpointWriter {
       }
       rows.data = std::move(moved);
     }
-    if (place.first == "token_embd.weight") vocabulary_rows_ = tensor.n;
+    if (place.name == "token_embd.weight") vocabulary_rows_ = tensor.n;
     bytes_of_type_[rows.type] += static_cast<int64_t>(rows.data.size());
-    return add(place.first, rows.type, {tensor.n, tensor.k}, rows.data);
+    return add(place, rows.type, {tensor.n, tensor.k}, rows.data);
+  }
+
+  // A matrix of one row is a vector there.
+  Status add_flat(const GgufPlace& place, std::string_view name, const QTensor& tensor) {
+    if (tensor.n != 1) return Status(Code::mismatch, fmt::format("tensor {}: {} rows where one is expected", name, tensor.n));
+    std::vector<float> row(static_cast<std::size_t>(tensor.k));
+    tensor.dequantize_row(0, row.data());
+    return add(place, "F32", {tensor.k}, std::as_bytes(std::span(row)));
   }
 
   Status add_array(std::string_view name, const Array& array) override {
@@ -97,8 +103,8 @@ class GgufWriter final : public CheckpointWriter {
                     fmt::format("tensor {}: GGUF holds no {}", name, shape_string(array.shape)));
     }
     NBL_ASSIGN(std::vector<float> values, array.to_f32());
-    if (place.second == GgufChange::plus_one) NBL_TRY(plus_one(name, values));
-    auto map = gguf_row_map(place.second, array.shape[0], config_);
+    if (place.change == GgufChange::plus_one) NBL_TRY(plus_one(name, values));
+    auto map = gguf_row_map(place.change, array.shape[0], config_);
     if (!map.ok()) return map.status().with_context(fmt::format("tensor {}", name));
     if (*map && array.shape.size() == 1) {
       std::vector<float> moved(values.size());
@@ -107,13 +113,13 @@ class GgufWriter final : public CheckpointWriter {
       }
       values = std::move(moved);
     }
-    return add(place.first, "F32", array.shape, std::as_bytes(std::span(values)));
+    return add(place, "F32", array.shape, std::as_bytes(std::span(values)));
   }
 
   Result<std::string> finish() override;
 
  private:
-  Result<std::pair<std::string, GgufChange>> place_of(std::string_view name) const {
+  Result<GgufPlace> place_of(std::string_view name) const {
     if (arch_ == nullptr) return Status(Code::invalid_argument, "the config must be given before the tensors");
     auto place = hf_to_gguf(*arch_, name);
     if (!place) {
@@ -121,17 +127,26 @@ class GgufWriter final : public CheckpointWriter {
                     fmt::format("tensor {}: GGUF's architecture {} has no place for it; the native format keeps it",
                                 shown(name), arch_->id));
     }
-    if (names_.contains(place->first)) {
+    const auto it = tensors_.find(place->name);
+    if (it != tensors_.end() && (place->expert < 0 || it->second.contains(place->expert))) {
       return Status(Code::invalid_argument, fmt::format("{}: tensor {} was written twice", path_.string(), shown(name)));
     }
     return *place;
   }
 
-  Status add(const std::string& name, std::string_view type, Shape shape, std::span<const std::byte> bytes) {
-    NBL_TRY(spool_.add(name, std::string(type), std::move(shape), bytes));
-    names_.insert(name);
+  // The type that experts of this tensor have so far; empty: none is there, or it is no tensor of experts.
+  std::string_view type_of_experts(const GgufPlace& place) const {
+    const auto it = tensors_.find(place.name);
+    return it == tensors_.end() ? std::string_view() : spool_.entries()[it->second.begin()->second].planned.type;
+  }
+
+  Status add(const GgufPlace& place, std::string_view type, Shape shape, std::span<const std::byte> bytes) {
+    NBL_TRY(spool_.add(place.name, std::string(type), std::move(shape), bytes));
+    tensors_[place.name].emplace(place.expert, spool_.entries().size() - 1);
     return {};
   }
+
+  Result<std::vector<io::GgufTensor>> stacked() const;
 
   // GGUF stores these norms with 1 added; what comes back after taking 1 away must be the same.
   Status plus_one(std::string_view name, std::vector<float>& values) const {
@@ -155,7 +170,7 @@ class GgufWriter final : public CheckpointWriter {
   const GgufArch* arch_ = nullptr;
   Json config_, manifest_ = Json::object();
   Assets assets_;
-  std::set<std::string, std::less<>> names_;
+  std::map<std::string, std::map<int64_t, std::size_t>, std::less<>> tensors_;  ///< entries of the spool by expert (-1: none)
   std::map<std::string_view, int64_t> bytes_of_type_;
   int64_t vocabulary_rows_ = 0;
   bool rounding_ = false;
@@ -197,6 +212,39 @@ void GgufWriter::describe(io::GgufMetadata& metadata) const {
   }
 }
 
+// The tensors of the file: experts one behind the other.
+Result<std::vector<io::GgufTensor>> GgufWriter::stacked() const {
+  std::vector<io::GgufTensor> all;
+  for (const auto& [name, parts] : tensors_) {
+    io::GgufTensor tensor{name, spool_.entries()[parts.begin()->second].planned.shape, {}};
+    int64_t next = 0;
+    for (const auto& [expert, part] : parts) {
+      const Shape& shape = spool_.entries()[part].planned.shape;
+      if (expert >= 0 && (expert != next || shape != tensor.shape)) {
+        return Status(Code::mismatch, fmt::format("tensor {}: expert {} is missing or of another shape", name, next));
+      }
+      ++next;
+      tensor.parts.push_back(part);
+    }
+    if (parts.begin()->first >= 0) tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(parts.size()));
+    all.push_back(std::move(tensor));
+  }
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return io::natural_less(a.name, b.name); });
+  if (arch_->every_layer.empty()) return all;
+  const Json* layers = config_.find_value("num_hidden_layers");
+  for (int64_t l = 0; layers != nullptr && l < layers->as_int(); ++l) {
+    std::string wanted(arch_->every_layer);
+    wanted.replace(wanted.find("{l}"), 3, std::to_string(l));
+    if (!tensors_.contains(wanted)) {
+      return Status(Code::unsupported,
+                    fmt::format("layer {} has no experts, and GGUF's architecture {} wants them in every layer; the native "
+                                "format and huggingface hold it",
+                                l, arch_->id));
+    }
+  }
+  return all;
+}
+
 Result<std::string> GgufWriter::finish() {
   if (arch_ == nullptr) return Status(Code::invalid_argument, fmt::format("{}: no config was given", path_.string()));
   io::GgufMetadata metadata;
@@ -205,15 +253,10 @@ Result<std::string> GgufWriter::finish() {
   describe(metadata);
   NBL_TRY(gguf_vocabulary(assets_, config_, vocabulary_rows_, metadata));
   for (const GgufExtra& extra : extras) {
-    NBL_TRY(add(extra.name, "F32", {static_cast<int64_t>(extra.values.size())}, std::as_bytes(std::span(extra.values))));
+    NBL_TRY(add(GgufPlace{extra.name}, "F32", {static_cast<int64_t>(extra.values.size())}, std::as_bytes(std::span(extra.values))));
   }
-  const auto& entries = spool_.entries();
-  std::vector<std::size_t> order(entries.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return io::natural_less(entries[a].planned.name, entries[b].planned.name);
-  });
-  return io::write_gguf(path_, metadata, spool_, order);
+  NBL_ASSIGN(const std::vector<io::GgufTensor> tensors, stacked());
+  return io::write_gguf(path_, metadata, spool_, tensors);
 }
 
 }  // namespace

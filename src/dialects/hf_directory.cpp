@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/memory_files.h"
 #include "dialects/common.h"
+#include "text/assets.h"
 
 namespace nbl::dialects {
 namespace {
@@ -205,17 +206,24 @@ Result<const io::RawTensor*> HfDirectory::get(std::string_view name) const {
   return raw;
 }
 
+// What nibble says of a directory that it wrote.
+constexpr std::string_view kOwnManifest = "nibble_manifest.json";
+
 bool HfDirectory::has_asset(std::string_view name) const {
+  if (name == text::kAdditionalTemplates) return text::has_additional_templates(path_);
+  if (name == "manifest.json") return is_file(path_ / kOwnManifest);
   return std::find(kAssets.begin(), kAssets.end(), name) != kAssets.end() && is_file(path_ / name);
 }
 
 Result<std::string> HfDirectory::asset(std::string_view name) const {
   if (!has_asset(name)) return Status(Code::not_found, fmt::format("{}: no {}", origin(), shown(name)));
-  return read_text_file(path_ / name, kMaxAssetBytes);
+  if (name == text::kAdditionalTemplates) return text::read_additional_templates(path_);
+  return read_text_file(path_ / (name == "manifest.json" ? kOwnManifest : name), kMaxAssetBytes);
 }
 
 std::vector<std::string> HfDirectory::asset_names() const {
   std::vector<std::string> names;
+  if (has_asset(text::kAdditionalTemplates)) names.emplace_back(text::kAdditionalTemplates);
   for (const std::string_view name : kAssets) {
     if (has_asset(name)) names.emplace_back(name);
   }

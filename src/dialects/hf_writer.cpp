@@ -20,6 +20,7 @@
 #include "dialects/model_card.h"
 #include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
+#include "text/assets.h"
 
 namespace nbl::dialects {
 namespace {
@@ -110,6 +111,7 @@ class HfWriter final : public CheckpointWriter {
 
   Status set_config(const Json& config) override {
     config_ = config;
+    if (packer_ != nullptr) packer_->set_config(config);
     return config.is_object() ? Status() : Status(Code::invalid_argument, "the config is no JSON object");
   }
   Status set_manifest(const Json& manifest) override {
@@ -135,6 +137,7 @@ class HfWriter final : public CheckpointWriter {
       }
       if (made.status().code() != Code::unsupported) return made.status();
     }
+    if (name == text::kAdditionalTemplates) return write_templates(bytes);
     return write_file(std::string(name), bytes);
   }
 
@@ -229,6 +232,20 @@ class HfWriter final : public CheckpointWriter {
     if (!names_.contains(name)) return {};
     return Status(Code::invalid_argument,
                   fmt::format("{}: tensor {} was written twice", staged_.target().string(), shown(name)));
+  }
+
+  /// Chat templates beside the main one, as files of their folder.
+  Status write_templates(std::string_view json) {
+    NBL_ASSIGN(const Json sources, Json::parse(json, text::kAdditionalTemplates));
+    const std::string folder = "additional_chat_templates";
+    std::error_code error;
+    fs::create_directory(staged_.path() / folder, error);
+    if (error) return Status(Code::io, fmt::format("cannot make '{}': {}", (staged_.path() / folder).string(), error.message()));
+    for (const auto& [name, source] : sources.members()) {
+      if (!is_plain_file_name(name)) return Status(Code::invalid_argument, fmt::format("'{}' cannot be the name of a file", shown(name)));
+      NBL_TRY(write_text_file(staged_.path() / folder / (name + ".jinja"), source.as_string()));
+    }
+    return {};
   }
 
   Status write_file(const std::string& name, std::string_view bytes) {

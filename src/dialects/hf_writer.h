@@ -20,6 +20,8 @@ namespace nbl::dialects {
 class HfPacker {
  public:
   virtual ~HfPacker() = default;
+  /// The model's configuration, before any weight.
+  virtual void set_config(const Json&) {}
   /// Adds the tensors of the module (its name without ".weight"). Code::unsupported when a value would change; then
   /// nothing has been added.
   virtual Status pack(const std::string& module, const QTensor& tensor, io::TensorSpool& spool) = 0;

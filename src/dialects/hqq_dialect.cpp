@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "dialects/common.h"
 #include "dialects/dialects.h"
@@ -18,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kMark = ".W_q";
-constexpr int64_t kMaxDimension = int64_t{1} << 31;
+constexpr BoundOf<int64_t> kMaxDimension{Bound::tensor_dimension};
 // What a layer saves beside W_q, scale and zero.
 constexpr std::string_view kSettings[] = {
     "nbits",         "group_size",     "shape",        "axis",         "packing",       "unpack_view_dtype",

@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "base/memory_files.h"
 #include "dialects/common.h"
@@ -20,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint32_t kMagic = 0x616b3432;
-constexpr int64_t kMaxTokenizer = int64_t{64} << 20;
+constexpr BoundOf<int64_t> kMaxTokenizer{Bound::tokenizer_bytes};
 
 struct Header {
   int32_t version = 0;

@@ -63,7 +63,7 @@ Status NativeWriter::add_asset(std::string_view name, std::string_view bytes) {
   }
   if (static_cast<int64_t>(bytes.size()) > kMaxAssetBytes) {
     return Status(Code::limit,
-                  fmt::format("asset {} of {} bytes; at most {} are kept", name, bytes.size(), kMaxAssetBytes));
+                  fmt::format("asset {} of {} bytes; at most {} are kept", name, bytes.size(), kMaxAssetBytes.get()));
   }
   assets_.insert_or_assign(std::string(name), std::string(bytes));
   return {};

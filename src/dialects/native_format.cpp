@@ -4,14 +4,15 @@
 
 #include <cmath>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 
 namespace nbl::dialects::native {
 namespace {
 
-constexpr int64_t kMaxDimension = int64_t{1} << 31;
-constexpr int64_t kMaxElements = int64_t{1} << 48;
-constexpr std::size_t kMaxSegments = 4096;
+constexpr BoundOf<int64_t> kMaxDimension{Bound::tensor_dimension};
+constexpr BoundOf<int64_t> kMaxElements{Bound::tensor_elements};
+constexpr BoundOf<std::size_t> kMaxSegments{Bound::tensor_segments};
 
 constexpr const char* kEncodings[] = {"affine", "codebook", "dense"};
 constexpr const char* kRoundings[] = {"int8", "e4m3"};
@@ -226,7 +227,7 @@ Result<QTensor> parse_descriptor(const Json& json) {
   }
   const Json* segments = json.find("segments");
   if (segments == nullptr || !segments->is_array() || segments->size() == 0 || segments->size() > kMaxSegments) {
-    return bad(fmt::format("segments is no array of 1 to {} objects", kMaxSegments));
+    return bad(fmt::format("segments is no array of 1 to {} objects", kMaxSegments.get()));
   }
   int64_t column = 0;
   for (const Json& element : segments->elements()) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "base/hash.h"
 #include "dialects/common.h"
@@ -113,6 +114,11 @@ Status NativeCheckpoint::read_text_entry(std::string_view name, const Json& json
       (!entry.zstd && entry.bytes != size)) {
     return Status(Code::corrupt,
                   fmt::format("{} bytes of {} cannot hold {} bytes", size, entry.raw->type, entry.bytes));
+  }
+  // A few compressed bytes can state a gigabyte.
+  if (const int64_t most = bound(Bound::expansion_bytes) + 2 * container_->file_bytes(); entry.bytes > most) {
+    return Status(Code::limit, fmt::format("{} bytes are stated in a file of {}; at most {} are read", entry.bytes,
+                                           container_->file_bytes(), most));
   }
   parts_.emplace(stored, true);
   texts_.emplace(std::string(name), entry);

@@ -261,6 +261,14 @@ std::string huggingface_tokenizer_config(const Json& metadata) {
   }
   if (const Json* text = metadata.find("tokenizer.chat_template"); text != nullptr && text->is_string()) {
     config.set("chat_template", text->as_string());
+    constexpr std::string_view kNamed = "tokenizer.chat_template.";
+    Json all = Json::array();
+    all.push_back(Json::object({{"name", "default"}, {"template", text->as_string()}}));
+    for (const auto& [key, source] : metadata.members()) {
+      if (key.starts_with(kNamed) && source.is_string())
+        all.push_back(Json::object({{"name", key.substr(kNamed.size())}, {"template", source.as_string()}}));
+    }
+    if (all.size() > 1) config.set("chat_template", std::move(all));
   }
   // Classes of the sentencepiece family put bos and eos as these settings say, others as tokenizer.json does.
   const Json* model = metadata.find("tokenizer.ggml.model");

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <map>
 
+#include "base/bounds.h"
 #include "eval/eval.h"
 #include "eval/characters.h"
 
 namespace nbl::eval {
 namespace {
 
-constexpr std::size_t kMaxChoices = 64;
+constexpr BoundOf<std::size_t> kMaxChoices{Bound::task_choices};
 
 Status bad_line(std::string_view origin, std::size_t line, const std::string& what) {
   return Status(Code::corrupt, fmt::format("{}, line {}: {}", origin, line, what));
@@ -51,7 +52,7 @@ Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::s
     ChoiceDoc doc;
     doc.context = context->as_string();
     if (choices->size() < 2 || choices->size() > kMaxChoices) {
-      return bad_line(origin, line, fmt::format("found {} choices, expected 2 to {}", choices->size(), kMaxChoices));
+      return bad_line(origin, line, fmt::format("found {} choices, expected 2 to {}", choices->size(), kMaxChoices.get()));
     }
     for (const Json& choice : choices->elements()) {
       if (!choice.is_string() || choice.as_string().empty())

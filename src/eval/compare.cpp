@@ -232,7 +232,8 @@ Json to_json(const Comparison& c) {
                                    {"mean_kl", l.mean_kl},
                                    {"kl_stderr", l.kl_stderr},
                                    {"top1_agreement", l.top1_agreement},
-                                   {"output_error", l.output_error}}));
+                                   {"output_error", l.output_error},
+                                   {"layer_error", std::isfinite(l.layer_error) ? Json(l.layer_error) : Json()}}));
   }
   j.set("layers", std::move(layers));
   return j;

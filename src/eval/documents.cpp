@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/bounds.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "eval/characters.h"
@@ -8,7 +9,7 @@
 namespace nbl::eval {
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
+constexpr BoundOf<int64_t> kMaxFileBytes{Bound::document_bytes};
 
 /// Every document is looked at before any is asked about: a bad one ends the run at its start.
 Status check(const Task& task, const Json& document, std::string_view file, std::size_t index) {

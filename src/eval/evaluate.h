@@ -33,6 +33,9 @@ struct EvaluateOptions {
   int64_t batch = 8;               ///< sequences generated side by side
   int64_t max_tokens = 0;          ///< of generated answers at most; 0: each task's own
   uint64_t seed = 0;               ///< of sampled generation
+  /// Beams end at the model's end-of-sequence tokens. Not so, as in transformers and hence in the harness, where the model
+  /// comes with a generation_config.json that names none: then only a best beam that spells the token ends the search.
+  bool beams_know_end = true;
   AnswerCache* cache = nullptr;    ///< borrowed; null: every answer is computed
   std::string identity;            ///< of model and arithmetic: a part of the cache's keys
   std::string verdicts;            ///< a judge's, as JSON lines {"task", "doc_id", "score"}: the metric judge_score

@@ -46,6 +46,12 @@ Result<Ends> ends_of(const model::Model& model, const text::Tokenizer& tokenizer
   return ends;
 }
 
+/// The stream of random numbers that a continuation draws from.
+std::size_t stream_of(std::size_t job, const GenerateSettings& settings) {
+  const auto repeats = static_cast<std::size_t>(settings.repeats);
+  return settings.streams.empty() ? job : settings.streams[job / repeats] * repeats + job % repeats;
+}
+
 struct Prompt {
   std::vector<TokenId> ids;
   bool truncated = false;
@@ -135,7 +141,7 @@ class Writers {
     model::SamplingOptions sampling;
     sampling.temperature = settings_.generation.temperature;
     sampling.top_p = settings_.generation.top_p;
-    sampling.seed = settings_.seed * 1000003 + job;
+    sampling.seed = settings_.seed * 1000003 + stream_of(job, settings_);
     w.sampler = std::make_unique<model::Sampler>(sampling);
     // What the session holds already of this prompt (few-shot examples, say) is not computed again.
     const auto [x, y] = std::mismatch(w.seen.begin(), w.seen.end(), prompt.begin(), prompt.end());
@@ -167,6 +173,7 @@ class Writers {
     NBL_ASSIGN(std::string text, model_->tokenizer()->decode(w.ids, true));
     result.text = cut_at(std::move(text), ends_.strings);
     ++*done;
+    if (settings_.finished) NBL_TRY(settings_.finished(w.job, result));
     return report_progress(progress, {"generate", fmt::format("text {} of {}", *done, results.size()),
                                       static_cast<int64_t>(*done), static_cast<int64_t>(results.size())});
   }
@@ -181,12 +188,22 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
                     const GenerateSettings& settings, const Ends& ends, const ProgressFn& progress,
                     std::vector<GeneratedText>& results) {
   const text::Tokenizer& tokenizer = *model->tokenizer();
+  std::vector<std::size_t> lengths;
+  for (const std::string& stop : ends.strings) {
+    NBL_ASSIGN(const std::vector<TokenId> ids, tokenizer.encode(stop, {.add_special = false, .parse_special = true}));
+    lengths.push_back(ids.size());
+  }
   for (std::size_t i = 0; i < results.size(); ++i) {
     NBL_TRY(report_progress(progress, {"generate", fmt::format("text {} of {}", i + 1, results.size()),
                                        static_cast<int64_t>(i), static_cast<int64_t>(results.size())}));
+    // The harness looks for each stop string in the best beam's last tokens: two more than the string itself has.
     const auto stops = [&](std::span<const TokenId> so_far) {
-      auto text = tokenizer.decode(so_far, false);
-      return text.ok() && contains_any(*text, ends.strings);
+      for (std::size_t s = 0; s < ends.strings.size(); ++s) {
+        const std::size_t count = std::min(so_far.size(), lengths[s] + 2);
+        const auto text = tokenizer.decode(so_far.last(count), false);
+        if (text.ok() && contains_any(*text, std::span(ends.strings).subspan(s, 1))) return true;
+      }
+      return false;
     };
     const std::vector<TokenId>& prompt = prompts[i / static_cast<std::size_t>(settings.repeats)].ids;
     NBL_ASSIGN(const auto base, model::Session::create(model, team, static_cast<int64_t>(prompt.size())));
@@ -194,13 +211,14 @@ Status search_beams(const std::shared_ptr<const model::Model>& model, Team& team
     model::BeamOptions options;
     options.beams = settings.generation.beams;
     options.max_new_tokens = settings.generation.max_tokens;
-    options.ends = ends.tokens;
+    if (settings.beams_know_end) options.ends = model->config().eos;
     NBL_ASSIGN(const auto beams, model::beam_search(*base, logits, options, stops));
     std::vector<TokenId> ids = beams[0].tokens;
     while (!ids.empty() && ends.is_end(ids.back())) ids.pop_back();
     results[i].tokens = static_cast<int64_t>(ids.size());
     NBL_ASSIGN(std::string text, tokenizer.decode(ids, true));
     results[i].text = cut_at(std::move(text), ends.strings);
+    if (settings.finished) NBL_TRY(settings.finished(i, results[i]));
   }
   return {};
 }

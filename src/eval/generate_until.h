@@ -1,6 +1,7 @@
 // Generation as tasks ask for it: greedy or by beams, until a stop string.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,7 +25,11 @@ struct GenerateSettings {
   Generation generation;
   int64_t repeats = 1;  ///< continuations of each context
   int64_t batch = 8;    ///< continuations written side by side
-  uint64_t seed = 0;    ///< of sampling; continuation i draws from a stream of its own
+  uint64_t seed = 0;    ///< of sampling; continuation r of context c draws from stream streams[c] * repeats + r
+  std::span<const std::size_t> streams = {};  ///< empty: 0, 1, 2...
+  bool beams_know_end = true;  ///< EvaluateOptions::beams_know_end
+  /// Told of each text as soon as it is there: its index in the result. An error ends the work.
+  std::function<Status(std::size_t, const GeneratedText&)> finished = {};
 };
 
 /// `repeats` continuations a context, in the order of the contexts.

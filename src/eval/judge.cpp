@@ -142,6 +142,28 @@ Json sample_base(const Plan& plan, std::size_t d, const Answer& answer) {
   return record;
 }
 
+/// The answer as a filter leaves it.
+Answer filtered(const Filter& filter, Fields& fields, const Answer& from) {
+  Answer answer = from;
+  for (std::string& text : answer.texts) {
+    if (filter.apply) text = filter.apply(text);
+    if (filter.with_document) text = filter.with_document(fields, text);
+  }
+  if (!answer.texts.empty()) answer.text = answer.texts.front();
+  return answer;
+}
+
+std::vector<std::pair<std::string, MetricValue>> judged(const Task& task, Fields& fields, const Answer& answer) {
+  std::vector<std::pair<std::string, MetricValue>> values;
+  MetricSink sink(values);
+  if (task.judge) {
+    task.judge(fields, answer, sink);
+  } else {
+    judge_as_usual(task, fields, answer, sink);
+  }
+  return values;
+}
+
 /// Scores by document, of this task.
 Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::string& jsonl) {
   std::map<int64_t, double> scores;
@@ -178,22 +200,12 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
       run->metrics.push_back(std::move(m));
     }
     for (std::size_t d = 0; d < answers.size(); ++d) {
-      Answer answer = answers[d];
       Fields fields(plan.documents.documents[d]);
-      for (std::string& text : answer.texts) {
-        if (filter.apply) text = filter.apply(text);
-        if (filter.with_document) text = filter.with_document(fields, text);
-      }
-      if (!answer.texts.empty()) answer.text = answer.texts.front();
-      std::vector<std::pair<std::string, MetricValue>> values;
-      MetricSink sink(values);
-      if (task.judge) {
-        task.judge(fields, answer, sink);
-      } else {
-        judge_as_usual(task, fields, answer, sink);
-      }
+      const Answer answer = filtered(filter, fields, answers[d]);
+      std::vector<std::pair<std::string, MetricValue>> values = judged(task, fields, answer);
       NBL_TRY(fields.status());
-      if (const auto score = scores.find(static_cast<int64_t>(d)); score != scores.end()) sink.add("judge_score", score->second);
+      if (const auto score = scores.find(static_cast<int64_t>(d)); score != scores.end())
+        MetricSink(values).add("judge_score", score->second);
       Json record;
       Json names = Json::array();
       if (options.samples) {
@@ -231,6 +243,29 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
     m.error = aggregate_stderr(*m.aggregation, m.values, iterations);
   }
   return {};
+}
+
+RunningScore::RunningScore(const Plan& plan) : plan_(plan) {
+  const Task& task = *plan.task;
+  if (task.metrics.empty() || task.filters.empty() || task.runs_code) return;
+  const Aggregation* aggregation = task.metrics.front().aggregation;
+  // Scores of a whole corpus are no sums over documents.
+  if (aggregation != &kMean && aggregation != &kNanMean && aggregation != &kPerplexity) return;
+  aggregation_ = aggregation;
+  name_ = task.metrics.front().name;
+}
+
+void RunningScore::add(std::size_t d, const Answer& answer) {
+  if (aggregation_ == nullptr) return;
+  Fields fields(plan_.documents.documents[d]);
+  auto values = judged(*plan_.task, fields, filtered(plan_.task->filters.front(), fields, answer));
+  if (!fields.status().ok()) return;  // whoever judges for good will say so
+  for (auto& [name, value] : values)
+    if (name == name_) values_.push_back(std::move(value));
+}
+
+std::string RunningScore::text() const {
+  return values_.empty() ? std::string() : fmt::format("{} {:.4f}", name_, aggregation_->combine(values_));
 }
 
 }  // namespace nbl::eval

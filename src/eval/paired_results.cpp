@@ -49,6 +49,8 @@ Json pair_json(const Pair& pair, double margin) {
   j.set("a", pair.a->name);
   j.set("b", pair.b->name);
   j.set("n", static_cast<int64_t>(differences.size()));
+  j.set("value_a", x.value);
+  j.set("value_b", y.value);
   j.set("delta", delta);
   j.set("stderr", error);
   Json interval = Json::array();

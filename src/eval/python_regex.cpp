@@ -6,6 +6,7 @@
 
 #include <cassert>
 
+#include "base/bounds.h"
 #include "eval/characters.h"
 
 namespace nbl::eval {
@@ -24,7 +25,7 @@ struct FreeMatchContext {
   void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
 };
 
-constexpr uint32_t kBacktrackingLimit = 5000000;
+constexpr BoundOf<uint32_t> kBacktrackingLimit{Bound::regex_steps};
 
 }  // namespace
 
@@ -55,7 +56,6 @@ Result<PythonRegex> PythonRegex::compile(std::string_view pattern, bool ignore_c
                   fmt::format("\"{}\" is no regular expression: {} at position {}", pattern,
                               length > 0 ? std::string_view(reinterpret_cast<const char*>(text), static_cast<std::size_t>(length)) : "error", offset));
   }
-  pcre2_jit_compile(impl->code.get(), PCRE2_JIT_COMPLETE);
   impl->context.reset(pcre2_match_context_create(nullptr));
   pcre2_set_match_limit(impl->context.get(), kBacktrackingLimit);
   return PythonRegex(std::move(impl));

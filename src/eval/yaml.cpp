@@ -6,13 +6,14 @@
 #include <optional>
 #include <vector>
 
+#include "base/bounds.h"
 #include "eval/characters.h"
 
 namespace nbl::eval {
 namespace {
 
-constexpr int kMaxDepth = 64;
-constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+constexpr BoundOf<int> kMaxDepth{Bound::task_file_depth};
+constexpr BoundOf<std::size_t> kMaxBytes{Bound::task_file_bytes};
 
 struct Line {
   std::size_t number = 0;
@@ -400,7 +401,7 @@ class Reader {
 }  // namespace
 
 Result<Json> parse_yaml(std::string_view text, std::string_view origin) {
-  if (text.size() > kMaxBytes) return Status(Code::limit, fmt::format("{} is larger than 16 MiB", origin));
+  if (text.size() > kMaxBytes) return Status(Code::limit, fmt::format("{} is larger than {} bytes", origin, kMaxBytes.get()));
   if (text.find('\t') != std::string_view::npos && text.find("\n\t") != std::string_view::npos)
     return Status(Code::corrupt, fmt::format("{}: a tab indents a line", origin));
   return Reader(text, origin).read();

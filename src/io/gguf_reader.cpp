@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "io/container.h"
 #include "io/gguf_types.h"
@@ -21,9 +22,8 @@ constexpr std::size_t kMaxKey = 65535;
 constexpr std::size_t kMaxName = 255;
 constexpr uint32_t kMaxDims = 4;
 constexpr int64_t kMaxAlignment = int64_t{1} << 24;
-constexpr int64_t kMaxSplits = 1000;
-constexpr uint64_t kMaxElements =
-    8'000'000;  // of all metadata arrays: a value takes more memory than it takes in the file
+constexpr BoundOf<int64_t> kMaxSplits{Bound::gguf_parts};
+constexpr BoundOf<uint64_t> kMaxElements{Bound::gguf_array_elements};  // of all metadata arrays: a value takes more memory than it takes in the file
 
 enum class ValueType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
@@ -251,7 +251,7 @@ class Reader {
     }
     elements_ += count;
     if (elements_ > kMaxElements) {
-      return Status(Code::limit, fmt::format("{}: more than {} array elements in the metadata", file_, kMaxElements));
+      return Status(Code::limit, fmt::format("{}: more than {} array elements in the metadata", file_, kMaxElements.get()));
     }
     Json array = Json::array();
     for (uint64_t i = 0; i < count && !cursor_.failed(); ++i) {
@@ -404,7 +404,7 @@ Result<std::unique_ptr<Container>> open_gguf(const fs::path& file) {
   if (splits > 1) {
     NBL_ASSIGN(const int64_t number, metadata.int_or("split.no", 0));
     if (splits > kMaxSplits)
-      return Status(Code::limit, fmt::format("{}: {} parts; at most {} are read", file.string(), splits, kMaxSplits));
+      return Status(Code::limit, fmt::format("{}: {} parts; at most {} are read", file.string(), splits, kMaxSplits.get()));
     if (number != 0) {
       return Status(Code::invalid_argument, fmt::format("{}: part {} of {} of a split model; open the first part",
                                                         file.string(), number + 1, splits));

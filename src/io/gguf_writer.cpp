@@ -36,29 +36,35 @@ void append_array(std::string& out, uint32_t type, std::span<const T> values) {
   out.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
 }
 
+int64_t bytes_of(const GgufTensor& tensor, const TensorSpool& spool) {
+  int64_t bytes = 0;
+  for (const std::size_t part : tensor.parts) bytes += spool.entries()[part].planned.bytes;
+  return bytes;
+}
+
 Result<std::string> header_of(const GgufMetadata& metadata, const TensorSpool& spool,
-                              std::span<const std::size_t> order) {
+                              std::span<const GgufTensor> tensors) {
   std::string header = "GGUF";
   append(header, uint32_t{3});
-  append(header, static_cast<uint64_t>(order.size()));
+  append(header, static_cast<uint64_t>(tensors.size()));
   append(header, metadata.count());
   header += metadata.bytes();
   int64_t at = 0;
-  for (const std::size_t i : order) {
-    const auto& planned = spool.entries()[i].planned;
+  for (const GgufTensor& tensor : tensors) {
     const auto bad = [&](std::string what) {
-      return Status(Code::unsupported, fmt::format("tensor {}: {}", planned.name, std::move(what)));
+      return Status(Code::unsupported, fmt::format("tensor {}: {}", tensor.name, std::move(what)));
     };
-    const GgufType* type = gguf_type(planned.type);
-    if (type == nullptr) return bad(fmt::format("GGUF has no type {}", planned.type));
-    if (planned.name.size() >= 64) return bad("GGUF names are shorter than 64 bytes");
-    if (planned.shape.empty() || planned.shape.size() > 4) return bad("GGUF tensors have 1 to 4 dimensions");
-    append_text(header, planned.name);
-    append(header, static_cast<uint32_t>(planned.shape.size()));
-    for (auto it = planned.shape.rbegin(); it != planned.shape.rend(); ++it) append(header, static_cast<uint64_t>(*it));
+    const std::string& name = spool.entries()[tensor.parts.front()].planned.type;
+    const GgufType* type = gguf_type(name);
+    if (type == nullptr) return bad(fmt::format("GGUF has no type {}", name));
+    if (tensor.name.size() >= 64) return bad("GGUF names are shorter than 64 bytes");
+    if (tensor.shape.empty() || tensor.shape.size() > 4) return bad("GGUF tensors have 1 to 4 dimensions");
+    append_text(header, tensor.name);
+    append(header, static_cast<uint32_t>(tensor.shape.size()));
+    for (auto it = tensor.shape.rbegin(); it != tensor.shape.rend(); ++it) append(header, static_cast<uint64_t>(*it));
     append(header, type->id);
     append(header, static_cast<uint64_t>(at));
-    if (!checked_add(at, round_up(planned.bytes, kAlignment), &at)) return bad("the file would be too large");
+    if (!checked_add(at, round_up(bytes_of(tensor, spool), kAlignment), &at)) return bad("the file would be too large");
   }
   header.resize(static_cast<std::size_t>(round_up(static_cast<int64_t>(header.size()), kAlignment)));
   return header;
@@ -113,8 +119,8 @@ void GgufMetadata::set_u8s(std::string_view key, std::span<const uint8_t> values
 }
 
 Result<std::string> write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata, TensorSpool& spool,
-                               std::span<const std::size_t> order) {
-  NBL_ASSIGN(const std::string header, header_of(metadata, spool, order));
+                               std::span<const GgufTensor> tensors) {
+  NBL_ASSIGN(const std::string header, header_of(metadata, spool, tensors));
   NBL_ASSIGN(AtomicFile file, AtomicFile::create(path));
   Sha256 hash;
   const auto write = [&](std::span<const std::byte> bytes) -> Status {
@@ -123,9 +129,9 @@ Result<std::string> write_gguf(const std::filesystem::path& path, const GgufMeta
   };
   NBL_TRY(write(std::as_bytes(std::span(header.data(), header.size()))));
   static constexpr std::byte kZeros[kAlignment] = {};
-  for (const std::size_t i : order) {
-    NBL_TRY(spool.drain(i, write));
-    const int64_t bytes = spool.entries()[i].planned.bytes;
+  for (const GgufTensor& tensor : tensors) {
+    for (const std::size_t part : tensor.parts) NBL_TRY(spool.drain(part, write));
+    const int64_t bytes = bytes_of(tensor, spool);
     NBL_TRY(write({kZeros, static_cast<std::size_t>(round_up(bytes, kAlignment) - bytes)}));
   }
   NBL_TRY(file.commit());

@@ -36,9 +36,15 @@ class GgufMetadata {
   std::string bytes_;
 };
 
-/// Writes the spool's entries named by `order` (planned.type is a GGUF type's name, shape slowest first) behind the
-/// metadata, all or nothing. Returns the SHA-256 of the whole file. An entry can be written once.
+/// One tensor of the file: entries of the spool (planned.type is a GGUF type's name) that lie one behind the other.
+struct GgufTensor {
+  std::string name;
+  Shape shape;  ///< slowest first
+  std::vector<std::size_t> parts;
+};
+
+/// Writes the tensors behind the metadata, all or nothing. Returns the SHA-256 of the whole file. An entry can be written once.
 Result<std::string> write_gguf(const std::filesystem::path& file, const GgufMetadata& metadata, TensorSpool& spool,
-                               std::span<const std::size_t> order);
+                               std::span<const GgufTensor> tensors);
 
 }  // namespace nbl::io

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "io/container.h"
 #include "io/safetensors_types.h"
@@ -15,8 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxHeader = 100'000'000;
-constexpr int64_t kMaxIndexBytes = int64_t{256} << 20;
+constexpr BoundOf<int64_t> kMaxHeader{Bound::safetensors_header_bytes};
+constexpr BoundOf<int64_t> kMaxIndexBytes{Bound::safetensors_index_bytes};
 constexpr std::size_t kMaxRank = 16;
 
 Status corrupt(const std::string& file, std::string what) {
@@ -128,7 +129,7 @@ Status read_file(const fs::path& path, SafetensorsContainer& out) {
   uint64_t stated = 0;
   for (int i = 7; i >= 0; --i) stated = stated << 8 | static_cast<uint64_t>(bytes[static_cast<std::size_t>(i)]);
   if (stated > static_cast<uint64_t>(kMaxHeader)) {
-    return corrupt(file, fmt::format("a header of {} bytes is stated; at most {} are allowed", stated, kMaxHeader));
+    return corrupt(file, fmt::format("a header of {} bytes is stated; at most {} are allowed", stated, kMaxHeader.get()));
   }
   const auto header_bytes = static_cast<int64_t>(stated);
   if (header_bytes > size - 8) {

@@ -105,6 +105,12 @@ Result<Activation> ConfigReader::activation(std::initializer_list<std::string_vi
       {"relu2", Activation::relu_squared},
       {"sigmoid", Activation::sigmoid},
       {"tanh", Activation::tanh},
+      {"gelu_10", Activation::gelu_clipped},
+      {"mish", Activation::mish},
+      {"leaky_relu", Activation::leaky_relu},
+      {"relu6", Activation::relu6},
+      {"hardswish", Activation::hard_swish},
+      {"linear", Activation::linear},
   };
   std::string all;
   for (const Known& known : kKnown) {
@@ -121,28 +127,97 @@ Status ConfigReader::refuse(std::string_view key, std::optional<double> neutral)
   const bool harmless = (value->is_bool() && !value->as_bool()) || (value->is_number() && value->as_double() == 0) ||
                         (neutral && value->is_number() && value->as_double() == *neutral) ||
                         ((value->is_array() || value->is_object()) && value->size() == 0);
-  if (harmless) return {};
+  return harmless ? Status() : refused(key);
+}
+
+Status ConfigReader::refused(std::string_view key) const {
+  const Json *value = config_.find_value(key), *type = config_.find_value("model_type");
   return Status(
       Code::unsupported,
       fmt::format("{}: config.json's {} is {}, which changes the computation and is not implemented for model_type "
                   "\"{}\"",
-                  origin_, key, shown(*value),
-                  config_.find_value("model_type") == nullptr ? std::string_view()
-                                                              : config_.find_value("model_type")->as_string()));
+                  origin_, key, value == nullptr ? "missing" : shown(*value), type == nullptr ? std::string_view() : type->as_string()));
 }
 
-Status ConfigReader::refuse_foreign(std::initializer_list<std::string_view> known) const {
-  const auto is_known = [&](std::string_view key) { return std::find(known.begin(), known.end(), key) != known.end(); };
-  for (std::string_view key :
-       {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "use_parallel_residual",
-        "parallel_attn", "alibi", "num_local_experts", "num_experts", "n_routed_experts", "use_qk_norm", "qk_layernorm",
-        "no_rope_layers", "clip_qkv", "kv_lora_rank", "q_lora_rank", "add_cross_attention", "attention_chunk_size",
-        "attn_temperature_tuning", "scale_attn_by_inverse_layer_idx", "use_bidirectional_attention",
-        "is_encoder_decoder", "apply_residual_connection_post_layernorm", "attention_multiplier", "cross_attention_layers"})
-    if (!is_known(key)) NBL_TRY(refuse(key));
-  for (std::string_view key : {"logit_scale", "logits_scaling", "residual_multiplier", "embedding_multiplier"})
-    if (!is_known(key)) NBL_TRY(refuse(key, 1.0));
+namespace {
+
+/// A key by which some family changes the maths, and what it may say without doing so (beside what refuse() lets pass).
+struct Foreign {
+  std::string_view key;
+  std::optional<double> neutral = {};
+  std::string_view text = {};
+};
+constexpr Foreign kForeign[] = {
+    // Attention: scores, masks, heads, norms.
+    {"attn_logit_softcapping"}, {"query_pre_attn_scalar"}, {"attention_multiplier"}, {"attn_temperature_tuning"},
+    {"scale_attn_by_inverse_layer_idx"}, {"use_qk_norm"}, {"qk_norm"}, {"qk_layernorm"}, {"qk_ln"}, {"clip_qkv"},
+    {"kv_lora_rank"}, {"q_lora_rank"}, {"v_head_dim"}, {"num_kv_shared_layers"}, {"sliding_window"}, {"use_sliding_window"},
+    {"attention_chunk_size"}, {"attention_types"}, {"use_bidirectional_attention"}, {"add_cross_attention"},
+    {"cross_attention_layers"}, {"is_encoder_decoder"},
+    // Positions.
+    {"alibi"}, {"use_alibi"}, {"no_rope_layers"}, {"rope_interleave"}, {"rotary_dim"}, {"rope_local_base_freq"},
+    {"global_rope_theta"}, {"local_rope_theta"}, {"partial_rotary_factor", 1.0}, {"rotary_pct", 1.0}, {"rope_pct", 1.0},
+    {"rope_ratio", 1.0}, {"rotary_scaling_factor", 1.0},
+    // The residual stream.
+    {"use_parallel_residual"}, {"parallel_attn"}, {"apply_residual_connection_post_layernorm"}, {"sandwich_norm"},
+    {"scale_emb", 1.0}, {"scale_depth"}, {"dim_model_base"}, {"mup_enabled"}, {"use_mup"}, {"scale_embeddings"},
+    {"residual_multiplier", 1.0}, {"embedding_multiplier", 1.0}, {"embedding_scale", 1.0},
+    // Logits.
+    {"final_logit_softcapping"}, {"logit_scale", 1.0}, {"logits_scaling", 1.0}, {"output_multiplier_alpha", 1.0},
+    // Mixtures of experts.
+    {"num_local_experts"}, {"num_experts"}, {"n_routed_experts"}, {"n_shared_experts"}, {"num_shared_experts"},
+    {"shared_expert_intermediate_size"}, {"shared_intermediate_size"}, {"mlp_only_layers"}, {"decoder_sparse_step", 1.0},
+    {"first_k_dense_replace"}, {"moe_layer_freq", 1.0}, {"routed_scaling_factor", 1.0}, {"n_group", 1.0}, {"topk_group", 1.0},
+    {"scoring_func", {}, "softmax"}, {"topk_method", {}, "greedy"}, {"swiglu_limit"}};
+
+}  // namespace
+
+Status ConfigReader::refuse_foreign(std::initializer_list<std::string_view> known,
+                                    std::initializer_list<std::string_view> more) const {
+  const auto is_known = [&](std::string_view key) {
+    return std::find(known.begin(), known.end(), key) != known.end() || std::find(more.begin(), more.end(), key) != more.end();
+  };
+  for (const Foreign& f : kForeign) {
+    if (is_known(f.key)) continue;
+    const Json* value = config_.find_value(f.key);
+    if (value != nullptr && !f.text.empty() && value->is_string() && value->as_string() == f.text) continue;
+    NBL_TRY(refuse(f.key, f.neutral));
+  }
+  // Layers that all attend to everything are none of their own kind.
+  const Json* types = config_.find_value("layer_types");
+  if (types != nullptr && !is_known("layer_types"))
+    for (const Json& type : types->elements())
+      if (type.as_string("?") != "full_attention") return refuse("layer_types");
   return {};
+}
+
+Status ConfigReader::refuse_rope_scaling() const {
+  for (std::string_view key : {"rope_parameters", "rope_scaling"}) {
+    const Json* scaling = config_.find_value(key);
+    if (scaling == nullptr || !scaling->is_object()) continue;
+    const Json* type = scaling->find_value("rope_type");
+    if (type == nullptr) type = scaling->find_value("type");
+    if (type != nullptr && type->as_string("?") != "default") return refuse(key);
+  }
+  return {};
+}
+
+Status ConfigReader::expect_text(std::string_view key, std::initializer_list<std::string_view> implemented) const {
+  const Json* value = config_.find_value(key);
+  if (value == nullptr) return {};
+  for (const std::string_view text : implemented)
+    if (value->is_string() && value->as_string() == text) return {};
+  return refused(key);
+}
+
+Status ConfigReader::expect_flag(std::string_view key, bool implemented) const {
+  NBL_ASSIGN(const bool value, flag_or(key, implemented));
+  return value == implemented ? Status() : refused(key);
+}
+
+Status ConfigReader::expect_count(std::string_view key, int64_t implemented) const {
+  NBL_ASSIGN(const int64_t value, count_or(key, implemented, kMaxDimension));
+  return value == implemented ? Status() : error(key, std::to_string(value), std::to_string(implemented));
 }
 
 Status ConfigReader::read_tokens(Config* config) const {

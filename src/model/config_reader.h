@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/bounds.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "model/model.h"
@@ -14,10 +15,10 @@
 namespace nbl::model {
 
 /// Bounds of what a config may ask for, far beyond any model: they keep products of two within 64 bits.
-inline constexpr int64_t kMaxDimension = int64_t{1} << 22;
-inline constexpr int64_t kMaxVocab = int64_t{1} << 26;
-inline constexpr int64_t kMaxLayers = 4096;
-inline constexpr int64_t kMaxPositions = int64_t{1} << 31;
+inline constexpr BoundOf<int64_t> kMaxDimension{Bound::model_dimension};
+inline constexpr BoundOf<int64_t> kMaxVocab{Bound::model_vocabulary};
+inline constexpr BoundOf<int64_t> kMaxLayers{Bound::model_layers};
+inline constexpr BoundOf<int64_t> kMaxPositions{Bound::model_positions};
 
 class ConfigReader {
  public:
@@ -47,8 +48,16 @@ class ConfigReader {
   /// Errors unless the key is absent, null, false, zero, an empty array or object, or equal to `neutral`.
   Status refuse(std::string_view key, std::optional<double> neutral = {}) const;
   /// refuse() for the keys by which other families change the maths: a config that says one of them here means
-  /// something that this description does not do. `known` are those that this one does.
-  Status refuse_foreign(std::initializer_list<std::string_view> known = {}) const;
+  /// something that this description does not do. `known` and `more` are those that this one does.
+  Status refuse_foreign(std::initializer_list<std::string_view> known = {},
+                        std::initializer_list<std::string_view> more = {}) const;
+  /// Errors when positions are to be stretched in a model whose positions cannot be.
+  Status refuse_rope_scaling() const;
+  /// Errors unless the key is absent, null or one of these.
+  Status expect_text(std::string_view key, std::initializer_list<std::string_view> implemented) const;
+  /// Errors unless the key is absent, null or this.
+  Status expect_flag(std::string_view key, bool implemented) const;
+  Status expect_count(std::string_view key, int64_t implemented) const;
 
   /// bos_token_id and eos_token_id.
   Status read_tokens(Config* config) const;
@@ -56,6 +65,8 @@ class ConfigReader {
   Status error(std::string_view key, std::string_view found, std::string_view expected) const;
 
  private:
+  Status refused(std::string_view key) const;
+
   const Json& config_;
   std::string_view origin_;
 };

@@ -11,10 +11,20 @@
 namespace nbl::model {
 namespace {
 
-int64_t qkv_width(const Config& c) { return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.v_dim(); }
+int64_t qkv_width(const Config& c) {
+  if (c.latent.kv_rank > 0) return c.heads * c.head_dim;
+  return (c.heads + c.kv_heads) * c.head_dim + c.kv_heads * c.v_dim();
+}
 
 /// Floats rounded up to whole lines.
 int64_t lines(int64_t floats) { return round_up(floats, 16); }
+
+/// A row's floats, and a line more where rows would otherwise fall on the same cache sets.
+int64_t row_stride(int64_t floats) { return floats % 512 == 0 ? floats + 16 : floats; }
+
+/// Columns of the MLP's hidden rows that are made at a time when rows are many: twice this by 256 rows stay in the
+/// second-level cache beside the input.
+constexpr int64_t kPieceColumns = Linear::kPieceColumns;
 
 kernels::Act kernel_act(Activation a) {
   switch (a) {
@@ -34,6 +44,18 @@ kernels::Act kernel_act(Activation a) {
       return kernels::Act::sigmoid;
     case Activation::tanh:
       return kernels::Act::tanh;
+    case Activation::gelu_clipped:
+      return kernels::Act::gelu_clipped;
+    case Activation::mish:
+      return kernels::Act::mish;
+    case Activation::leaky_relu:
+      return kernels::Act::leaky_relu;
+    case Activation::relu6:
+      return kernels::Act::relu6;
+    case Activation::hard_swish:
+      return kernels::Act::hard_swish;
+    case Activation::linear:
+      return kernels::Act::linear;
   }
   return kernels::Act::silu;
 }
@@ -56,17 +78,22 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
   Workspace w;
   w.max_rows_ = sizes.max_rows;
   w.workers_ = sizes.workers;
-  w.qkv_width_ = qkv_width(c);
+  w.qkv_width_ = row_stride(qkv_width(c));
   const int64_t heads_width = c.heads * c.v_dim(), widest = std::max(c.hidden, c.embed_dim());
   const ExpertsConfig& x = c.experts;
   const int64_t ffn = std::max(c.ffn, x.shared_ffn);
-  w.mlp_width_ = c.gated_mlp ? 2 * ffn : ffn;
+  w.mlp_width_ = row_stride(c.gated_mlp ? 2 * ffn : ffn);
   const int64_t replicated = std::min(kReplicatedRows, sizes.max_rows);
   // Scratch serves attention and, before it, the lookup of quantized embeddings (five bytes a column at most).
-  w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(c.v_dim()), 2 * widest));
+  w.scratch_floats_ = lines(std::max(kernels::attention_scratch_floats(std::max(c.v_dim(), c.latent.kv_rank)), 2 * widest));
   w.own_prepared_floats_ = static_cast<int64_t>((sizes.own_prepared_bytes + 63) / 64 * 16);
   w.private_floats_ =
       w.scratch_floats_ + w.own_prepared_floats_ + replicated * (lines(c.hidden) + lines(widest) + lines(ffn));
+  // Of few rows a worker makes its whole share at once.
+  if (sizes.pieces)
+    w.piece_floats_ = lines(2 * std::max(sizes.max_rows * kPieceColumns,
+                                         std::min<int64_t>(sizes.max_rows, 8) * round_up(ffn, kPieceColumns)));
+  w.private_floats_ += w.piece_floats_;
 
   // One allocation, cut into pieces of whole lines.
   struct Piece {
@@ -74,7 +101,7 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
     int64_t a, b;
   };
   const int64_t prepared_floats = static_cast<int64_t>((sizes.prepared_bytes + 63) / 64 * 16);
-  float* prepared = nullptr;
+  float *prepared = nullptr, *prepared_mlp = nullptr;
   const int64_t m = sizes.max_rows;
   const Piece pieces[] = {{&w.x_, m, c.hidden},
                           {&w.h_, m, widest},
@@ -84,7 +111,8 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
                           {&w.y_, m, widest},
                           {&w.q_latent_, m, c.latent.q_rank},
                           {&w.kv_latent_, m, c.latent.kv_rank + c.latent.rope_dim},
-                          {&w.kv_up_, m, c.latent.kv_rank > 0 ? c.heads * (c.latent.nope_dim + c.v_dim()) : 0},
+                          {&w.latent_queries_, m, c.latent.kv_rank > 0 ? c.heads * (c.latent.kv_rank + c.latent.rope_dim) : 0},
+                          {&w.latent_sums_, m, c.heads * c.latent.kv_rank},
                           {&w.experts_.scores, m, x.count},
                           {&w.experts_.x, x.count > 0 ? m : 0, c.hidden},
                           {&w.experts_.hidden, x.count > 0 ? m : 0, 2 * x.ffn},
@@ -92,6 +120,7 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
                           {&w.cos_, m, c.rotary_dim * std::max<int64_t>(1, static_cast<int64_t>(c.ropes.size()))},
                           {&w.sin_, m, c.rotary_dim * std::max<int64_t>(1, static_cast<int64_t>(c.ropes.size()))},
                           {&prepared, 1, prepared_floats},
+                          {&prepared_mlp, sizes.pieces ? 1 : 0, prepared_floats},
                           {&w.private_, sizes.workers, w.private_floats_}};
   int64_t total = 0;
   for (const Piece& p : pieces) {
@@ -107,6 +136,7 @@ Result<Workspace> Workspace::create(const Config& c, const Sizes& sizes) {
     next += (p.a * p.b + 16) / 16 * 16;
   }
   w.prepared_ = reinterpret_cast<std::byte*>(prepared);
+  w.prepared_mlp_ = reinterpret_cast<std::byte*>(prepared_mlp);
 
   if (x.count > 0) {
     const std::size_t choices = static_cast<std::size_t>(m * x.per_token);
@@ -141,6 +171,9 @@ Pass::Pass(const Step& step, Worker& worker)
   float* own = w_.private_ + worker.index() * w_.private_floats_;
   scratch_ = own;
   own += w_.scratch_floats_;
+  piece_ = own;
+  own += w_.piece_floats_;
+  prepared_mlp_ = w_.prepared_mlp_;
   prepared_ = replicated_ ? reinterpret_cast<std::byte*>(own) : w_.prepared_;
   own += w_.own_prepared_floats_;
   profile_ = worker.index() == 0 ? step.profile : nullptr;
@@ -237,8 +270,23 @@ void Pass::norm_input(const NormWeights& weights) {
   if (c_.norm_place == NormPlace::residual_is_normed) std::copy(h_ + first, h_ + first + rows * n, x_ + first);
 }
 
-void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows) {
-  const InputForm* form = nullptr;
+void Pass::meet(const Linear* next) {
+  // With many rows products take long, and memory keeps up.
+  worker_.barrier(s_.rows <= 16 && next != nullptr ? next->ahead(worker_) : Ahead{});
+}
+
+void Pass::norm_and_prepare(const NormWeights& weights, const Linear* first) {
+  norm_input(weights);
+  if (replicated_) return;
+  if (first != nullptr && !s_.shared_rows && first->prepares_in_pieces()) {
+    first->prepare_rows(mine_, h_, c_.hidden, s_.rows, prepared_);
+    normed_form_ = &first->input_form();
+  }
+  worker_.barrier();
+}
+
+void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next) {
+  const InputForm* form = x == h_ ? normed_form_ : nullptr;
   for (const Target& t : targets) {
     if (form == nullptr || !(*form == t.linear->input_form())) {
       if (replicated_) {
@@ -251,8 +299,9 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
     }
     t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy);
   }
+  normed_form_ = nullptr;
   if (s_.adapters != nullptr) adapt(targets, x, ldx, rows);
-  worker_.barrier();
+  meet(next);
 }
 
 void Pass::adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows) {
@@ -290,8 +339,10 @@ void Pass::add_residual(const Layer& layer, Role post, Role own) {
 void Pass::mlp_input(const Layer& layer) {
   const NormWeights& weights = layer.norm(Role::mlp_norm);
   if (c_.parallel_residual && weights.w.empty()) return;  // the attention's input serves both
-  norm_input(weights);
-  if (!replicated_) worker_.barrier();
+  const Linear* first = layer.linear(Role::gate_up);
+  if (first == nullptr) first = layer.linear(Role::gate);
+  if (first == nullptr) first = layer.linear(Role::up);
+  norm_and_prepare(weights, layer.experts.empty() ? first : nullptr);
   mark(Profile::norm);
 }
 
@@ -303,7 +354,52 @@ void Pass::activate_rows(Range rows, float* hidden, int64_t ld, float* out, int6
   }
 }
 
+bool Pass::mlp_hidden_in_pieces(const Layer& layer) {
+  const Linear* down = layer.linear(Role::down);
+  const Linear* both = layer.linear(Role::gate_up);
+  const Linear* up = both != nullptr ? both : layer.linear(Role::up);
+  const Linear* gate = both != nullptr ? both : layer.linear(Role::gate);
+  const int64_t ffn = c_.ffn, rows = s_.rows;
+  if (w_.piece_floats_ == 0 || s_.shared_rows || s_.adapters != nullptr || down == nullptr || up == nullptr || !down->prepares_in_pieces() ||
+      c_.gated_mlp != (gate != nullptr) || (both != nullptr && ffn % 16 != 0))
+    return false;
+  if (gate != nullptr && !(gate->input_form() == up->input_form())) return false;
+  // Few pieces would be dealt out unevenly.
+  const int64_t pieces = ceil_div(ffn, kPieceColumns), workers = worker_.count();
+  if (pieces < 8 * workers && (pieces % workers != 0 || ffn % kPieceColumns != 0)) return false;
+
+  const Linear* first = gate != nullptr ? gate : up;
+  if (normed_form_ == nullptr || !(*normed_form_ == first->input_form())) {
+    if (replicated_)
+      first->prepare_alone(h_, c_.hidden, rows, prepared_);
+    else
+      first->prepare(worker_, h_, c_.hidden, rows, prepared_);
+  }
+  normed_form_ = nullptr;
+  const Range share = worker_.share(ffn, kPieceColumns);
+  const int64_t most = std::max(kPieceColumns, w_.piece_floats_ / (2 * rows) / kPieceColumns * kPieceColumns);
+  for (int64_t begin = share.begin; begin < share.end; begin += most) {
+    const int64_t end = std::min(begin + most, share.end), n = end - begin;
+    float* hidden = piece_;                          // [rows, n]
+    float* other = gate != nullptr ? piece_ + rows * n : nullptr;
+    first->multiply_rows({begin, end}, prepared_, rows, hidden, n);
+    if (gate != nullptr) {
+      const int64_t at = both != nullptr ? ffn : 0;
+      up->multiply_rows({at + begin, at + end}, prepared_, rows, other, n);
+    }
+    mark(Profile::mlp_in);
+    el_.activate(kernel_act(c_.activation), hidden, other, hidden, rows * n);
+    down->prepare_columns({begin, end}, hidden, n, rows, prepared_mlp_);
+    mark(Profile::activation);
+  }
+  mlp_prepared_ = true;
+  meet(down);
+  mark(Profile::mlp_in);
+  return true;
+}
+
 void Pass::mlp_hidden(const Layer& layer) {
+  if (mlp_hidden_in_pieces(layer)) return;
   const int64_t ld = w_.mlp_width_;
   if (const Linear* both = layer.linear(Role::gate_up)) {
     const Target targets[] = {{both, w_.mlp_, ld}};
@@ -321,14 +417,20 @@ void Pass::mlp_hidden(const Layer& layer) {
   mark(Profile::activation);
 }
 
-void Pass::mlp_output(const Layer& layer) {
+void Pass::mlp_output(const Layer& layer, const Linear* next) {
   const Target targets[] = {{layer.linear(Role::down), w_.y_, c_.hidden}};
-  project(targets, act_, act_stride_, s_.rows);
+  if (mlp_prepared_) {
+    mlp_prepared_ = false;
+    targets[0].linear->multiply(worker_, prepared_mlp_, s_.rows, targets[0].y, targets[0].ldy);
+    meet(next);
+  } else {
+    project(targets, act_, act_stride_, s_.rows, next);
+  }
   add_residual(layer, Role::mlp_post_norm, Role::mlp_norm);
   mark(Profile::mlp_out);
 }
 
-void Pass::layer(const Layer& layer, int64_t index) {
+void Pass::layer(const Layer& layer, int64_t index, const Linear* next) {
   attention_input(layer);
   attention_latents(layer);
   attention(layer, index, index);
@@ -338,14 +440,14 @@ void Pass::layer(const Layer& layer, int64_t index) {
     mlp_hidden(layer);
     attention_output(layer);
     if (replicated_) worker_.barrier();  // the next product goes where others may still read this one
-    mlp_output(layer);
+    mlp_output(layer, next);
     return;
   }
   attention_output(layer);
   mlp_input(layer);
   if (!layer.experts.empty()) return mixture(layer);
   mlp_hidden(layer);
-  mlp_output(layer);
+  mlp_output(layer, next);
 }
 
 void Pass::logits(const Weights& weights, int64_t first, int64_t count, float* logits) {
@@ -367,7 +469,10 @@ void Pass::logits(const Weights& weights, int64_t first, int64_t count, float* l
     last = w_.y_;
   }
   const Target targets[] = {{&*weights.lm_head, logits, c_.vocab}};
-  project(targets, last, width, count);
+  // The next token begins with the first layer.
+  const Linear* next = weights.layers.empty() ? nullptr : weights.layers.front().linear(Role::qkv);
+  if (next == nullptr && !weights.layers.empty()) next = weights.layers.front().linear(Role::q);
+  project(targets, last, width, count, next);
   if (c_.logit_scale != 1 || c_.logit_cap > 0) {
     const Range share = worker_.share(count * c_.vocab);
     if (c_.logit_scale != 1) el_.scale(logits + share.begin, c_.logit_scale, share.end - share.begin);

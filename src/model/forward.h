@@ -55,6 +55,7 @@ class Workspace {
     int workers = 1;
     std::size_t prepared_bytes = 0;      ///< the largest Linear::prepared_bytes(max_rows)
     std::size_t own_prepared_bytes = 0;  ///< the same for kReplicatedRows; 0 when no step will replicate rows
+    bool pieces = false;                 ///< room to make the MLP's hidden rows in pieces: no step has shared rows
   };
   static Result<Workspace> create(const Config& config, const Sizes& sizes);
   /// The largest prepared input any linear of these layers (and head, if any) needs.
@@ -67,12 +68,13 @@ class Workspace {
   Buffer buffer_;
   int64_t max_rows_ = 0;
   int workers_ = 1;
-  int64_t qkv_width_ = 0, mlp_width_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
+  int64_t qkv_width_ = 0, mlp_width_ = 0, piece_floats_ = 0, private_floats_ = 0, scratch_floats_ = 0, own_prepared_floats_ = 0;
   float *x_ = nullptr, *h_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr, *mlp_ = nullptr, *y_ = nullptr;
   float *cos_ = nullptr, *sin_ = nullptr;
-  float *q_latent_ = nullptr, *kv_latent_ = nullptr, *kv_up_ = nullptr;  ///< latent attention's narrow rows, and k | v
+  float *q_latent_ = nullptr, *kv_latent_ = nullptr;           ///< latent attention's narrow rows
+  float *latent_queries_ = nullptr, *latent_sums_ = nullptr;  ///< [rows, heads, ...] in the latents' space
   ExpertRows experts_;
-  std::byte* prepared_ = nullptr;
+  std::byte *prepared_ = nullptr, *prepared_mlp_ = nullptr;  ///< inputs of products; the second one's of the MLP's last
   float* private_ = nullptr;                             ///< [workers][private_floats_]
   std::vector<int64_t> q_offset_, k_offset_, v_offset_;  ///< columns of each head in a qkv row
 };
@@ -106,7 +108,7 @@ class Pass {
   void attention_output(const Layer& layer);                               ///< output projection, residual
   void mlp_input(const Layer& layer);                                      ///< norm
   void mlp_hidden(const Layer& layer);                                     ///< projections, activation
-  void mlp_output(const Layer& layer);                                     ///< projection, residual
+  void mlp_output(const Layer& layer, const Linear* next = nullptr);       ///< projection, residual
 
   // In place of the last two where the MLP is a mixture: mixture(), or its steps one by one.
   void route(const Layer& layer);                         ///< chooses experts and sorts the rows among them
@@ -122,7 +124,8 @@ class Pass {
   /// barrier.
   void logits(const Weights& weights, int64_t first, int64_t count, float* logits);
 
-  void layer(const Layer& layer, int64_t index);
+  /// `next`: whose weights are read after this layer's, if that is known.
+  void layer(const Layer& layer, int64_t index, const Linear* next);
 
   // What observers see, [rows, ...] with the given row strides; with Step::shared_rows only.
   static const float* normed(const Workspace& w) { return w.h_; }
@@ -147,11 +150,23 @@ class Pass {
   void norm_head(const NormWeights& weights, int64_t head, float* x) const;
   /// What must be done to whole rows of q, k and v before heads are looked at one by one.
   void adjust_rows(const Layer& layer);
-  void join_latents(const Layer& layer);
+  void latent_attention(const Layer& layer, int64_t index, int64_t cache_layer);
+  void absorb_rows(const Layer& layer, int64_t index, int64_t cache_layer);
+  void absorb_query(const Layer& layer, int64_t head, const float* q, float* out) const;
+  void attend_latents(int64_t index, int64_t cache_layer);
+  void expand_value(const Layer& layer, int64_t head, const float* latent, float* out) const;
   void choose_experts(const Layer& layer, int64_t row);
   void sort_rows();
-  /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form.
-  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
+  /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form. `next`: whose weights
+  /// are read after these.
+  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next = nullptr);
+  /// What a worker does with few rows before it meets the others at the end of a phase: `next` is read after it.
+  void meet(const Linear* next);
+  /// Norms of own rows, and the input for `first` made of them at once where that can be; ends having met the others.
+  void norm_and_prepare(const NormWeights& weights, const Linear* first);
+  /// Projections, activation and the input of the MLP's last product, made of each other while they are near. False when
+  /// somebody has to see what lies between, or the last product wants its input otherwise: nothing was done.
+  bool mlp_hidden_in_pieces(const Layer& layer);
   /// Adds to the targets' results what adapters change. Begins with a barrier.
   void adapt(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows);
   /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
@@ -182,7 +197,11 @@ class Pass {
   float *x_, *h_, *act_;  ///< residual stream, normed rows, activations: private when replicated
   int64_t act_stride_ = 0;
   float* scratch_;       ///< for attention
-  std::byte* prepared_;  ///< prepared inputs: private when replicated
+  float* piece_;         ///< [piece_floats_] of the MLP's hidden rows
+  std::byte* prepared_;      ///< prepared inputs: private when replicated
+  std::byte* prepared_mlp_;  ///< everybody's
+  const InputForm* normed_form_ = nullptr;  ///< what prepared_ holds of h_ already
+  bool mlp_prepared_ = false;               ///< prepared_mlp_ holds the input of the MLP's last product
   Profile* profile_;
   Clock::time_point last_;
 };

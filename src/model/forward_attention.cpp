@@ -13,8 +13,9 @@ constexpr float kLatentNormEps = 1e-6f;
 }  // namespace
 
 void Pass::attention_input(const Layer& layer) {
-  norm_input(layer.norm(Role::attn_norm));
-  if (!replicated_) worker_.barrier();
+  const Linear* first = layer.linear(Role::qkv);
+  if (first == nullptr && c_.latent.kv_rank == 0) first = layer.linear(Role::q);
+  norm_and_prepare(layer.norm(Role::attn_norm), first);
   mark(Profile::norm);
 }
 
@@ -32,30 +33,6 @@ void Pass::attention_latents(const Layer& layer) {
     float* q = w_.q_latent_ + r * latent.q_rank;
     if (queries != nullptr)
       el_.rms_norm(q, layer.norm(Role::q_latent_norm).w.data(), latent.q_rank, kLatentNormEps, q);
-  }
-  worker_.barrier();
-}
-
-/// q, k and v of latent attention, as rows like any other's: a head's key is its own part and the shared turned one.
-void Pass::join_latents(const Layer& layer) {
-  const LatentConfig& latent = c_.latent;
-  const int64_t vd = c_.v_dim(), nope = latent.nope_dim, ld = w_.qkv_width_;
-  const int64_t kv_width = latent.kv_rank + latent.rope_dim, up_width = c_.heads * (nope + vd);
-  const bool narrow = layer.linear(Role::q_latent) != nullptr;
-  const Target queries[] = {{layer.linear(Role::q), w_.qkv_, ld}};
-  project(queries, narrow ? w_.q_latent_ : h_, narrow ? latent.q_rank : c_.hidden, s_.rows);
-  const Target up[] = {{layer.linear(Role::kv_up), w_.kv_up_, up_width}};
-  project(up, w_.kv_latent_, kv_width, s_.rows);
-  for (int64_t r = mine_.begin; r < mine_.end; ++r) {
-    float* row = w_.qkv_ + r * ld;
-    const float* turned = w_.kv_latent_ + r * kv_width + latent.kv_rank;
-    for (int64_t h = 0; h < c_.heads; ++h) {
-      const float* from = w_.kv_up_ + r * up_width + h * (nope + vd);
-      float* key = row + w_.k_offset_[static_cast<std::size_t>(h)];
-      std::copy(from, from + nope, key);
-      std::copy(turned, turned + latent.rope_dim, key + nope);
-      std::copy(from + nope, from + nope + vd, row + w_.v_offset_[static_cast<std::size_t>(h)]);
-    }
   }
   worker_.barrier();
 }
@@ -85,7 +62,7 @@ void Pass::adjust_rows(const Layer& layer) {
 void Pass::store_head(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end) {
   const LayerConfig& lc = c_.layer[static_cast<std::size_t>(index)];
   const int64_t group = c_.heads / c_.kv_heads, pairs = c_.rotary_dim / 2;
-  const int64_t sets = static_cast<int64_t>(c_.ropes.size()), turned = c_.latent.nope_dim;
+  const int64_t sets = static_cast<int64_t>(c_.ropes.size());
   const auto turn = c_.rope == Rope::adjacent ? el_.rope_adjacent : el_.rope_half;
   for (const Span& span : s_.spans) {
     const int64_t last = std::min(end, span.first_row + span.rows);
@@ -101,9 +78,9 @@ void Pass::store_head(const Layer& layer, int64_t index, int64_t cache_layer, in
       if (lc.rope >= 0) {
         const float* cos = w_.cos_ + (row * sets + lc.rope) * pairs;
         const float* sin = w_.sin_ + (row * sets + lc.rope) * pairs;
-        turn(key + turned, cos, sin, pairs);
+        turn(key, cos, sin, pairs);
         for (int64_t g = 0; g < group; ++g)
-          turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)] + turned, cos, sin, pairs);
+          turn(qkv + w_.q_offset_[static_cast<std::size_t>(head * group + g)] , cos, sin, pairs);
       }
       const int64_t position = span.position + row - span.first_row;
       span.cache->store(at_, cache_layer, head, position, key, qkv + w_.v_offset_[static_cast<std::size_t>(head)]);
@@ -178,20 +155,19 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
 }
 
 void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
+  if (c_.latent.kv_rank > 0) return latent_attention(layer, index, cache_layer);
   if (s_.rows == 1)
     for (int64_t head = worker_.index(); head < c_.kv_heads; head += worker_.count())
       s_.spans[0].cache->prefetch(cache_layer, head, s_.spans[0].position);
   const int64_t d = c_.head_dim, ld = w_.qkv_width_;
-  if (c_.latent.kv_rank > 0) {
-    join_latents(layer);
-  } else if (const Linear* qkv = layer.linear(Role::qkv)) {
+  if (const Linear* qkv = layer.linear(Role::qkv)) {
     const Target targets[] = {{qkv, w_.qkv_, ld}};
-    project(targets, h_, c_.hidden, s_.rows);
+    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
   } else {
     const Target targets[] = {{layer.linear(Role::q), w_.qkv_, ld},
                               {layer.linear(Role::k), w_.qkv_ + c_.heads * d, ld},
                               {layer.linear(Role::v), w_.qkv_ + (c_.heads + c_.kv_heads) * d, ld}};
-    project(targets, h_, c_.hidden, s_.rows);
+    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
   }
   adjust_rows(layer);
   mark(Profile::qkv);
@@ -206,13 +182,15 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
   }
   mark(Profile::rope_and_cache);
   attend(index, cache_layer, block);
-  worker_.barrier();
+  meet(layer.linear(Role::attn_out));
   mark(Profile::attention);
 }
 
 void Pass::attention_output(const Layer& layer) {
   const Target targets[] = {{layer.linear(Role::attn_out), w_.y_, c_.hidden}};
-  project(targets, w_.heads_, c_.heads * c_.v_dim(), s_.rows);
+  const Linear* next = layer.linear(Role::gate_up);
+  if (next == nullptr) next = layer.linear(Role::gate);
+  project(targets, w_.heads_, c_.heads * c_.v_dim(), s_.rows, next != nullptr ? next : layer.linear(Role::up));
   add_residual(layer, Role::attn_post_norm, Role::attn_norm);
   mark(Profile::attention_out);
 }

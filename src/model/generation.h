@@ -44,6 +44,7 @@ struct GenerateOptions {
   int64_t lookup_ngram = 3;       ///< the longest run of tokens looked for there
   Session* draft = nullptr;       ///< a session of a smaller model with the same vocabulary, which drafts
   int64_t draft_tokens = 4;       ///< tokens it drafts at a time
+  bool profile = false;           ///< for the caller: it profiles the session, see Session::set_profile
 
   std::shared_ptr<GrammarEngine> grammar;  ///< the output must match; null: anything goes
   EventFn on_event;

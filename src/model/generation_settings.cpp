@@ -129,6 +129,7 @@ std::span<const Spec> generation_settings() {
       {"prompt_lookup", T::integer, "0", 0, 1024, {}, "tokens drafted from an earlier place in the text; 0: off"},
       {"lookup_ngram", T::integer, "3", 1, 1024, {}, "the longest run of tokens that prompt_lookup looks for"},
       {"draft_tokens", T::integer, "4", 1, 1024, {}, "tokens that a draft model drafts at a time"},
+      {"profile", T::boolean, "false", 0, 0, {}, "also say what each operation takes"},
       {"grammar", T::text, "", 0, 0, {}, "a GBNF grammar that the output must match"},
       {"json_schema", T::text, "", 0, 0, {}, "a JSON schema: the output is a JSON text that is valid under it"},
   };
@@ -209,6 +210,7 @@ Result<GenerateOptions> make_generate_options(const GenerationSettings& settings
   out.prompt_lookup = o.integer("prompt_lookup");
   out.lookup_ngram = o.integer("lookup_ngram");
   out.draft_tokens = o.integer("draft_tokens");
+  out.profile = o.boolean("profile");
 
   const std::string &gbnf = o.text("grammar"), &schema = o.text("json_schema");
   const text::Tokenizer* tokenizer = model.tokenizer();

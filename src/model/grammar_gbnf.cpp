@@ -3,22 +3,23 @@
 
 #include <map>
 
+#include "base/bounds.h"
 #include "model/grammar.h"
 #include "text/utf8.h"
 
 namespace nbl::model {
 namespace {
 
-constexpr std::size_t kMaxText = std::size_t{4} << 20;
-constexpr int kMaxNesting = 200;
-constexpr int64_t kMaxCount = 1'000'000;
+constexpr BoundOf<std::size_t> kMaxText{Bound::grammar_bytes};
+constexpr BoundOf<int> kMaxNesting{Bound::grammar_depth};
+constexpr BoundOf<int64_t> kMaxCount{Bound::grammar_repetitions};
 
 class GbnfParser {
  public:
   explicit GbnfParser(std::string_view text) : text_(text) {}
 
   Result<std::shared_ptr<const Grammar>> parse() {
-    if (text_.size() > kMaxText) return Status(Code::limit, fmt::format("the grammar is longer than {} bytes", kMaxText));
+    if (text_.size() > kMaxText) return Status(Code::limit, fmt::format("the grammar is longer than {} bytes", kMaxText.get()));
     skip(true);
     while (at_ < text_.size()) {
       NBL_ASSIGN(const std::string name, rule_name());
@@ -91,7 +92,7 @@ class GbnfParser {
   }
 
   Result<Node> alternatives(int depth) {
-    if (depth > kMaxNesting) return error(fmt::format("groups nest deeper than {}", kMaxNesting));
+    if (depth > kMaxNesting) return error(fmt::format("groups nest deeper than {}", kMaxNesting.get()));
     std::vector<Node> all;
     while (true) {
       NBL_ASSIGN(const Node one, sequence(depth));
@@ -177,7 +178,7 @@ class GbnfParser {
     int64_t n = 0;
     while (peek() >= '0' && peek() <= '9') {
       n = n * 10 + (peek() - '0');
-      if (n > kMaxCount) return error(fmt::format("more than {} repetitions", kMaxCount));
+      if (n > kMaxCount) return error(fmt::format("more than {} repetitions", kMaxCount.get()));
       ++at_;
     }
     if (at_ == begin) return error("a number was expected");

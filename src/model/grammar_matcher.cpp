@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <set>
 
+#include "base/bounds.h"
+
 namespace nbl::model {
 namespace {
 
-constexpr std::size_t kMaxThreads = 5000;          ///< of one state
+constexpr BoundOf<std::size_t> kMaxThreads{Bound::grammar_threads};          ///< of one state
 constexpr std::size_t kMaxFrames = 4'000'000;      ///< while one mask is made
-constexpr std::size_t kMaxStates = 2'000'000;
+constexpr BoundOf<std::size_t> kMaxStates{Bound::grammar_states};
 constexpr std::size_t kTrimFrames = 200'000;       ///< when trim() begins to forget
 constexpr std::size_t kTrimStates = 50'000;
 constexpr std::size_t kMaxMasks = 512;

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "base/bounds.h"
 #include "model/grammar.h"
 #include "model/json_grammar.h"
 #include "model/schema_rules.h"
@@ -14,10 +15,10 @@ namespace {
 
 using Node = GrammarBuilder::Node;
 
-constexpr std::size_t kMaxSchema = std::size_t{4} << 20;
-constexpr std::size_t kMaxRules = 20000;
-constexpr int64_t kMaxCount = 100000;
-constexpr int kMaxNesting = 100;
+constexpr BoundOf<int64_t> kMaxSchema{nbl::Bound::schema_bytes};
+constexpr BoundOf<std::size_t> kMaxRules{nbl::Bound::schema_rules};
+constexpr BoundOf<int64_t> kMaxCount{nbl::Bound::schema_count};
+constexpr BoundOf<int> kMaxNesting{nbl::Bound::schema_depth};
 
 class SchemaCompiler {
  public:
@@ -128,9 +129,13 @@ class SchemaCompiler {
         });
         if (concerns) return refuse(place, fmt::format("\"{}\" beside enum or const", key));
       }
+    // Each value is in the list that it comes from: looking for it there would take quadratic time.
+    Json rest = Json::object();
+    for (const auto& [key, value] : s.members())
+      if (key != "enum") rest.set(key, value);
     std::vector<Node> nodes;
     for (const Json& v : all)
-      if (schema_admits_scalar(s, v)) nodes.push_back(b_.literal(v.dump()));
+      if (schema_admits_scalar(rest, v)) nodes.push_back(b_.literal(v.dump()));
     return b_.choice(std::move(nodes));
   }
 
@@ -140,7 +145,7 @@ class SchemaCompiler {
     const double value = n->as_double(-1);
     if (value < 0 || value != static_cast<double>(n->as_int(-1)))
       return Status(Code::invalid_argument, fmt::format("JSON schema, {}: {} is no count", place, key));
-    if (n->as_int() > kMaxCount) return Status(Code::limit, fmt::format("JSON schema, {}: {} is above {}", place, key, kMaxCount));
+    if (n->as_int() > kMaxCount) return Status(Code::limit, fmt::format("JSON schema, {}: {} is above {}", place, key, kMaxCount.get()));
     return n->as_int();
   }
 

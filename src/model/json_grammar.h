@@ -29,7 +29,7 @@ struct Bound {
   bool exclusive = false;
 };
 /// Numbers between the bounds, written without exponent; integers, or with a fraction.
-/// Code::unsupported for bounds of more than 15 digits.
+/// Code::unsupported for bounds from 1e14 on and for those below 1e-23.
 Result<GrammarBuilder::Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std::optional<Bound> high,
                                                bool integer);
 

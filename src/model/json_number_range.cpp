@@ -2,6 +2,7 @@
 // which may follow.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <tuple>
@@ -13,7 +14,8 @@ namespace {
 
 using Node = GrammarBuilder::Node;
 
-constexpr int kMaxDigits = 15;  ///< decimals of so many digits are told apart by doubles
+constexpr std::size_t kMaxDigits = 15;    ///< decimals of so many digits are told apart by doubles
+constexpr std::size_t kMaxFraction = 40;  ///< of a bound
 
 /// A magnitude as digits before and after the point.
 struct Decimal {
@@ -22,25 +24,33 @@ struct Decimal {
   bool zero() const { return whole == "0" && fraction.find_first_not_of('0') == std::string::npos; }
 };
 
-Result<Decimal> decimal(double value, bool exclusive) {
-  const std::string text = fmt::format("{:.15f}", std::abs(value));
-  Decimal d;
-  const std::size_t point = text.find('.');
-  d.whole = text.substr(0, point);
-  d.fraction = text.substr(point + 1);
-  while (!d.fraction.empty() && d.fraction.back() == '0') d.fraction.pop_back();
-  d.exclusive = exclusive;
-  // What the digits cannot hold exactly may have been cut: take the shortest digits that read back.
-  const std::string shortest = fmt::format("{}", std::abs(value));
-  if (shortest.find('e') == std::string::npos) {
-    const std::size_t dot = shortest.find('.');
-    d.whole = shortest.substr(0, dot);
-    d.fraction = dot == std::string::npos ? "" : shortest.substr(dot + 1);
-    if (d.fraction == "0") d.fraction.clear();
-  } else if (std::abs(value) < 1) {
-    return Status(Code::unsupported, fmt::format("the bound {} has more digits than are supported", value));
+/// The bound's shortest digits that read back. `inward`: where the numbers lie that it allows.
+Result<Decimal> decimal(double value, bool exclusive, double inward) {
+  std::string digits;
+  for (int precision = 0; precision < 17; ++precision) {
+    digits = fmt::format("{:.{}e}", std::abs(value), precision);
+    double back = 0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), back);  // whatever the locale's decimal point
+    if (back == std::abs(value)) break;
   }
-  if (d.whole.size() > kMaxDigits || d.fraction.size() > kMaxDigits)
+  const std::size_t e = digits.find('e');
+  const int exponent = std::stoi(digits.substr(e + 1));
+  digits.resize(e);
+  if (digits.size() > 1) digits.erase(1, 1);
+  // Digits beyond those that doubles tell apart: something short of the bound might be read back as the bound.
+  if (exclusive && digits.size() > kMaxDigits) return decimal(std::nextafter(value, inward), false, inward);
+  Decimal d;
+  d.exclusive = exclusive;
+  if (value == 0) return d;
+  if (exponent < 0) {
+    d.fraction = std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
+  } else {
+    const auto whole = static_cast<std::size_t>(exponent) + 1;
+    if (digits.size() < whole) digits.resize(whole, '0');
+    d.whole = digits.substr(0, whole);
+    d.fraction = digits.substr(whole);
+  }
+  if (d.whole.size() > kMaxDigits || d.fraction.size() > kMaxFraction)
     return Status(Code::unsupported, fmt::format("the bound {} has more digits than are supported", value));
   return d;
 }
@@ -152,11 +162,11 @@ Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std:
   if (!high || high->value > 0 || (high->value == 0 && !high->exclusive)) {
     Decimal from;
     if (low && low->value >= 0) {
-      NBL_ASSIGN(from, decimal(low->value, low->exclusive));
+      NBL_ASSIGN(from, decimal(low->value, low->exclusive, INFINITY));
     }
     std::optional<Decimal> to;
     if (high) {
-      NBL_ASSIGN(to, decimal(high->value, high->exclusive));
+      NBL_ASSIGN(to, decimal(high->value, high->exclusive, -INFINITY));
     }
     if (!low || !high || low->value <= high->value) all.push_back(MagnitudeRange(b, from, to, integer).node());
   }
@@ -164,11 +174,11 @@ Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std:
     Decimal from;  // minus nothing is left to the other side
     from.exclusive = true;
     if (high && high->value < 0) {
-      NBL_ASSIGN(from, decimal(high->value, high->exclusive));
+      NBL_ASSIGN(from, decimal(high->value, high->exclusive, -INFINITY));
     }
     std::optional<Decimal> to;
     if (low) {
-      NBL_ASSIGN(to, decimal(low->value, low->exclusive));
+      NBL_ASSIGN(to, decimal(low->value, low->exclusive, INFINITY));
     }
     if (!low || !high || low->value <= high->value)
       all.push_back(b.sequence({b.literal("-"), MagnitudeRange(b, from, to, integer).node()}));

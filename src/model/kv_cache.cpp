@@ -25,9 +25,11 @@ Result<KvCache> KvCache::create(const Config& config, int64_t layers, int64_t ca
   c.kernel_type_ = kernel_type(type);
   c.capacity_ = capacity;
   c.layers_ = layers;
-  c.heads_ = config.kv_heads;
-  c.head_dim_ = config.head_dim;
-  c.value_dim_ = config.v_dim();
+  // Of latent attention the latents are kept, which all heads share.
+  const bool latent = config.latent.kv_rank > 0;
+  c.heads_ = latent ? 1 : config.kv_heads;
+  c.head_dim_ = latent ? config.latent.kv_rank + config.latent.rope_dim : config.head_dim;
+  c.value_dim_ = latent ? config.latent.kv_rank : config.v_dim();
   c.value_stride_ = round_up(c.value_dim_, 16);
   c.element_ = kernels::kCacheTypeBytes[static_cast<int>(c.kernel_type_)];
   if (c.quantized()) {

@@ -281,6 +281,7 @@ Status LayerRunner::replace(Part part, const LayerWeights::Matrix& matrix) {
   Layer& layer = impl_->layer;
   if (!is_expert_role(part.role)) {
     layer.linears[role_index(part.role)] = std::move(linear);
+    if (part.role == Role::kv_up) absorb_latents(impl_->config, layer);
     return {};
   }
   Expert& expert = layer.experts[static_cast<std::size_t>(part.expert)];

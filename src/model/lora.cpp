@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/bounds.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "io/container.h"
@@ -12,7 +13,7 @@
 namespace nbl::model {
 namespace {
 
-constexpr int64_t kMaxConfig = int64_t{4} << 20;
+constexpr BoundOf<int64_t> kMaxConfig{Bound::lora_config_bytes};
 constexpr std::string_view kPrefix = "base_model.model.";
 
 /// Whether a config member says "no": absent, null, false, empty or `none`.
@@ -164,6 +165,23 @@ void add_lora(const LoraDelta& d, const float* x, float* y, int64_t begin, int64
 
 namespace {
 
+/// Whether a manifest, or that of what it was made from, says that a method moved scales between the weights.
+std::string_view folding_method(const Json& manifest, int depth = 0) {
+  const auto names = [](const Json* text) -> std::string_view {
+    for (const std::string_view method : {"awq", "smoothquant"})
+      if (text != nullptr && text->as_string().find(method) != std::string_view::npos) return method;
+    return {};
+  };
+  if (manifest.find_value("rotation") != nullptr) return "a rotation";
+  for (const std::string_view key : {"method", "recipe"})
+    if (const std::string_view name = names(manifest.find_value(key)); !name.empty()) return name;
+  if (const Json* overrides = manifest.find_value("overrides"))
+    for (const Json& rule : overrides->elements())
+      if (const std::string_view name = names(rule.find_value("recipe")); !name.empty()) return name;
+  const Json* source = manifest.find_value("source");
+  return source != nullptr && depth < 8 ? folding_method(*source, depth + 1) : std::string_view();
+}
+
 class MergedCheckpoint final : public Checkpoint {
  public:
   MergedCheckpoint(std::shared_ptr<const Checkpoint> base, std::shared_ptr<const LoraAdapter> adapter)
@@ -233,8 +251,28 @@ class MergedCheckpoint final : public Checkpoint {
 
 }  // namespace
 
+std::string folded_scales(const Checkpoint& checkpoint) {
+  const Json* config = checkpoint.config().find_value("quantization_config");
+  const Json* method = config == nullptr ? nullptr : config->find_value("quant_method");
+  if (method != nullptr && method->as_string() == "awq") return "awq";
+  if (!checkpoint.has_asset("manifest.json")) return {};
+  const auto text = checkpoint.asset("manifest.json");
+  if (!text.ok()) return {};
+  const auto manifest = Json::parse(*text, "manifest.json");
+  return manifest.ok() ? std::string(folding_method(*manifest)) : std::string();
+}
+
+Status refuse_folded(std::string_view method, const LoraAdapter& adapter, std::string_view base) {
+  if (method.empty()) return {};
+  return Status(Code::unsupported,
+                fmt::format("{}: {} was quantized with {}, which moved scales between its weights and norms, so the adapter's inputs are no "
+                            "longer what it was trained on; merge it into the original model and quantize that",
+                            adapter.origin, base, method));
+}
+
 Result<std::shared_ptr<const Checkpoint>> merge_lora(std::shared_ptr<const Checkpoint> base,
                                                      std::shared_ptr<const LoraAdapter> adapter) {
+  NBL_TRY(refuse_folded(folded_scales(*base), *adapter, base->origin()));
   for (const auto& [name, delta] : adapter->deltas)
     if (!base->has(name))
       return Status(Code::mismatch, fmt::format("{}: changes {}, which {} does not have", adapter->origin, name, base->origin()));

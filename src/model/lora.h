@@ -42,4 +42,9 @@ inline constexpr int64_t kMaxLoraRank = 1024;
 Result<std::shared_ptr<const Checkpoint>> merge_lora(std::shared_ptr<const Checkpoint> base,
                                                      std::shared_ptr<const LoraAdapter> adapter);
 
+/// What moved scales between the weights of this checkpoint ("awq", "smoothquant", "a rotation"), as far as its files tell; empty: nothing.
+std::string folded_scales(const Checkpoint& checkpoint);
+/// Code::unsupported when something did: what `method` is not empty says.
+Status refuse_folded(std::string_view method, const LoraAdapter& adapter, std::string_view base);
+
 }  // namespace nbl::model

@@ -4,6 +4,7 @@
 
 #include "model/adapters.h"
 #include "model/arch.h"
+#include "model/lora.h"
 #include "model/token_trie.h"
 #include "model/weights.h"
 #include "text/assets.h"
@@ -40,6 +41,8 @@ Result<std::shared_ptr<const Model>> Model::load(const Checkpoint& checkpoint, c
   NBL_ASSIGN(impl->config, arch->read_config(checkpoint.config(), checkpoint.origin()));
   NBL_TRY(read_generation_config(checkpoint, &impl->config));
   impl->compute = options.compute;
+  impl->origin = checkpoint.origin();
+  impl->folded = folded_scales(checkpoint);
   NBL_ASSIGN(impl->weights, load_weights(checkpoint, *arch, impl->config, options.compute, progress));
   auto tokenizer = text::load_tokenizer(text::assets_of(checkpoint));
   if (tokenizer.ok()) {
@@ -54,6 +57,7 @@ Result<std::shared_ptr<const Model>> Model::load(const Checkpoint& checkpoint, c
 
 Result<std::shared_ptr<const Model>> Model::with_adapter(const std::shared_ptr<const Model>& base,
                                                          std::shared_ptr<const LoraAdapter> adapter) {
+  NBL_TRY(refuse_folded(base->impl_->folded, *adapter, base->impl_->origin));
   auto adapters = base->adapters_ == nullptr ? std::make_shared<Adapters>() : std::make_shared<Adapters>(*base->adapters_);
   NBL_TRY(adapters->add(*base, std::move(adapter)));
   auto model = std::shared_ptr<Model>(new Model(base->impl_));

@@ -23,7 +23,7 @@ struct LoraAdapter;
 struct Adapters;
 
 enum class Norm : uint8_t { rms, layer };
-enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh };
+enum class Activation : uint8_t { silu, gelu_tanh, gelu_erf, relu, relu_squared, quick_gelu, sigmoid, tanh, gelu_clipped, mish, leaky_relu, relu6, hard_swish, linear };
 enum class Rope : uint8_t { none, half_split, adjacent };
 /// How the rows of a fused qkv projection follow each other: all queries, all keys, all values; or for each key-value
 /// head its queries, its key, its value.
@@ -174,6 +174,8 @@ struct Profile {
   int64_t steps = 0, rows = 0;
 };
 
+struct SessionProfile;  // step_work.h
+
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
  public:
@@ -202,7 +204,7 @@ class Session {
   Status truncate(int64_t position);
 
   /// Steps from here on add their times to *profile, which must live as long; null ends it.
-  void set_profile(Profile* profile) noexcept;
+  void set_profile(SessionProfile* profile) noexcept;
 
   /// The keys and values of the first position() tokens, in pieces; for saving.
   std::vector<std::span<std::byte>> cached();
@@ -222,14 +224,24 @@ class Session {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Decodes several sessions of one model together, a token each: the weights are read once for all of them.
+/// Runs several sessions of one model together, a token or several each: the weights are read once for all of them.
 class Batch {
  public:
-  static Result<std::unique_ptr<Batch>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_sessions);
+  /// `max_rows`: tokens of a step over all sessions, so that it is also the most sessions that step() takes.
+  static Result<std::unique_ptr<Batch>> create(std::shared_ptr<const Model> model, Team& team, int64_t max_rows);
   ~Batch();
   /// Appends tokens[i] to sessions[i] (distinct, of this model). Returns the logits [sessions, vocab] in that order,
   /// valid until the next call. On an error no session has moved.
   Result<std::span<const float>> step(std::span<Session* const> sessions, std::span<const text::TokenId> tokens);
+
+  struct Piece {
+    Session* session = nullptr;
+    std::span<const text::TokenId> tokens;
+  };
+  /// Appends to each piece's session (distinct, of this model) its tokens, in as few steps as max_rows allows. Returns with
+  /// `logits` those of every token, [all tokens, vocab] in the order of the pieces, valid until the next call; else none.
+  /// On an error no session has moved.
+  Result<std::span<const float>> append(std::span<const Piece> pieces, bool logits);
 
  private:
   struct Impl;

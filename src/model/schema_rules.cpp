@@ -7,12 +7,13 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/bounds.h"
 #include "text/utf8.h"
 
 namespace nbl::model {
 namespace {
 
-constexpr std::size_t kMaxAlternatives = 256;
+constexpr BoundOf<std::size_t> kMaxAlternatives{Bound::schema_alternatives};
 constexpr int kMaxDepth = 48;  ///< of references and combinations at one place
 
 constexpr std::string_view kKnown[] = {
@@ -222,7 +223,7 @@ Result<std::vector<Json>> cross(const std::vector<Json>& a, const std::vector<Js
       if (both.is_bool() && !both.as_bool()) continue;
       out.push_back(std::move(both));
       if (out.size() > kMaxAlternatives)
-        return Status(Code::limit, fmt::format("JSON schema, {}: more than {} alternatives", place, kMaxAlternatives));
+        return Status(Code::limit, fmt::format("JSON schema, {}: more than {} alternatives", place, kMaxAlternatives.get()));
     }
   }
   return out;
@@ -275,7 +276,7 @@ Result<std::vector<Json>> expand(const Json& root, const Json& schema, const std
                                       place, branch[i], branch[j]));
     }
     if (either.size() > kMaxAlternatives)
-      return Status(Code::limit, fmt::format("JSON schema, {}: more than {} alternatives", place, kMaxAlternatives));
+      return Status(Code::limit, fmt::format("JSON schema, {}: more than {} alternatives", place, kMaxAlternatives.get()));
     all = std::move(either);
   }
   return all;

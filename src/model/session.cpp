@@ -4,6 +4,7 @@
 
 #include "model/forward.h"
 #include "model/model.h"
+#include "model/step_work.h"
 #include "model/weights.h"
 
 namespace nbl::model {
@@ -30,6 +31,7 @@ Result<Workspace> make_workspace(const Model& model, const Team& team, int64_t r
   Workspace::Sizes sizes;
   sizes.max_rows = rows;
   sizes.workers = team.size();
+  sizes.pieces = true;
   sizes.prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, rows);
   sizes.own_prepared_bytes = Workspace::prepared_bytes(weights.layers, &*weights.lm_head, Workspace::kReplicatedRows);
   return Workspace::create(model.config(), sizes);
@@ -55,7 +57,11 @@ void forward(const Model& model, Team& team, Workspace& work, std::span<const Sp
     Pass pass(step, worker);
     pass.embed(m.weights, tokens);
     pass.positions();
-    for (std::size_t l = 0; l < m.weights.layers.size(); ++l) pass.layer(m.weights.layers[l], static_cast<int64_t>(l));
+    const std::vector<Layer>& layers = m.weights.layers;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const Linear* next = l + 1 < layers.size() ? layers[l + 1].linear(Role::qkv) : &*m.weights.lm_head;
+      pass.layer(layers[l], static_cast<int64_t>(l), next != nullptr ? next : layers[l + 1].linear(Role::q));
+    }
     if (count > 0) pass.logits(m.weights, first, count, logits);
   });
 }
@@ -70,7 +76,7 @@ struct Session::Impl {
   Buffer logits;
   int64_t position = 0;
   std::vector<text::TokenId> tokens;  ///< [position], reserved for the whole capacity
-  Profile* profile = nullptr;
+  SessionProfile* profile = nullptr;
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -140,9 +146,14 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
       first = rows - 1;
       outputs = 1;
     }
+    Profile* profile = nullptr;
+    if (s.profile != nullptr) {
+      SessionProfile::Steps& steps = rows > 1 ? s.profile->prefill : s.profile->decode;
+      steps.work.add(*s.model, s.position, rows, outputs);
+      profile = &steps.profile;
+    }
     forward(*s.model, *s.team, s.work, {&span, 1},
-            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to,
-            s.profile);
+            tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(rows)), first, outputs, to, profile);
     s.position += rows;
     done += rows;
   }
@@ -159,7 +170,7 @@ Status Session::truncate(int64_t position) {
   return {};
 }
 
-void Session::set_profile(Profile* profile) noexcept { impl_->profile = profile; }
+void Session::set_profile(SessionProfile* profile) noexcept { impl_->profile = profile; }
 
 const char* Profile::op_name(int32_t op) noexcept {
   static constexpr const char* kNames[kOps] = {"embed",         "norm",   "qkv",        "rope and cache", "attention",
@@ -213,21 +224,42 @@ struct Batch::Impl {
   Workspace work;
   Buffer logits;
   std::vector<Span> spans;
+  std::vector<text::TokenId> tokens;  ///< of one step of append()
+
+  /// Room for the logits of so many rows.
+  Status reserve_logits(int64_t rows) {
+    const std::size_t bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(model->config().vocab) * sizeof(float);
+    if (logits.size() >= bytes) return {};
+    NBL_ASSIGN(logits, Buffer::create(bytes));
+    return {};
+  }
+  /// Adds `rows` tokens of a session to the step that is being put together.
+  Status add(int64_t index, Session::Impl& s, int64_t first_row, int64_t rows) {
+    if (s.model != model)
+      return Status(Code::invalid_argument, fmt::format("session {} of the batch runs another model", index));
+    for (const Span& other : spans)
+      if (other.cache == &s.cache)
+        return Status(Code::invalid_argument, fmt::format("session {} is in the batch twice", index));
+    if (rows > s.cache.capacity() - s.position)
+      return Status(Code::limit, fmt::format("the context of session {} is full: {} tokens after {} do not fit {} positions",
+                                             index, rows, s.position, s.cache.capacity()));
+    spans.push_back({&s.cache, first_row, rows, s.position});
+    return {};
+  }
 };
 
 Batch::Batch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Batch::~Batch() = default;
 
-Result<std::unique_ptr<Batch>> Batch::create(std::shared_ptr<const Model> model, Team& team, int64_t max_sessions) {
-  if (max_sessions < 1 || max_sessions > 65536)
-    return Status(Code::invalid_argument, fmt::format("a batch of {} sessions is not from 1 to 65536", max_sessions));
+Result<std::unique_ptr<Batch>> Batch::create(std::shared_ptr<const Model> model, Team& team, int64_t max_rows) {
+  if (max_rows < 1 || max_rows > 65536)
+    return Status(Code::invalid_argument, fmt::format("a batch of {} sessions is not from 1 to 65536", max_rows));
   auto impl = std::make_unique<Impl>();
   impl->model = std::move(model);
   impl->team = &team;
-  NBL_ASSIGN(impl->work, make_workspace(*impl->model, team, max_sessions));
-  NBL_ASSIGN(impl->logits,
-             Buffer::create(static_cast<std::size_t>(max_sessions * impl->model->config().vocab) * sizeof(float)));
-  impl->spans.reserve(static_cast<std::size_t>(max_sessions));
+  NBL_ASSIGN(impl->work, make_workspace(*impl->model, team, max_rows));
+  impl->spans.reserve(static_cast<std::size_t>(max_rows));
+  impl->tokens.reserve(static_cast<std::size_t>(max_rows));
   return std::unique_ptr<Batch>(new Batch(std::move(impl)));
 }
 
@@ -240,17 +272,10 @@ Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, s
                                                       sessions.size(), tokens.size(), b.work.max_rows()));
   NBL_TRY(check_tokens(tokens, c));
   b.spans.clear();
-  for (std::size_t i = 0; i < sessions.size(); ++i) {
-    Session::Impl& s = sessions[i]->impl();
-    if (s.model != b.model)
-      return Status(Code::invalid_argument, fmt::format("session {} of the batch runs another model", i));
-    for (const Span& other : b.spans)
-      if (other.cache == &s.cache)
-        return Status(Code::invalid_argument, fmt::format("session {} is in the batch twice", i));
-    if (s.position >= s.cache.capacity())
-      return Status(Code::limit, fmt::format("the context of session {} is full: {} tokens", i, s.position));
-    b.spans.push_back({&s.cache, static_cast<int64_t>(i), 1, s.position});
-  }
+  for (std::size_t i = 0; i < sessions.size(); ++i)
+    NBL_TRY(b.add(static_cast<int64_t>(i), sessions[i]->impl(), static_cast<int64_t>(i), 1));
+  // All that a batch may ever need, so that later steps allocate nothing.
+  NBL_TRY(b.reserve_logits(b.work.max_rows()));
   float* logits = b.logits.as<float>().data();
   forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits, nullptr);
   for (std::size_t i = 0; i < sessions.size(); ++i) {
@@ -258,6 +283,48 @@ Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, s
     sessions[i]->impl().tokens.push_back(tokens[i]);
   }
   return std::span<const float>(logits, static_cast<std::size_t>(count * c.vocab));
+}
+
+Result<std::span<const float>> Batch::append(std::span<const Piece> pieces, bool logits) {
+  Impl& b = *impl_;
+  const int64_t vocab = b.model->config().vocab;
+  int64_t total = 0;
+  b.spans.clear();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].tokens.empty())
+      return Status(Code::invalid_argument, fmt::format("no tokens to append to session {} of the batch", i));
+    NBL_TRY(check_tokens(pieces[i].tokens, b.model->config()));
+    NBL_TRY(b.add(static_cast<int64_t>(i), pieces[i].session->impl(), total, static_cast<int64_t>(pieces[i].tokens.size())));
+    total += static_cast<int64_t>(pieces[i].tokens.size());
+  }
+  if (total == 0) return Status(Code::invalid_argument, "no tokens to append");
+  if (logits) NBL_TRY(b.reserve_logits(total));
+  float* to = b.logits.as<float>().data();
+  std::size_t piece = 0, inside = 0;  // the next token
+  for (int64_t done = 0; done < total;) {
+    b.spans.clear();
+    b.tokens.clear();
+    int64_t rows = 0;
+    while (piece < pieces.size() && rows < b.work.max_rows()) {
+      Session::Impl& s = pieces[piece].session->impl();
+      const std::span<const text::TokenId> left = pieces[piece].tokens.subspan(inside);
+      const int64_t count = std::min(static_cast<int64_t>(left.size()), b.work.max_rows() - rows);
+      const std::span<const text::TokenId> now = left.first(static_cast<std::size_t>(count));
+      b.spans.push_back({&s.cache, rows, count, s.position, s.position + static_cast<int64_t>(left.size())});
+      b.tokens.insert(b.tokens.end(), now.begin(), now.end());
+      s.tokens.insert(s.tokens.end(), now.begin(), now.end());
+      s.position += count;
+      rows += count;
+      inside += static_cast<std::size_t>(count);
+      if (inside == pieces[piece].tokens.size()) {
+        ++piece;
+        inside = 0;
+      }
+    }
+    forward(*b.model, *b.team, b.work, b.spans, b.tokens, 0, logits ? rows : 0, to + (logits ? done * vocab : 0), nullptr);
+    done += rows;
+  }
+  return std::span<const float>(to, logits ? static_cast<std::size_t>(total * vocab) : 0);
 }
 
 }  // namespace nbl::model

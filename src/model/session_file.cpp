@@ -52,6 +52,7 @@ std::string model_fingerprint(const Model& model) {
   hash.update(std::as_bytes(std::span(c.architecture)));
   for (const int64_t n : {c.vocab, c.hidden, c.layers, c.heads, c.kv_heads, c.head_dim, c.ffn, c.rotary_dim})
     hash.update(bytes_of(n));
+  if (c.latent.kv_rank > 0) hash.update(bytes_of(c.latent.kv_rank));  // what is cached are latents
   for (const RopeTable& rope : c.ropes) hash.update(std::as_bytes(std::span(rope.inv_freq)));
   hash_rows(hash, m.weights.embedding);
   if (m.weights.lm_head) hash_rows(hash, m.weights.lm_head->tensor());

@@ -24,7 +24,8 @@ void StepWork::add(const Model& model, int64_t position, int64_t rows, int64_t o
     product(layer.linear(Role::down), Profile::mlp_out, rows);
     const int64_t window = c.layer[l].window;
     const auto seen = [&](int64_t p) { return window > 0 ? std::min(window, p + 1) : p + 1; };
-    bytes[Profile::attention] += 2 * c.kv_heads * c.head_dim * element * std::min(last + 1, seen(last) + rows - 1);
+    const int64_t cached = c.latent.kv_rank > 0 ? 2 * c.latent.kv_rank + c.latent.rope_dim : 2 * c.kv_heads * c.head_dim;
+    bytes[Profile::attention] += cached * element * std::min(last + 1, seen(last) + rows - 1);
     for (int64_t p = position; p <= last; ++p) operations[Profile::attention] += 4 * c.heads * c.head_dim * seen(p);
   }
   if (m.weights.lm_head) product(&*m.weights.lm_head, Profile::logits, outputs);

@@ -16,4 +16,13 @@ struct StepWork {
   void add(const Model& model, int64_t position, int64_t rows, int64_t outputs) noexcept;
 };
 
+/// The steps of a session, those of several tokens and those of one apart.
+struct SessionProfile {
+  struct Steps {
+    Profile profile;
+    StepWork work;
+  };
+  Steps prefill, decode;
+};
+
 }  // namespace nbl::model

@@ -21,6 +21,28 @@ Status absent(const Checkpoint& c, std::string_view name, const Shape& expected)
                 fmt::format("{}: tensor {} is missing, expected shape {}", c.origin(), name, shape_string(expected)));
 }
 
+bool all_zero(const std::vector<float>& bias) {
+  return std::all_of(bias.begin(), bias.end(), [](float b) { return b == 0; });
+}
+
+/// The key by which config.json says that a linear has no bias; empty when it does not say so. What it denies, the original
+/// passes over.
+std::string_view bias_denied(const Checkpoint& checkpoint, const TensorSpec& spec) {
+  const Role role = spec.role;
+  const bool input = role == Role::q || role == Role::k || role == Role::v || role == Role::qkv;
+  const bool mlp = role == Role::gate || role == Role::up || role == Role::gate_up || role == Role::down;
+  if (!input && !mlp && role != Role::attn_out) return {};
+  const Json& whole = checkpoint.config();
+  const Json* text = whole.find_value("text_config");
+  const Json& config = text != nullptr && text->is_object() ? *text : whole;
+  for (const std::string_view key : {"attention_bias", "qkv_bias", "mlp_bias"}) {
+    if (mlp != (key == "mlp_bias") || (key == "qkv_bias" && !input)) continue;
+    const Json* value = config.find_value(key);
+    if (value != nullptr && value->is_bool() && !value->as_bool()) return key;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<float>> load_vector(const Checkpoint& checkpoint, std::string_view name, int64_t size) {
@@ -105,13 +127,19 @@ Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorS
     if (!checkpoint.has(name)) return std::vector<float>{};
     NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
     NBL_ASSIGN(const std::vector<float> zeros, load_vector(checkpoint, name, rows));
-    if (std::all_of(zeros.begin(), zeros.end(), [](float b) { return b == 0; })) return std::vector<float>{};
+    if (all_zero(zeros)) return std::vector<float>{};
     return Status(Code::unsupported, fmt::format("{}: tensor {} is not zero, but this model_type has no such bias",
                                                  checkpoint.origin(), name));
   }
   if (spec.bias_optional && !checkpoint.has(name)) return std::vector<float>{};
   NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
-  return load_vector(checkpoint, name, rows);
+  NBL_ASSIGN(std::vector<float> bias, load_vector(checkpoint, name, rows));
+  if (const std::string_view key = bias_denied(checkpoint, spec); spec.bias_optional && !key.empty()) {
+    if (all_zero(bias)) return std::vector<float>{};
+    return Status(Code::mismatch, fmt::format("{}: tensor {} is not zero, but config.json's {} is false",
+                                              checkpoint.origin(), name, key));
+  }
+  return bias;
 }
 
 Result<std::vector<float>> load_positions(const Checkpoint& checkpoint, const Architecture& arch,
@@ -226,6 +254,7 @@ Status load_layer(Loader& load, const Architecture& arch, const Config& config, 
       layer.linears[role_index(spec.role)] = std::move(linear);
     }
   }
+  absorb_latents(config, layer);
   return {};
 }
 

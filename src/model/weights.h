@@ -30,6 +30,8 @@ struct Layer {
   std::array<std::optional<Linear>, kRoles> linears;
   std::array<NormWeights, kRoles> norms;
   std::vector<Expert> experts;
+  /// Latent attention's up-projection as it is used: [heads][nope_dim][kv_rank] and [heads][kv_rank][value_dim].
+  std::vector<float> latent_keys, latent_values;
 
   const Linear* linear(Role role) const noexcept {
     const auto& l = linears[role_index(role)];
@@ -37,6 +39,9 @@ struct Layer {
   }
   const NormWeights& norm(Role role) const noexcept { return norms[role_index(role)]; }
 };
+
+/// Makes latent_keys and latent_values of the layer's up-projection, where it has one.
+void absorb_latents(const Config& config, Layer& layer);
 
 struct Weights {
   QTensor embedding;                      ///< [vocab, hidden]
@@ -57,6 +62,8 @@ struct Model::Impl {
   Weights weights;
   std::unique_ptr<text::Tokenizer> tokenizer;
   Status tokenizer_status;
+  std::string origin;
+  std::string folded;  ///< folded_scales() of the checkpoint
   mutable std::mutex trie_mutex;
   mutable std::shared_ptr<const TokenTrie> trie;  ///< of the tokenizer, once somebody has asked for it
 };

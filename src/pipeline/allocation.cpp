@@ -6,12 +6,14 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <sstream>
 
 #include "base/file.h"
 #include "model/arch.h"
 #include "model/block.h"
 #include "pipeline/gram.h"
+#include "pipeline/output_gradient.h"
 #include "pipeline/overrides.h"
 
 namespace nbl::pipeline {
@@ -76,6 +78,10 @@ class Measurement {
     Sensitivities out;
     out.model = fmt::format("{} {} {}", arch_->id, config_.layers, config_.hidden);
     out.tokens = static_cast<int64_t>(ids.size());
+    out.unit = OutputGradient::supports(*arch_, config_) ? "kl" : "hidden";
+    if (out.unit == "kl") {
+      NBL_ASSIGN(output_, OutputGradient::create(input_, *arch_, config_, team_, out.tokens, Compute::exact));
+    }
     for (int64_t l = 0; l < config_.layers; ++l) {
       NBL_ASSIGN(model::LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
       const std::vector<model::InputGroup> groups = model::layer_groups(*arch_, config_, l);
@@ -156,7 +162,11 @@ class Measurement {
       NBL_ASSIGN(const model::LayerWeights next, model::load_layer(input_, *arch_, config_, l));
       NBL_TRY(model::run_layer(next, *arch_, config_, team_, windows_, length_, hidden.data(), nullptr, l));
     }
-    *out = hidden_change(states.back(), hidden, config_.hidden);
+    if (output_) {
+      NBL_ASSIGN(*out, output_->run(hidden.data(), states.back().data(), nullptr));
+    } else {
+      *out = hidden_change(states.back(), hidden, config_.hidden);
+    }
     return result.error;
   }
 
@@ -167,6 +177,7 @@ class Measurement {
   const model::Architecture* arch_ = nullptr;
   model::Config config_;
   int64_t windows_ = 0, length_ = 0;
+  std::optional<OutputGradient> output_;
 };
 
 std::string escaped(std::string_view name) {
@@ -185,6 +196,7 @@ Json to_json(const Sensitivities& measured) {
   j.set("format", "nibble-sensitivities");
   j.set("model", measured.model);
   j.set("tokens", measured.tokens);
+  j.set("unit", measured.unit);
   Json tensors = Json::array();
   for (const TensorSensitivity& t : measured.tensors) {
     Json entry = Json::object();
@@ -210,6 +222,8 @@ Result<Sensitivities> sensitivities_from_json(const Json& json, std::string_view
   Sensitivities out;
   NBL_ASSIGN(out.model, json.get_string("model"));
   NBL_ASSIGN(out.tokens, json.get_int("tokens"));
+  const Json* unit = json.find("unit");  // a measurement of an earlier version has none
+  out.unit = unit != nullptr && unit->as_string() == "kl" ? "kl" : "hidden";
   const Json* tensors = json.find("tensors");
   if (tensors == nullptr || !tensors->is_array()) return bad("tensors is no array");
   for (const Json& entry : tensors->elements()) {
@@ -243,16 +257,24 @@ Result<Sensitivities> measure_sensitivities(const Checkpoint& input, const Quant
   return measurement.run();
 }
 
-Result<std::vector<Choice>> allocate(const Sensitivities& measured, double target, const std::vector<int>& widths) {
-  // Each tensor's choices on the lower convex hull of (bits, expected change); the steps along all hulls by falling gain a bit.
-  struct Step {
-    double gain = 0, bits = 0;
-    std::size_t tensor = 0;
-    Choice to;
-  };
+namespace {
+
+/// A step from one choice of a tensor to its next dearer one.
+struct Step {
+  double gain = 0, bits = 0, change = 0;  ///< expected change less, a bit; bits more; expected change less
+  std::size_t tensor = 0;
+  Choice to;
+};
+/// Each tensor's choices on the lower convex hull of (bits, expected change): the cheapest of all, and the steps along the hulls by
+/// falling gain a bit.
+struct Ladder {
   std::vector<Choice> chosen;
   std::vector<Step> steps;
-  double total = 0, used = 0;
+  double total = 0, used = 0, change = 0;  ///< weights; bits and expected change of `chosen`
+};
+
+Result<Ladder> make_ladder(const Sensitivities& measured, const std::vector<int>& widths) {
+  Ladder ladder;
   for (std::size_t i = 0; i < measured.tensors.size(); ++i) {
     const TensorSensitivity& t = measured.tensors[i];
     const double size = static_cast<double>(t.n) * static_cast<double>(t.k);
@@ -275,32 +297,71 @@ Result<std::vector<Choice>> allocate(const Sensitivities& measured, double targe
       }
       hull.push_back(c);
     }
-    chosen.push_back(hull.front());
-    total += size;
-    used += size * hull.front().stored_bits;
+    ladder.chosen.push_back(hull.front());
+    ladder.total += size;
+    ladder.used += size * hull.front().stored_bits;
+    ladder.change += t.sensitivity * hull.front().error;
     for (std::size_t s = 1; s < hull.size(); ++s) {
-      const double bits = size * (hull[s].stored_bits - hull[s - 1].stored_bits);
-      steps.push_back({t.sensitivity * (hull[s - 1].error - hull[s].error) / bits, bits, i, hull[s]});
+      const double bits = size * (hull[s].stored_bits - hull[s - 1].stored_bits), change = t.sensitivity * (hull[s - 1].error - hull[s].error);
+      ladder.steps.push_back({change / bits, bits, change, i, hull[s]});
     }
   }
-  if (used > target * total) {
-    return Status(Code::invalid_argument, fmt::format("a target of {} bits a weight is too small; {:.3f} is the smallest that works", target, used / total));
+  std::stable_sort(ladder.steps.begin(), ladder.steps.end(), [](const Step& a, const Step& b) { return a.gain > b.gain; });
+  return ladder;
+}
+
+}  // namespace
+
+Result<std::vector<Choice>> allocate(const Sensitivities& measured, double target, const std::vector<int>& widths) {
+  NBL_ASSIGN(Ladder ladder, make_ladder(measured, widths));
+  if (ladder.used > target * ladder.total) {
+    return Status(Code::invalid_argument, fmt::format("a target of {} bits a weight is too small; {:.3f} is the smallest that works", target, ladder.used / ladder.total));
   }
-  std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.gain > b.gain; });
-  std::vector<bool> ended(chosen.size());
-  for (const Step& step : steps) {
+  std::vector<bool> ended(ladder.chosen.size());
+  for (const Step& step : ladder.steps) {
     if (ended[step.tensor]) continue;
-    if (used + step.bits > target * total) {
+    if (ladder.used + step.bits > target * ladder.total) {
       ended[step.tensor] = true;  // a later step of this tensor would skip one
       continue;
     }
-    used += step.bits;
-    chosen[step.tensor] = step.to;
+    ladder.used += step.bits;
+    ladder.chosen[step.tensor] = step.to;
   }
-  return chosen;
+  return std::move(ladder.chosen);
 }
 
-Status allocate_to_target(const Checkpoint& input, double target, const std::filesystem::path& saved, Team& team,
+Result<std::vector<Choice>> allocate_to_change(const Sensitivities& measured, double target, const std::vector<int>& widths) {
+  NBL_ASSIGN(Ladder ladder, make_ladder(measured, widths));
+  for (const Step& step : ladder.steps) {
+    if (ladder.change <= target) break;
+    ladder.change -= step.change;
+    ladder.chosen[step.tensor] = step.to;
+  }
+  if (ladder.change > target) {
+    return Status(Code::invalid_argument, fmt::format("a divergence of {} cannot be had; {:.3g} is the smallest that is expected", target, ladder.change));
+  }
+  return std::move(ladder.chosen);
+}
+
+namespace {
+
+/// What the output holds besides the measured tensors, about: other tensors as they are, texts, room for headers and manifest.
+int64_t other_bytes(const Checkpoint& input, const Sensitivities& measured) {
+  int64_t bytes = int64_t{64} << 10;
+  for (const TensorInfo& info : input.tensors()) {
+    bytes += 1024;
+    const bool quantized = std::any_of(measured.tensors.begin(), measured.tensors.end(), [&](const TensorSensitivity& t) { return t.name == info.name; });
+    if (!quantized) bytes += info.bytes;
+  }
+  for (const std::string& name : input.asset_names()) {
+    if (const auto text = input.asset(name); text.ok()) bytes += static_cast<int64_t>(text->size());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, const std::filesystem::path& saved, Team& team,
                           const ProgressFn& progress, QuantizeOptions* options) {
   const quant::Recipe& recipe = options->recipe;
   const quant::OptionSpec* bits = nullptr;
@@ -334,7 +395,21 @@ Status allocate_to_target(const Checkpoint& input, double target, const std::fil
       NBL_TRY(write_text_file(saved, to_json(measured).dump(1) + "\n"));
     }
   }
-  NBL_ASSIGN(const std::vector<Choice> chosen, allocate(measured, target, widths));
+  std::vector<Choice> chosen;
+  if (target.kl > 0) {
+    if (measured.unit != "kl") return Status(Code::unsupported, fmt::format("a divergence cannot be aimed at: no gradient for the end of {}", input.origin()));
+    NBL_ASSIGN(chosen, allocate_to_change(measured, target.kl, widths));
+  } else {
+    double bits = target.bits, weights = 0;
+    for (const TensorSensitivity& t : measured.tensors) weights += static_cast<double>(t.n) * static_cast<double>(t.k);
+    if (target.bytes > 0) {
+      const int64_t other = other_bytes(input, measured);
+      bits = 8.0 * static_cast<double>(target.bytes - other) / weights;
+      if (!(bits > 0))
+        return Status(Code::invalid_argument, fmt::format("a file of {} bytes is too small: what is not quantized takes {}", target.bytes, other));
+    }
+    NBL_ASSIGN(chosen, allocate(measured, bits, widths));
+  }
   // What else the recipe says goes with every tensor.
   std::string rest;
   const std::size_t colon = recipe.text.find(':');

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/cpu.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/panel/panel.h"
 #include "quant/calibrated.h"
 
@@ -58,6 +59,7 @@ void transpose(const float* a, int64_t rows, int64_t columns, float* out) {
 
 void attend_head(const HeadRows& q, const HeadRows& k, const HeadRows& v, int64_t length, int64_t dim, float scale, float* p,
                  float* out, int64_t ld_out) {
+  const kernels::ElementwiseKernels& elementwise = kernels::elementwise_kernels(best_isa());
   const int64_t keys = padded_keys(length), tiles = (dim + kPanelRows - 1) / kPanelRows;
   AlignedFloats k_panels(keys * dim), v_panels(tiles * length * kPanelRows), product(kFeedbackColumns * kPanelRows);
   row_panels(k, length, dim, k_panels.data());
@@ -71,12 +73,8 @@ void attend_head(const HeadRows& q, const HeadRows& k, const HeadRows& v, int64_
     for (int64_t r = 0; r < rows; ++r) {
       float* row = p + (r0 + r) * keys;
       const int64_t visible = r0 + r + 1;
-      float largest = -INFINITY;
-      for (int64_t j = 0; j < visible; ++j) largest = std::max(largest, row[j]);
-      float sum = 0;
-      for (int64_t j = 0; j < visible; ++j) sum += row[j] = std::exp(scale * (row[j] - largest));
-      const float inverse = 1.0f / sum;
-      for (int64_t j = 0; j < visible; ++j) row[j] *= inverse;
+      elementwise.scale(row, scale, visible);
+      elementwise.scale(row, 1.0f / elementwise.exp_sum(row, visible), visible);
       std::fill(row + visible, row + keys, 0.0f);
     }
     for (int64_t c = 0; c < dim; c += kPanelRows) {

@@ -21,9 +21,10 @@ class BlockGradient {
   static bool supports(const model::Architecture& arch, const model::Config& config, int64_t layer);
 
   /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where the
-  /// processor multiplies that.
+  /// processor multiplies that. whole: gradients can be passed on to the block before. room: a block of the same shape whose
+  /// memory this one uses too; forward() of one then spoils what backward() of the other needs.
   static Result<BlockGradient> create(const model::Config& config, int64_t layer, Team& team, int64_t windows,
-                                      int64_t length, Compute compute);
+                                      int64_t length, Compute compute, bool whole = false, BlockGradient* room = nullptr);
   BlockGradient(BlockGradient&&) noexcept;
   BlockGradient& operator=(BlockGradient&&) noexcept;
   ~BlockGradient();
@@ -34,11 +35,14 @@ class BlockGradient {
 
   /// x [windows * length, hidden] to y of the same shape. Keeps what backward() needs.
   Status forward(const float* x, float* y);
-  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix.
-  Status backward(const float* dy, std::map<model::Role, std::vector<float>>* gradients);
+  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix. Of a whole block,
+  /// when asked for: dx, with respect to x (not where dy lies), and (*norm_gradients)[role] [hidden], to the norms' weights.
+  Status backward(const float* dy, std::map<model::Role, std::vector<float>>* gradients, float* dx = nullptr,
+                  std::map<model::Role, std::vector<float>>* norm_gradients = nullptr);
 
  private:
   struct Impl;
+  struct Workspace;
   explicit BlockGradient(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

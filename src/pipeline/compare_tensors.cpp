@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/file.h"
 #include "dialects/common.h"
 
 namespace nbl::pipeline {
@@ -74,6 +75,7 @@ class Comparison {
         continue;
       }
       NBL_TRY(is_matrix(info) ? matrix(info.name) : array(info.name));
+      MappedFile::release_pages();  // of both files: they are read once
     }
     for (const TensorInfo& info : after_.tensors()) {
       if (!known.contains(info.name)) found(info.name, "only in " + after_.origin());

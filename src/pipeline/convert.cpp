@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "base/cpu.h"
+#include "base/file.h"
 #include "dialects/dialects.h"
 #include "pipeline/carry.h"
 #include "pipeline/compare_tensors.h"
@@ -80,20 +82,40 @@ class Job {
   Status copy_tensors() {
     const std::vector<TensorInfo> infos = input_.tensors();
     report_.tensors = static_cast<int64_t>(infos.size());
-    int64_t done = 0;
-    for (const TensorInfo& info : infos) {
-      NBL_TRY(report_progress(progress_, {"convert", info.name, done++, report_.tensors}));
-      Status status;
-      if (is_matrix(info)) {
-        NBL_ASSIGN(const QTensor tensor, input_.matrix(info.name));
-        status = matrix(info.name, tensor);
-      } else {
-        NBL_ASSIGN(const Array array, input_.array(info.name));
-        status = add_array(info.name, array);
+    // Weights are read several at once, by as many threads, as long as they are together no larger than the largest: what is in
+    // memory stays below a few times that one.
+    int64_t largest = 0;
+    for (const TensorInfo& info : infos) largest = std::max(largest, elements(info));
+    for (std::size_t first = 0, last; first < infos.size(); first = last) {
+      int64_t count = 0;
+      for (last = first; last < infos.size() && (last == first || count + elements(infos[last]) <= largest); ++last)
+        count += elements(infos[last]);
+      std::vector<std::optional<Result<QTensor>>> read(last - first);
+      team_.parallel_for(static_cast<int64_t>(read.size()), 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const TensorInfo& info = infos[first + static_cast<std::size_t>(i)];
+          if (is_matrix(info)) read[static_cast<std::size_t>(i)].emplace(input_.matrix(info.name));
+        }
+      });
+      for (std::size_t i = first; i < last; ++i) {
+        NBL_TRY(report_progress(progress_, {"convert", infos[i].name, static_cast<int64_t>(i), report_.tensors}));
+        if (auto& tensor = read[i - first]) {
+          NBL_TRY(tensor->status());
+          NBL_TRY(matrix(infos[i].name, **tensor));
+          tensor.reset();
+        } else {
+          NBL_ASSIGN(const Array array, input_.array(infos[i].name));
+          NBL_TRY(add_array(infos[i].name, array));
+        }
       }
-      NBL_TRY(status);
+      MappedFile::release_pages();  // of the input: it is read once
     }
     return {};
+  }
+
+  static int64_t elements(const TensorInfo& info) {
+    const auto count = element_count(info.shape);
+    return count.ok() ? *count : 0;
   }
 
   Status add_array(const std::string& name, const Array& array) {
@@ -166,6 +188,7 @@ class Job {
     m.set("source_format", report_.source_format);
     m.set("format", report_.format);
     m.set("lossless", report_.requantized.empty());
+    if (!options_.measured.is_null()) m.set("measured", options_.measured);
     if (!report_.requantized.empty()) {
       Json list = Json::array();
       for (const Requantized& each : report_.requantized) list.push_back(requantized_json(each));

@@ -18,6 +18,7 @@ struct ConvertOptions {
   std::string format = "native";  ///< output dialect
   bool allow_lossy = false;       ///< requantize what the format cannot hold, instead of refusing
   bool verify = false;            ///< reopen the output and compare tensor by tensor
+  Json measured;                  ///< results that were measured of these weights, for the model card; null: none
   std::string version;            ///< of the software, for the manifest; empty: left out
 };
 

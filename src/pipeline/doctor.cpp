@@ -278,7 +278,9 @@ void check_memory(const Checkpoint& checkpoint, const model::Config* config, con
         4 * (parameters - static_cast<double>(config->vocab * config->hidden)) / static_cast<double>(config->layers);
     const auto positions =
         static_cast<double>(config->max_positions > 0 ? std::min<int64_t>(config->max_positions, 4096) : 4096);
-    run += positions * static_cast<double>(2 * config->layers * config->kv_heads * config->head_dim) * 4;
+    const auto& latent = config->latent;
+    const int64_t cached = latent.kv_rank > 0 ? 2 * latent.kv_rank + latent.rope_dim : 2 * config->kv_heads * config->head_dim;
+    run += positions * static_cast<double>(config->layers * cached) * 4;
     // One layer as floats, before and after; one matrix of statistics and its factor; the calibration's activations.
     job = 2 * layer + 2 * 4 * largest_k * largest_k +
           2 * 4 * static_cast<double>(options.windows * options.length * config->hidden);

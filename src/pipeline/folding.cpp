@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace nbl::pipeline {
 namespace {
@@ -11,30 +12,12 @@ namespace {
 using model::LayerWeights;
 using model::Role;
 
-/// The row of the producer that makes each of the k columns, when every column has one of its own: all rows, the last
-/// ones of a fused gate|up, the value rows of a fused projection. Empty when they do not (a key-value head serves
-/// several query heads).
-std::vector<int64_t> producing_rows(const LayerWeights::Matrix& producer, Role role, const model::Config& config,
-                                    int64_t k) {
-  std::vector<int64_t> rows;
-  if (role == Role::qkv) {
-    if (config.heads != config.kv_heads || config.heads * config.v_dim() != k) return rows;
-    for (int64_t c = 0; c < k; ++c) {
-      const int64_t head = c / config.v_dim(), d = config.head_dim;
-      const int64_t first = config.qkv_order == model::QkvOrder::blocks ? 2 * config.heads * d + head * config.v_dim()
-                                                                        : (3 * head + 2) * d;
-      rows.push_back(first + c % config.v_dim());
-    }
-    return rows;
-  }
-  const int64_t first = role == Role::gate_up ? k : 0;
-  if (producer.n != first + k) return rows;
-  for (int64_t c = 0; c < k; ++c) rows.push_back(first + c);
-  return rows;
-}
-
+/// Each producing row once, however many columns it makes; columns of one row have one scale.
 void divide_rows(LayerWeights::Matrix& m, std::span<const int64_t> rows, std::span<const float> s) {
+  std::vector<bool> done(static_cast<std::size_t>(m.n));
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (done[static_cast<std::size_t>(rows[i])]) continue;
+    done[static_cast<std::size_t>(rows[i])] = true;
     float* row = m.w.data() + rows[i] * m.k;
     for (int64_t c = 0; c < m.k; ++c) row[c] /= s[i];
     if (!m.bias.empty()) m.bias[static_cast<std::size_t>(rows[i])] /= s[i];
@@ -42,6 +25,39 @@ void divide_rows(LayerWeights::Matrix& m, std::span<const int64_t> rows, std::sp
 }
 
 }  // namespace
+
+std::vector<int64_t> producing_rows(const LayerWeights& layer, const model::InputGroup& group, const model::Config& config) {
+  std::vector<int64_t> rows;
+  if (group.producer != model::InputGroup::Producer::linear) return rows;
+  const auto it = layer.matrices.find(group.producer_role);
+  const auto reader = layer.matrices.find(group.linears.front());
+  if (it == layer.matrices.end() || reader == layer.matrices.end()) return rows;
+  const LayerWeights::Matrix& producer = it->second;
+  const Role role = group.producer_role.role;
+  const int64_t k = reader->second.k, dim = config.v_dim();
+  if (role == Role::qkv) {
+    if (config.heads * dim != k) return rows;
+    const int64_t d = config.head_dim, shared = config.heads / config.kv_heads;
+    if (shared != 1 && config.qkv_order != model::QkvOrder::blocks) return rows;
+    for (int64_t c = 0; c < k; ++c) {
+      const int64_t head = c / dim / shared;
+      const int64_t first = config.qkv_order == model::QkvOrder::blocks ? (config.heads + config.kv_heads) * d + head * dim
+                                                                        : (3 * head + 2) * d;
+      rows.push_back(first + c % dim);
+    }
+    return rows;
+  }
+  if (role == Role::v && producer.n != k) {
+    if (config.heads * dim != k || config.kv_heads * dim != producer.n) return rows;
+    const int64_t shared = config.heads / config.kv_heads;
+    for (int64_t c = 0; c < k; ++c) rows.push_back(c / dim / shared * dim + c % dim);
+    return rows;
+  }
+  const int64_t first = role == Role::gate_up ? k : 0;
+  if (producer.n != first + k) return rows;
+  for (int64_t c = 0; c < k; ++c) rows.push_back(first + c);
+  return rows;
+}
 
 Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::Config& config, const model::InputGroup& group,
                                      std::span<const float> s, quant::InputStats& stats) {
@@ -78,6 +94,13 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::Config& c
   }
 
   FoldResult result;
+  std::vector<int64_t> rows = producing_rows(layer, group, config);
+  std::map<int64_t, float> of_row;
+  for (std::size_t c = 0; c < rows.size(); ++c) {
+    if (of_row.emplace(rows[c], s[c]).first->second == s[c]) continue;
+    rows.clear();  // one row cannot be divided by two scales
+    break;
+  }
   if (group.producer == model::InputGroup::Producer::norm) {
     const auto it = layer.norms.find(group.producer_role.role);
     if (it != layer.norms.end() && static_cast<int64_t>(it->second.w.size()) == k) {
@@ -92,7 +115,6 @@ Result<FoldResult> fold_input_scales(LayerWeights& layer, const model::Config& c
   } else if (group.producer == model::InputGroup::Producer::linear) {
     const auto it = layer.matrices.find(group.producer_role);
     if (it != layer.matrices.end()) {
-      const std::vector<int64_t> rows = producing_rows(it->second, group.producer_role.role, config, k);
       if (rows.empty()) return result;
       divide_rows(it->second, rows, s);
       result.where = Folded::linear;

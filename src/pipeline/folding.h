@@ -26,9 +26,12 @@ struct FoldResult {
   model::Part changed = model::Role::attn_norm;  ///< the producer that was changed, unless input_scale
 };
 
+/// The row of its producer that makes each column of the group's input, when a linear does: the last rows of a fused gate|up, the
+/// value rows of a fused projection; with grouped queries several columns come from one row. Empty when no rows do.
+std::vector<int64_t> producing_rows(const model::LayerWeights& layer, const model::InputGroup& group, const model::Config& config);
+
 /// Multiplies the columns of every linear of `group` by s, divides its producer by s and changes the statistics alike.
-/// Every s must be positive and finite. Whether a linear producer can take the scales depends on its rows: only when
-/// one row makes one column of the input (no grouped queries in between).
+/// Every s must be positive and finite. A linear producer takes the scales when columns that one of its rows makes have one scale.
 Result<FoldResult> fold_input_scales(model::LayerWeights& layer, const model::Config& config,
                                      const model::InputGroup& group, std::span<const float> s,
                                      quant::InputStats& stats);

@@ -1,5 +1,5 @@
-// One quantization job. quantize.cpp runs it, job_linears.cpp does the work on a layer's linears, job_resume.cpp keeps and reads
-// the journal.
+// One quantization job. quantize.cpp runs it, job_linears.cpp does the work on a layer's linears, job_model.cpp that on all of them
+// together, job_resume.cpp keeps and reads the journal.
 #pragma once
 
 #include <chrono>
@@ -70,9 +70,11 @@ class Job {
                 std::vector<quant::InputStats>& stats);
   Status scale(model::LayerWeights& weights, const LayerPlan& plan, std::vector<quant::InputStats>& stats,
                std::vector<std::vector<float>>& input_scales);
-  Status quantize_group(model::LayerWeights& weights, std::size_t group, const LayerPlan& plan, const quant::InputStats* stats,
-                        std::span<const float> input_scale);
-  Status finish_linear(const Plan& plan, const QTensor& tensor, LayerReport report);
+  Status quantize_group(model::LayerWeights& weights, std::size_t group, const LayerPlan& plan, int64_t layer,
+                        const quant::InputStats* stats, std::span<const float> input_scale);
+  Status finish_linear(const Plan& plan, int64_t layer, const QTensor& tensor, LayerReport report);
+  bool leaves_layer(int64_t layer) const { return layer < last_stats_layer_ || (model_learning_.epochs > 0 && layer == last_stats_layer_); }
+  Status learn_model();
   Status learn(int64_t layer, const LayerPlan& plan, const model::LayerWeights& original, model::LayerWeights& weights);
   Status write_kept(const model::LayerWeights& weights, const LayerPlan& plan, int64_t layer);
   Status write_outer(const std::string& name, const quant::Recipe& recipe);
@@ -105,6 +107,15 @@ class Job {
     std::shared_ptr<quant::AffineCodes> codes;
   };
   std::vector<Pending> pending_;
+  /// Linears that are written when the whole model has been learned.
+  struct Held {
+    int64_t layer = 0;
+    model::Part part;
+    std::string name;
+    QTensor tensor;
+  };
+  std::vector<Held> held_;
+  quant::ModelLearning model_learning_;
   bool learning_ = false;  ///< some layer is learned
   std::unique_ptr<CheckpointWriter> writer_;
   std::set<std::string> written_;

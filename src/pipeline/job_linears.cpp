@@ -38,7 +38,7 @@ Status Job::add_array(const std::string& name, const Array& array) {
   return writer_->add_array(name, array);
 }
 
-Status Job::quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan,
+Status Job::quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan, int64_t layer,
                            const quant::InputStats* stats, std::span<const float> input_scale) {
   for (const Plan& p : plan.groups[group]) {
     if (p.recipe == nullptr) continue;
@@ -68,22 +68,28 @@ Status Job::quantize_group(LayerWeights& weights, std::size_t group, const Layer
     restore(result.tensor, team_, &m);
     if (streams_) NBL_TRY(streams_->replace(p.role, m));
 
-    LayerReport layer;
-    layer.name = p.name;
-    layer.error = result.error;
-    layer.notes = std::move(result.notes);
-    layer.seconds = seconds_since(start);
+    LayerReport done;
+    done.name = p.name;
+    done.error = result.error;
+    done.notes = std::move(result.notes);
+    done.seconds = seconds_since(start);
     if (plan.learning.iterations > 0) {
-      pending_.push_back({&p, std::move(result.tensor), std::move(layer), std::move(result.affine)});
+      pending_.push_back({&p, std::move(result.tensor), std::move(done), std::move(result.affine)});
     } else {
-      NBL_TRY(finish_linear(p, result.tensor, std::move(layer)));
+      NBL_TRY(finish_linear(p, layer, result.tensor, std::move(done)));
     }
   }
   return {};
 }
 
-Status Job::finish_linear(const Plan& plan, const QTensor& tensor, LayerReport report) {
-  NBL_TRY(add_matrix(plan.name, tensor));
+Status Job::finish_linear(const Plan& plan, int64_t layer, const QTensor& tensor, LayerReport report) {
+  if (model_learning_.epochs > 0) {
+    written_.insert(plan.name);
+    if (journal_) finished_.matrices.emplace_back(plan.name, tensor);
+    held_.push_back({layer, plan.role, plan.name, tensor});
+  } else {
+    NBL_TRY(add_matrix(plan.name, tensor));
+  }
   report.encoding = tensor.description();
   report.bits = tensor.bits_per_weight();
   report_.layers.push_back(std::move(report));
@@ -139,7 +145,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
   }
   for (Pending& p : pending_) {
     p.report.notes.push_back(note);
-    NBL_TRY(finish_linear(*p.plan, p.tensor, std::move(p.report)));
+    NBL_TRY(finish_linear(*p.plan, l, p.tensor, std::move(p.report)));
   }
   pending_.clear();
   return {};
@@ -158,10 +164,11 @@ Status Job::scale(LayerWeights& weights, const LayerPlan& plan, std::vector<quan
                      [&](const Plan& p) { return p.recipe != nullptr && p.recipe->text == recipe->text; })) {
       continue;
     }
+    const std::vector<int64_t> rows = producing_rows(weights, plan.inputs[g], config_);
     std::vector<quant::LinearTask> tasks;
     for (const Plan& p : linears) {
       const LayerWeights::Matrix& m = weights.matrices.at(p.role);
-      tasks.push_back({p.name, m.n, m.k, m.w, p.needs != 0 ? &stats[g] : nullptr});
+      tasks.push_back({p.name, m.n, m.k, m.w, p.needs != 0 ? &stats[g] : nullptr, rows});
     }
     NBL_TRY(tick("scale", linears.front().name));
     quant::MethodContext context;

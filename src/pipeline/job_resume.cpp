@@ -56,7 +56,7 @@ Status Job::open_journal(const std::filesystem::path& output) {
 /// A layer that an earlier run finished: written again, and its calibration tokens sent through it.
 Status Job::repeat(const FinishedLayer& done) {
   NBL_TRY(tick("resume", fmt::format("layer {}", done.layer)));
-  const bool running = streams_ && done.layer < last_stats_layer_;
+  const bool running = streams_ && leaves_layer(done.layer);
   LayerWeights weights;
   if (running) {
     NBL_ASSIGN(weights, model::load_layer(input_, *arch_, config_, done.layer));
@@ -65,7 +65,17 @@ Status Job::repeat(const FinishedLayer& done) {
   std::set<std::string> quantized;
   for (const LayerReport& r : done.reports) quantized.insert(r.name);
   for (const auto& [name, tensor] : done.matrices) {
-    NBL_TRY(writer_->add_matrix(name, tensor));
+    const Plan* held = nullptr;
+    if (model_learning_.epochs > 0) {
+      for (const auto& plans : layers_[static_cast<std::size_t>(done.layer)].groups)
+        for (const Plan& p : plans)
+          if (p.name == name && p.recipe != nullptr) held = &p;
+    }
+    if (held != nullptr) {
+      held_.push_back({done.layer, held->role, name, tensor});
+    } else {
+      NBL_TRY(writer_->add_matrix(name, tensor));
+    }
     written_.insert(name);
     if (quantized.contains(name)) {
       stored_bytes_ += static_cast<double>(tensor.stored_bytes());

@@ -60,6 +60,7 @@ struct QuantizeOptions {
   Compute compute = Compute::fast;
   std::string format = "native";  ///< output dialect
   std::string version;            ///< of the software, for the manifest; empty: left out
+  Json measured;                  ///< results that were measured of this recipe, for the model card; null: none
   /// Go on from the journal that an earlier run of the same job left beside the output, if there is one, and leave it there
   /// when this run fails or is cancelled. Calibrated jobs always keep a journal while they run.
   bool resume = false;

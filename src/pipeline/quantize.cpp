@@ -12,6 +12,7 @@
 #include "model/arch.h"
 #include "model/block.h"
 #include "pipeline/carry.h"
+#include "pipeline/model_tuner.h"
 #include "pipeline/quantize_report.h"
 
 namespace nbl::pipeline {
@@ -60,6 +61,12 @@ Status Job::plan() {
     layer.sequential = !at_once;
     layers_.push_back(std::move(layer));
   }
+  model_learning_ = options_.recipe.method->model_learning(options_.recipe.options);
+  if (last_stats_layer_ != config_.layers - 1) model_learning_.epochs = 0;  // nothing to learn from behind the last layer
+  if (model_learning_.epochs > 0 && !can_tune_model(*arch_, config_)) {
+    model_learning_.epochs = 0;
+    if (options_.log) options_.log(fmt::format("the whole model is not learned: no backward pass for models of {}", arch_->id));
+  }
   NBL_ASSIGN(outer_, outer_recipes(input_, *arch_, config_, *overrides_, options_));
   total_ += static_cast<int64_t>(outer_.size());
   const std::vector<std::string> unused = overrides_->unused();
@@ -81,6 +88,7 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
   for (const LayerPlan& l : layers_) {
     if (l.learning.iterations > 0) shape.learned_tokens = std::max({shape.learned_tokens, batch, l.learning.batch_tokens});
   }
+  shape.whole_model = model_learning_.epochs > 0;
   shape.compute = options_.compute;
   shape.threads = team_.size();
   NBL_ASSIGN(memory_, plan_memory(input_, *arch_, config_, shape, options_.max_memory_bytes));
@@ -124,7 +132,7 @@ Status Job::start_streams() {
   streams.windows = options_.calibration.windows;
   streams.length = options_.calibration.length;
   streams.compute = options_.compute;
-  streams.original = learning_ || (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  streams.original = learning_ || model_learning_.epochs > 0 || (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
   streams.keep_input = learning_;
   streams.spill = spill_;
   NBL_ASSIGN(streams_, Streams::create(input_, *arch_, config_, team_, options_.calibration.ids, streams));
@@ -206,7 +214,7 @@ Status Job::process_layer(int64_t l) {
       const std::size_t next = round < calibrated.size() ? calibrated[round] : plan.groups.size();
       NBL_TRY(gather(plan, {&g, 1}, next, stats));
     }
-    NBL_TRY(quantize_group(weights, g, plan, &stats[g], input_scales[g]));
+    NBL_TRY(quantize_group(weights, g, plan, l, &stats[g], input_scales[g]));
     stats[g] = {};
   }
   if (!pending_.empty()) NBL_TRY(learn(l, plan, original, weights));
@@ -217,7 +225,7 @@ Status Job::process_layer(int64_t l) {
     finished_ = {};
   }
   if (options_.max_memory_bytes > 0) MappedFile::release_pages();
-  if (l < last_stats_layer_) NBL_TRY(streams_->end_layer([&](int64_t w) {
+  if (leaves_layer(l)) NBL_TRY(streams_->end_layer([&](int64_t w) {
     return tick("propagate", fmt::format("layer {}, window {} of {}", l, w, options_.calibration.windows));
   }));
   return {};
@@ -301,10 +309,13 @@ Status Job::work(const std::filesystem::path& output) {
   }
   if (next > 0 && options_.log) options_.log(fmt::format("resumed: {} of {} layers were finished", next, config_.layers));
   for (int64_t l = next; l < config_.layers; ++l) NBL_TRY(process_layer(l));
+  if (model_learning_.epochs > 0) NBL_TRY(learn_model());
   streams_.reset();
   NBL_TRY(copy_rest());
   report_.bits_per_weight = weights_ > 0 ? 8.0 * stored_bytes_ / weights_ : 0.0;
-  NBL_TRY(writer_->set_manifest(make_manifest(input_, options_, report_, last_stats_layer_ >= 0)));
+  Json manifest = make_manifest(input_, options_, report_, last_stats_layer_ >= 0);
+  if (!options_.measured.is_null()) manifest.set("measured", options_.measured);
+  NBL_TRY(writer_->set_manifest(manifest));
   NBL_TRY(tick("write", output.filename().string()));
   NBL_ASSIGN(report_.output_sha256, writer_->finish());
   return {};

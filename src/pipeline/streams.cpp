@@ -44,7 +44,7 @@ Result<Streams> Streams::create(const Checkpoint& checkpoint, const model::Archi
   if (options.keep_input) {
     NBL_ASSIGN(s.input_, Activations::create(count, config.hidden, rows, options.spill));
   }
-  NBL_TRY(s.embed(checkpoint, ids));
+  NBL_TRY(s.embed(checkpoint, ids, options.original));
   const auto runner = [&] {
     return model::LayerRunner::create(arch, config, team, together(options.windows, options.length), options.length,
                                       options.compute);
@@ -69,7 +69,7 @@ int64_t Streams::batch_windows(int64_t batch) const noexcept {
 }
 
 /// Several batches at a time: each call reads the whole table of embeddings.
-Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids) {
+Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids, bool original) {
   constexpr int64_t kFloats = int64_t{8} << 20;
   const int64_t batch_tokens = together(options_.windows, options_.length) * options_.length;
   const int64_t at_once = std::max<int64_t>(1, kFloats / (batch_tokens * config_.hidden));
@@ -84,7 +84,7 @@ Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenI
     for (int64_t i = b; i < std::min(b + at_once, batches()); ++i) {
       const float* values = part.data() + (i - b) * batch_tokens * config_.hidden;
       NBL_TRY(hidden_.store(i, values));
-      if (options_.original) NBL_TRY(original_hidden_.store(i, values));
+      if (original) NBL_TRY(original_hidden_.store(i, values));
     }
   }
   return {};
@@ -120,6 +120,22 @@ Status Streams::load_pair(int64_t batch, float* input, float* target) {
   std::copy_n(x, count, input);
   NBL_ASSIGN(const float* y, original_hidden_.load(batch));
   std::copy_n(y, count, target);
+  return {};
+}
+
+Status Streams::start_again(const Checkpoint& checkpoint, std::span<const text::TokenId> ids) {
+  if (!options_.original) return {Code::internal, "the original model does not run beside"};
+  quantized_.reset();
+  original_.reset();
+  return embed(checkpoint, ids, false);
+}
+
+Status Streams::load_ends(int64_t batch, float* embedded, float* original) {
+  const int64_t count = batch_windows(batch) * options_.length * config_.hidden;
+  NBL_ASSIGN(const float* x, hidden_.load(batch));
+  std::copy_n(x, count, embedded);
+  NBL_ASSIGN(const float* y, original_hidden_.load(batch));
+  std::copy_n(y, count, original);
   return {};
 }
 

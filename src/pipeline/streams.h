@@ -53,6 +53,10 @@ class Streams {
   /// Batch `batch` of what the quantized model feeds the layer, and of what the original model has behind it, when all groups'
   /// statistics were gathered. Copied out.
   Status load_pair(int64_t batch, float* input, float* target);
+  /// When both streams have left the last layer: embeddings again, in place of the quantized model's stream. load_ends() then gives
+  /// batch `batch` of them and of what the original's last layer gives. Copied out.
+  Status start_again(const Checkpoint& checkpoint, std::span<const text::TokenId> ids);
+  Status load_ends(int64_t batch, float* embedded, float* original);
   int64_t batches() const noexcept;
   int64_t batch_windows(int64_t batch) const noexcept;
 
@@ -66,7 +70,7 @@ class Streams {
 
  private:
   Streams() = default;
-  Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids);
+  Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids, bool original);
   Status begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
   /// Runs `runner` on to a restart point and keeps the residual stream it has there.
   Status commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);

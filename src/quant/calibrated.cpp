@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "base/checked.h"
 #include "kernels/panel/panel.h"
@@ -93,6 +94,20 @@ float static_input_scale(const LinearTask& task, float largest, std::vector<std:
   if (scale > 0 && std::isfinite(scale)) return scale;
   notes->push_back("no calibration statistics of the inputs: each token gets its own scale");
   return 0;
+}
+
+void tie_scales(std::span<const int64_t> producer_rows, std::vector<float>* scales) {
+  if (producer_rows.size() != scales->size()) return;
+  std::map<int64_t, std::pair<double, int>> logs;
+  for (std::size_t c = 0; c < scales->size(); ++c) {
+    auto& [sum, count] = logs[producer_rows[c]];
+    sum += std::log(static_cast<double>((*scales)[c]));
+    ++count;
+  }
+  for (std::size_t c = 0; c < scales->size(); ++c) {
+    const auto& [sum, count] = logs[producer_rows[c]];
+    if (count > 1) (*scales)[c] = static_cast<float>(std::exp(sum / count));
+  }
 }
 
 void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,

@@ -36,6 +36,10 @@ double panel_quadratic_error(const float* panel, std::span<const float> h, int64
 /// LinearResult::error of `tensor` as a replacement of the task's weight.
 double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context);
 
+/// Makes columns that come from one row of their producer (LinearTask::producer_rows; empty: nothing to do) share one scale, the
+/// geometric mean of theirs.
+void tie_scales(std::span<const int64_t> producer_rows, std::vector<float>* scales);
+
 /// Rows [row, row + 32) of a row-major [n, k] matrix as a panel [k][32]; rows beyond n are 0. order: column p of the panel is
 /// column order[p] of the matrix (empty: p).
 void load_panel(std::span<const float> matrix, int64_t n, int64_t k, int64_t row, std::span<const int32_t> order,

@@ -186,11 +186,23 @@ class PanelRounder {
       find_grids(corrected, run.end - run.begin, rule_.grid, nullptr, nullptr, isa_, grids);
       set_grids(run.group, grids);
     }
-    for (int64_t j = run.begin; j < run.end; j += kFeedbackColumns) {
-      const int64_t last = std::min(j + kFeedbackColumns, run.end);
-      feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, static_cast<int>(last - j), error_.data(), run.begin, j,
-                             local_.data()});
-      for (int64_t c = j; c < last; ++c) round_column(c, j, run.group);
+    for (int64_t begin = run.begin; begin < run.end; begin += rule_.block) {
+      const int64_t end = std::min(begin + rule_.block, run.end);
+      if (begin > run.begin) carry_on(run.begin, begin, end);
+      for (int64_t j = begin; j < end; j += kFeedbackColumns) {
+        const int64_t last = std::min(j + kFeedbackColumns, end);
+        feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, static_cast<int>(last - j), error_.data(), begin, j, local_.data()});
+        for (int64_t c = j; c < last; ++c) round_column(c, j, run.group);
+      }
+    }
+  }
+
+  /// Adds what the errors of columns [first, begin) mean for columns [begin, end).
+  void carry_on(int64_t first, int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; j += kFeedbackColumns) {
+      const int64_t columns = std::min<int64_t>(kFeedbackColumns, end - j);
+      feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, static_cast<int>(columns), error_.data(), first, begin, local_.data()});
+      for (int64_t i = 0; i < columns * kPanelRows; ++i) at(carried_, j)[i] += local_.data()[i];
     }
   }
 

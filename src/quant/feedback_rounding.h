@@ -30,6 +30,7 @@ struct FeedbackRule {
   double alpha = 0, beta = 0;
   /// Rounds of: scales refitted with the codes fixed, then each code moved to its best value with everything else fixed.
   int refine = 0;
+  int64_t block = 128;  ///< columns whose errors are passed on to later ones together
 };
 
 /// Fills `out` (made for the task's shape): codes in original column order, or in the factor's order for Groups::packed.

@@ -76,6 +76,9 @@ struct LinearTask {
   int64_t n = 0, k = 0;
   std::span<const float> weight;      ///< [n, k] row-major
   const InputStats* stats = nullptr;  ///< null when the method needs none
+  /// [k] or empty: which output of the input's producer each column comes from. Columns of one output (of a value head that several
+  /// query heads share) must be given one input scale, or the producer could not take it.
+  std::span<const int64_t> producer_rows = {};
 };
 
 struct AffineCodes;
@@ -103,6 +106,12 @@ struct BlockLearning {
   int64_t batch_tokens = 0;
 };
 
+/// How codes, scales and norms of a whole model are learned once all of it is quantized. 0 epochs: not at all.
+struct ModelLearning {
+  double epochs = 0;  ///< passes over the calibration tokens
+  double rate = 0, scale_rate = 0, norm_rate = 0;  ///< first steps: of codes in steps of the grid, of scales and norms relative
+};
+
 class Method {
  public:
   virtual ~Method() = default;
@@ -126,6 +135,12 @@ class Method {
 
   /// What the pipeline is to do with a block of this method's linears, all of which must fill LinearResult::affine.
   virtual BlockLearning block_learning(const Options& options) const {
+    (void)options;
+    return {};
+  }
+
+  /// What the pipeline is to do when every layer is quantized, with those linears that fill LinearResult::affine.
+  virtual ModelLearning model_learning(const Options& options) const {
     (void)options;
     return {};
   }

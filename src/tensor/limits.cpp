@@ -1,6 +1,7 @@
 #include "tensor/limits.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <vector>
 
@@ -15,55 +16,102 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Bytes a second; every thread reads its share of `data` again and again, rounds counted together. The best round
-// counts.
-double read_speed(Team& team, const kernels::LimitVariant& loop, const Buffer& data, int64_t bytes, double seconds) {
-  double best = 0;
-  const Clock::time_point begin = Clock::now();
-  do {
-    const Clock::time_point start = Clock::now();
-    team.run([&](Worker& worker) {
-      const Range mine = worker.share(bytes, 4096);
-      kernels::LimitArgs a;
-      a.data = reinterpret_cast<const uint8_t*>(data.data()) + mine.begin;
-      a.bytes = mine.end - mine.begin;
-      // Small shares many times, so that starting the team does not count.
-      const int64_t rounds = std::max<int64_t>(1, (int64_t{64} << 20) / std::max<int64_t>(a.bytes, 1));
-      for (int64_t r = 0; r < rounds; ++r) loop.run(&a);
-    });
-    const int64_t share = std::max<int64_t>(1, bytes / team.size());
-    const int64_t rounds = std::max<int64_t>(1, (int64_t{64} << 20) / share);
-    best = std::max(best, static_cast<double>(bytes * rounds) / seconds_since(start));
-  } while (seconds_since(begin) < seconds);
-  return best;
-}
+// What the rounds of one measurement say.
+class Rounds {
+ public:
+  explicit Rounds(double seconds) : seconds_(seconds) {}
+  void add(double rate, bool all_worked) {
+    rates_.push_back(rate);
+    all_worked_ = all_worked_ && all_worked;
+  }
+  /// Enough of them to have a median.
+  bool enough() const { return rates_.size() >= 5 && seconds_since(begin_) >= seconds_; }
+  double median() {
+    const auto middle = rates_.begin() + static_cast<std::ptrdiff_t>(rates_.size() / 2);
+    std::nth_element(rates_.begin(), middle, rates_.end());
+    return *middle;
+  }
+  /// Other programs took part of the machine: the best round is far above the median, or workers were missing.
+  bool disturbed() { return !all_worked_ || *std::max_element(rates_.begin(), rates_.end()) > 1.2 * median(); }
 
-double operation_speed(Team& team, kernels::Limit limit, double seconds) {
-  const kernels::LimitVariant* loop = kernels::select_limit(limit, best_isa());
-  if (loop == nullptr) return 0;
-  double best = 0;
-  int64_t iterations = 20000;
-  const Clock::time_point begin = Clock::now();
-  do {
-    std::vector<int64_t> operations(static_cast<std::size_t>(team.size()) * 8);
-    const Clock::time_point start = Clock::now();
-    team.run([&](Worker& worker) {
-      kernels::LimitArgs a;
-      a.iterations = iterations;
-      loop->run(&a);
-      operations[static_cast<std::size_t>(worker.index()) * 8] = a.operations;
-    });
-    const double took = seconds_since(start);
-    int64_t total = 0;
-    for (const int64_t n : operations) total += n;
-    if (took < seconds / 20) {
-      iterations *= 4;
-      continue;
-    }
-    best = std::max(best, static_cast<double>(total) / took);
-  } while (seconds_since(begin) < seconds);
-  return best;
-}
+ private:
+  const Clock::time_point begin_ = Clock::now();
+  double seconds_;
+  std::vector<double> rates_;
+  bool all_worked_ = true;
+};
+
+struct Limits {
+  Team& alone;
+  Team& team;
+  double seconds;
+  bool disturbed = false;
+
+  // Bytes a second; every thread reads its share of `bytes` again and again.
+  double read(Team& t, const kernels::LimitVariant& loop, const Buffer& data, int64_t bytes) {
+    Rounds rounds(seconds);
+    do {
+      std::atomic<int64_t> done{0};
+      std::atomic<int> workers{0};
+      const Clock::time_point start = Clock::now();
+      t.run([&](Worker& worker) {
+        const Range mine = worker.share(bytes, 4096);
+        kernels::LimitArgs a;
+        a.data = reinterpret_cast<const uint8_t*>(data.data()) + mine.begin;
+        a.bytes = mine.end - mine.begin;
+        // Small shares many times, so that starting the team does not count.
+        const int64_t times = std::max<int64_t>(1, (int64_t{64} << 20) / std::max<int64_t>(a.bytes, 1));
+        for (int64_t r = 0; r < times; ++r) loop.run(&a);
+        done += times * a.bytes;
+        ++workers;
+      });
+      rounds.add(static_cast<double>(done) / seconds_since(start), workers == t.size());
+    } while (!rounds.enough());
+    disturbed = disturbed || rounds.disturbed();
+    return rounds.median();
+  }
+
+  double operations(Team& t, const kernels::LimitVariant& loop) {
+    int64_t iterations = 20000;
+    Rounds rounds(seconds);
+    do {
+      std::atomic<int64_t> done{0};
+      std::atomic<int> workers{0};
+      const Clock::time_point start = Clock::now();
+      t.run([&](Worker&) {
+        kernels::LimitArgs a;
+        a.iterations = iterations;
+        loop.run(&a);
+        done += a.operations;
+        ++workers;
+      });
+      const double took = seconds_since(start);
+      if (took < seconds / 20) {
+        iterations *= 4;
+        continue;
+      }
+      rounds.add(static_cast<double>(done) / took, workers == t.size());
+    } while (!rounds.enough());
+    disturbed = disturbed || rounds.disturbed();
+    return rounds.median();
+  }
+
+  // A team that is slower than one of its threads, or faster than all of them apart, was not measured in peace.
+  Measured both(double one, double all) {
+    if (team.size() > 1 && (all < 0.9 * one || all > 1.1 * one * team.size())) disturbed = true;
+    return {one, all};
+  }
+  Measured both(const kernels::LimitVariant& loop, const Buffer& data, int64_t one, int64_t all) {
+    const double first = read(alone, loop, data, one);
+    return both(first, read(team, loop, data, all));
+  }
+  Measured both(kernels::Limit limit) {
+    const kernels::LimitVariant* loop = kernels::select_limit(limit, best_isa());
+    if (loop == nullptr) return {};
+    const double first = operations(alone, *loop);
+    return both(first, operations(team, *loop));
+  }
+};
 
 }  // namespace
 
@@ -85,20 +133,16 @@ Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options) {
     for (int64_t at = mine.begin; at < mine.end; at += 64) data.data()[at] = static_cast<std::byte>(at >> 6);
   });
   const kernels::LimitVariant& read = *kernels::select_limit(kernels::Limit::read, best_isa());
-  limits.dram.one = read_speed(alone, read, data, bytes, options.seconds_each);
-  limits.dram.team = read_speed(team, read, data, bytes, options.seconds_each);
+  Limits measure{alone, team, options.seconds_each};
+  limits.dram = measure.both(read, data, bytes, bytes);
   const int64_t small = int64_t{512} << 10;
-  limits.l2.one = read_speed(alone, read, data, std::min(bytes, small), options.seconds_each);
-  limits.l2.team = read_speed(team, read, data, std::min(bytes, small * team.size()), options.seconds_each);
-  const auto both = [&](kernels::Limit limit) {
-    return Measured{operation_speed(alone, limit, options.seconds_each),
-                    operation_speed(team, limit, options.seconds_each)};
-  };
-  limits.f32_fma = both(kernels::Limit::f32_fma);
-  limits.int8_dot = both(kernels::Limit::int8_dot);
-  limits.bf16_dot = both(kernels::Limit::bf16_dot);
-  limits.amx_int8 = both(kernels::Limit::amx_int8);
-  limits.amx_bf16 = both(kernels::Limit::amx_bf16);
+  limits.l2 = measure.both(read, data, std::min(bytes, small), std::min(bytes, small * team.size()));
+  limits.f32_fma = measure.both(kernels::Limit::f32_fma);
+  limits.int8_dot = measure.both(kernels::Limit::int8_dot);
+  limits.bf16_dot = measure.both(kernels::Limit::bf16_dot);
+  limits.amx_int8 = measure.both(kernels::Limit::amx_int8);
+  limits.amx_bf16 = measure.both(kernels::Limit::amx_bf16);
+  limits.disturbed = measure.disturbed;
   return limits;
 }
 

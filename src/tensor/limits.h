@@ -25,6 +25,7 @@ struct MachineLimits {
   Measured bf16_dot;       ///< AVX512-BF16
   Measured amx_int8;
   Measured amx_bf16;
+  bool disturbed = false;  ///< other programs took part of the machine meanwhile: it can do more than this
 };
 
 struct LimitOptions {
@@ -32,7 +33,7 @@ struct LimitOptions {
   double seconds_each = 0.15;
 };
 
-/// Takes a second or two and the array's memory. Code::out_of_memory when that is not to be had.
+/// Each number is the median of five rounds or more. Takes a second or two and the array's memory. Code::out_of_memory when that is not to be had.
 Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options = {});
 
 }  // namespace nbl

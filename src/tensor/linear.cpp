@@ -14,6 +14,7 @@
 #include "kernels/prepare_input/prepare_input.h"
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
+#include "tensor/coded_numbers.h"
 #include "tensor/linear_view.h"
 
 namespace nbl {
@@ -74,8 +75,11 @@ struct Linear::Impl {
   kernels::MatmulBf16Variant bf16{};  ///< run is null where there is none
   kernels::PrepareInputVariant prepare{};
   std::vector<int32_t> outlier_columns;  ///< in packed order
+  std::vector<CodedNumbers> coded;  ///< scales and minimums that the views read in place of the tensor's
   int64_t weight_bytes = 0;
 
+  /// Lets the segment's view read its scales and minimums as the file keeps them, where kernels can.
+  Status use_codes(const Segment& segment);
   bool integer(std::size_t segment) const noexcept {
     return form.quantized && views[segment].kind != kernels::WeightKind::dense;
   }
@@ -83,6 +87,15 @@ struct Linear::Impl {
   int64_t prepare_count(int64_t m) const noexcept {
     return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
   }
+  /// Row tiles of a worker. Kernels take two at a time.
+  Range tiles_of(const Worker& worker) const noexcept {
+    const int64_t tiles = ceil_div(tensor.n, kTileRows);
+    return worker.share(tiles, tiles >= 8 * worker.count() ? 2 : 1);
+  }
+  void multiply_tiles(Range tiles, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+  /// Columns [columns.begin, columns.end) of a row that begins at x; ones of 1,024 where they are many.
+  void prepare_piece(Range columns, const float* x, int64_t row, const PreparedLayout& l, int64_t m,
+                     std::byte* prepared) const noexcept;
   void prepare_items(Range mine, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
   void round_rows(Range rows, int64_t m, std::byte* prepared) const noexcept;
   bool in_bf16(const kernels::SegmentView& view) const noexcept {
@@ -128,6 +141,7 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   for (const Segment& s : t.segments) {
     impl->views.push_back(segment_view(s));
     impl->weight_bytes += s.code_bytes(t.n) + s.scale_bytes(t.n) + s.zero_bytes(t.n);
+    NBL_TRY(impl->use_codes(s));
     if (s.encoding == Encoding::dense) {
       dense = true;
       form.bf16 = form.bf16 || impl->in_bf16(impl->views.back());
@@ -158,6 +172,26 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   return linear;
 }
 
+Status Linear::Impl::use_codes(const Segment& s) {
+  if (s.encoding == Encoding::dense) return {};
+  kernels::SegmentView& view = views.back();
+  if (s.scale_codes && has_kernel_form(*s.scale_codes, view.groups)) {
+    NBL_ASSIGN(CodedNumbers numbers, kernel_form(*s.scale_codes, tensor.n, view.groups));
+    weight_bytes += numbers.size() - s.scale_bytes(tensor.n);
+    view.scale_codes = numbers.codes;
+    view.scales = reinterpret_cast<const uint8_t*>(numbers.bytes.data());
+    coded.push_back(std::move(numbers));
+  }
+  if (s.zero_codes && has_kernel_form(*s.zero_codes, view.groups)) {
+    NBL_ASSIGN(CodedNumbers numbers, kernel_form(*s.zero_codes, tensor.n, view.groups));
+    weight_bytes += numbers.size() - s.zero_bytes(tensor.n);
+    view.zero_codes = numbers.codes;
+    view.zeros = reinterpret_cast<const uint8_t*>(numbers.bytes.data());
+    coded.push_back(std::move(numbers));
+  }
+  return {};
+}
+
 int64_t Linear::n() const noexcept { return impl_->tensor.n; }
 int64_t Linear::k() const noexcept { return impl_->tensor.k; }
 const QTensor& Linear::tensor() const noexcept { return impl_->tensor; }
@@ -177,30 +211,52 @@ void Linear::Impl::prepare_items(Range mine, const float* x, int64_t ldx, int64_
   const PreparedLayout l = prepared_layout(form, m);
   const int64_t blocks = ceil_div(l.columns, kPrepareBlock);
   for (int64_t item = mine.begin; item < mine.end; ++item) {
-    const int64_t i = item / blocks;
-    kernels::PrepareInputArgs a;
-    a.x = x + i * ldx;
-    a.order = static_cast<const int32_t*>(form.order);
-    a.scale = static_cast<const float*>(form.scale);
-    a.k = form.k;
-    a.begin = item % blocks * kPrepareBlock;
-    a.end = std::min(l.columns, a.begin + kPrepareBlock);
-    if (l.has_f32) a.f32 = at<float>(prepared, l.f32) + i * l.ldx;
-    if (l.has_bf16) {
-      a.bf16 = at<uint16_t>(prepared, l.bf16) + i * 32;
-      a.bf16_stride = m * 32;
-    }
-    if (form.quantized) {
-      a.q = at<int8_t>(prepared, 0) + i * kTileCols;
-      a.q_stride = m * kTileCols;
-      a.step = form.group;
-      a.d = at<float>(prepared, l.d) + i;
-      a.sums = at<float>(prepared, l.sums) + i;
-      a.dsums = at<float>(prepared, l.dsums) + i;
-      a.d_stride = m;
-    }
-    prepare.run(&a);
+    const int64_t i = item / blocks, begin = item % blocks * kPrepareBlock;
+    prepare_piece({begin, std::min(l.columns, begin + kPrepareBlock)}, x + i * ldx, i, l, m, prepared);
   }
+}
+
+void Linear::Impl::prepare_piece(Range columns, const float* x, int64_t i, const PreparedLayout& l, int64_t m,
+                                 std::byte* prepared) const noexcept {
+  kernels::PrepareInputArgs a;
+  a.x = x;
+  a.order = static_cast<const int32_t*>(form.order);
+  a.scale = static_cast<const float*>(form.scale);
+  a.k = form.k;
+  a.begin = columns.begin;
+  a.end = columns.end;
+  if (l.has_f32) a.f32 = at<float>(prepared, l.f32) + i * l.ldx;
+  if (l.has_bf16) {
+    a.bf16 = at<uint16_t>(prepared, l.bf16) + i * 32;
+    a.bf16_stride = m * 32;
+  }
+  if (form.quantized) {
+    a.q = at<int8_t>(prepared, 0) + i * kTileCols;
+    a.q_stride = m * kTileCols;
+    a.step = form.group;
+    a.d = at<float>(prepared, l.d) + i;
+    a.sums = at<float>(prepared, l.sums) + i;
+    a.dsums = at<float>(prepared, l.dsums) + i;
+    a.d_stride = m;
+  }
+  prepare.run(&a);
+}
+
+bool Linear::prepares_in_pieces() const noexcept {
+  return impl_->form.order == nullptr && !impl_->form.rounding.has_value();
+}
+
+void Linear::prepare_rows(Range rows, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
+  const int64_t blocks = impl_->prepare_count(m) / std::max<int64_t>(m, 1);
+  impl_->prepare_items({rows.begin * blocks, rows.end * blocks}, x, ldx, m, prepared);
+}
+
+void Linear::prepare_columns(Range columns, const float* x, int64_t ldx, int64_t m,
+                             std::byte* prepared) const noexcept {
+  const PreparedLayout l = prepared_layout(impl_->form, m);
+  const int64_t end = columns.end == impl_->form.k ? l.columns : columns.end;
+  for (int64_t i = 0; i < m; ++i)
+    impl_->prepare_piece({columns.begin, end}, x + i * ldx - columns.begin, i, l, m, prepared);
 }
 
 void Linear::prepare(Worker& worker, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept {
@@ -222,12 +278,26 @@ void Linear::Impl::round_rows(Range rows, int64_t m, std::byte* prepared) const 
 }
 
 void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
-  const Impl& impl = *impl_;
-  const int64_t n = impl.tensor.n;
-  const PreparedLayout l = prepared_layout(impl.form, m);
-  const int64_t tiles = ceil_div(n, kTileRows);
-  // Kernels take two row tiles at a time.
-  const Range mine = worker.share(tiles, tiles >= 8 * worker.count() ? 2 : 1);
+  impl_->multiply_tiles(impl_->tiles_of(worker), prepared, m, y, ldy);
+}
+
+void Linear::multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
+  impl_->multiply_tiles({rows.begin / kTileRows, ceil_div(rows.end, kTileRows)}, prepared, m, y - rows.begin, ldy);
+}
+
+Ahead Linear::ahead(const Worker& worker) const noexcept {
+  const Range tiles = impl_->tiles_of(worker);
+  if (tiles.begin >= tiles.end) return {};
+  const kernels::SegmentView& w = impl_->views.front();
+  const int64_t tile_bytes = w.column_tiles * w.tile_code_bytes();
+  return {w.codes + tiles.begin * tile_bytes, (tiles.end - tiles.begin) * tile_bytes};
+}
+
+void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t m, float* y,
+                                  int64_t ldy) const noexcept {
+  const Impl& impl = *this;
+  const int64_t n = tensor.n;
+  const PreparedLayout l = prepared_layout(form, m);
   if (mine.begin >= mine.end) return;
   for (std::size_t s = 0; s < impl.views.size(); ++s) {
     const int64_t k_begin = impl.tensor.segments[s].k_begin;

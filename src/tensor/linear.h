@@ -69,6 +69,22 @@ class Linear {
   /// dense segments. No barrier at the end: the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
   void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
 
+  // The same in pieces, for callers that make an input and a product where they are needed. They meet nobody.
+
+  /// True when an input can be prepared in pieces: its columns in their own order, no rule that looks at whole rows.
+  bool prepares_in_pieces() const noexcept;
+  /// Prepares rows [rows.begin, rows.end) of x [m, k].
+  void prepare_rows(Range rows, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+  /// Prepares columns [columns.begin, columns.end) of all m rows: multiples of kPieceColumns, or the end is k.
+  /// x [m, columns.end - columns.begin], ldx floats a row.
+  static constexpr int64_t kPieceColumns = 128;
+  void prepare_columns(Range columns, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
+  /// Output rows [rows.begin, rows.end), multiples of 16 or the end is n: y [m, rows.end - rows.begin], ldy floats a row.
+  void multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+
+  /// What the calling worker's part of a multiply reads first, in one piece: for fetching it while there is time.
+  Ahead ahead(const Worker& worker) const noexcept;
+
   /// Bytes read from memory by one multiply of one row: codes, scales, zeros, outliers.
   int64_t weight_bytes() const noexcept;
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/bounds.h"
 #include "base/checked.h"
 #include "tensor/qtensor.h"
 #include "tensor/tiles.h"
@@ -13,8 +14,8 @@ namespace nbl {
 namespace {
 
 // Larger than any weight, small enough that no size computed from it overflows 64 bits.
-constexpr int64_t kMaxDimension = int64_t{1} << 31;
-constexpr int64_t kMaxElements = int64_t{1} << 48;
+constexpr BoundOf<int64_t> kMaxDimension{Bound::tensor_dimension};
+constexpr BoundOf<int64_t> kMaxElements{Bound::tensor_elements};
 
 Status bad(const std::string& name, std::string what) {
   return Status(Code::corrupt, fmt::format("tensor {}: {}", name, std::move(what)));

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
+#include "base/bounds.h"
 #include "text/char_table.h"
 #include "text/utf8.h"
 
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+constexpr BoundOf<std::size_t> kMaxBytes{Bound::tokenizer_added_bytes};
 
 // The character that ends at `end`, in valid text.
 uint32_t char_before(std::string_view text, std::size_t end, std::size_t* begin) {
@@ -59,7 +60,7 @@ Status AddedTokens::add(AddedToken token) {
   if (token.content.empty() || by_content_.contains(token.content)) return {};
   bytes_ += token.content.size();
   if (bytes_ > kMaxBytes) {
-    return Status(Code::limit, fmt::format("the added tokens have more than {} bytes together", kMaxBytes));
+    return Status(Code::limit, fmt::format("the added tokens have more than {} bytes together", kMaxBytes.get()));
   }
   by_id_.try_emplace(token.id, tokens_.size());
   by_content_.emplace(token.content, tokens_.size());
@@ -96,6 +97,7 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
   }
   std::size_t done = 0;  // everything before is given out
   std::size_t from = 0;
+  std::size_t run_begin = 1, run_end = 0;  // white space that was looked at; none yet
   while (const auto match = matcher.find(text, from)) {
     from = match->end;
     const AddedToken& token = tokens_[pattern_[normalized][match->pattern]];
@@ -105,7 +107,14 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
     std::size_t end = match->end;
     // White space that the token before has swallowed is gone.
     if (token.lstrip) begin = begin <= done ? done : spaces_before(text, begin, done);
-    if (token.rstrip) end = spaces_after(text, end);
+    if (token.rstrip) {
+      // A run of spaces that are tokens themselves is walked once, not from each of them.
+      if (end < run_begin || end > run_end) {
+        run_begin = end;
+        run_end = spaces_after(text, end);
+      }
+      end = run_end;
+    }
     if (done < begin && !out(-1, text.substr(done, begin - done))) return;
     if (!out(token.id, {})) return;
     done = end;

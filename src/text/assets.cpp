@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 
+#include "base/bounds.h"
 #include "base/file.h"
 #include "io/container.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxAsset = int64_t{512} << 20;
+constexpr BoundOf<int64_t> kMaxAsset{Bound::tokenizer_bytes};
 constexpr std::array<std::string_view, 5> kFiles = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json",
                                                     "special_tokens_map.json", "chat_template.jinja"};
 
@@ -23,14 +24,30 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, error);
 }
 
+constexpr std::size_t kMaxTemplates = 256;
+
+/// The files of the folder of further templates, sorted.
+std::vector<fs::path> template_files(const fs::path& directory) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (auto it = fs::directory_iterator(directory / "additional_chat_templates", error);
+       !error && it != fs::directory_iterator() && files.size() <= kMaxTemplates; it.increment(error)) {
+    if (it->path().extension() == ".jinja" && is_file(it->path())) files.push_back(it->path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 Assets assets_in_directory(const fs::path& directory) {
   Assets assets;
   assets.origin = directory.string();
   assets.has = [directory](std::string_view name) {
     const bool known = std::find(kFiles.begin(), kFiles.end(), name) != kFiles.end() || name == "chat_template.json";
-    return known && is_file(directory / name);
+    return name == kAdditionalTemplates ? has_additional_templates(directory) : known && is_file(directory / name);
   };
-  assets.get = [directory](std::string_view name) { return read_text_file(directory / name, kMaxAsset); };
+  assets.get = [directory](std::string_view name) {
+    return name == kAdditionalTemplates ? read_additional_templates(directory) : read_text_file(directory / name, kMaxAsset);
+  };
   return assets;
 }
 
@@ -71,6 +88,22 @@ void read_gguf_specials(const Json& metadata, ChatTemplates* out) {
 }
 
 }  // namespace
+
+bool has_additional_templates(const fs::path& directory) { return !template_files(directory).empty(); }
+
+Result<std::string> read_additional_templates(const fs::path& directory) {
+  const std::vector<fs::path> files = template_files(directory);
+  if (files.size() > kMaxTemplates) {
+    return Status(Code::limit, fmt::format("{}: more than {} chat templates",
+                                           (directory / "additional_chat_templates").string(), kMaxTemplates));
+  }
+  Json all = Json::object();
+  for (const fs::path& file : files) {
+    NBL_ASSIGN(std::string source, read_text_file(file, kMaxAsset));
+    all.set(file.stem().string(), std::move(source));
+  }
+  return all.dump();
+}
 
 Assets assets_of(const Checkpoint& checkpoint) {
   Assets assets;
@@ -148,6 +181,12 @@ Result<std::shared_ptr<const ChatTemplates>> load_chat_templates(const Assets& a
     if (!assets.has(name)) continue;
     NBL_ASSIGN(const Json config, read_json(assets, name));
     NBL_TRY(read_chat_config(config, out.get()));
+  }
+  if (assets.has(kAdditionalTemplates)) {
+    NBL_ASSIGN(const Json more, read_json(assets, kAdditionalTemplates));
+    for (const auto& [name, source] : more.members()) {
+      if (source.is_string()) out->add(name, std::string(source.as_string()));
+    }
   }
   // The file of its own overrides what the configuration says.
   if (assets.has("chat_template.jinja")) {

@@ -22,6 +22,13 @@ struct Assets {
   std::function<Result<std::string>(std::string_view)> get;
 };
 
+/// The asset that holds the chat templates beside the main one: a JSON object of sources by name. In a directory they are files of a
+/// folder, additional_chat_templates/NAME.jinja.
+inline constexpr std::string_view kAdditionalTemplates = "additional_chat_templates.json";
+/// Whether a model's directory has such files, and that asset made of them. Code::limit when there are more than 256.
+bool has_additional_templates(const std::filesystem::path& directory);
+Result<std::string> read_additional_templates(const std::filesystem::path& directory);
+
 Assets assets_of(const Checkpoint& checkpoint);
 /// A directory with tokenizer.json, tokenizer.model or tokenizer_config.json, one of these files itself, or a GGUF file
 /// of any architecture, with weights or without. Code::not_found for anything else.

@@ -16,6 +16,7 @@ constexpr std::string_view kMetaspace = "\xE2\x96\x81";
 constexpr std::size_t kShort = 48;  // symbols up to which a scan beats a heap
 constexpr std::size_t kMaxScoredPiece = 4096;
 constexpr uint32_t kNoRank = 0xFFFFFFFF;
+constexpr std::size_t kTogether = 32;  // merges looked up at once
 
 uint64_t pair_hash(TokenId left, TokenId right) noexcept {
   const uint64_t key = (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
@@ -73,25 +74,45 @@ const BpeModel::Merge* BpeModel::find_merge(TokenId left, TokenId right) const n
   return nullptr;
 }
 
-Status BpeModel::add_merge(std::string_view left, std::string_view right) {
-  const uint32_t rank = next_rank_++;
-  const auto a = vocabulary_.find(left);
-  const auto b = vocabulary_.find(right);
-  if (!a || !b) {
-    return Status(Code::corrupt, fmt::format("merge {} joins \"{}\" and \"{}\", but \"{}\" is not in the vocabulary",
-                                             rank, left, right, a ? right : left));
+Status BpeModel::add_merges(std::span<const std::pair<std::string_view, std::string_view>> merges) {
+  for (; merges.size() > kTogether; merges = merges.subspan(kTogether)) NBL_TRY(add_merges(merges.first(kTogether)));
+  // Left, right and the whole of each.
+  std::string_view pieces[3 * kTogether];
+  TokenId ids[3 * kTogether];
+  joined_.clear();
+  for (const auto& [left, right] : merges) joined_.append(left).append(without_prefix(right));
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    const auto& [left, right] = merges[i];
+    const std::size_t length = left.size() + without_prefix(right).size();
+    pieces[3 * i] = left;
+    pieces[3 * i + 1] = right;
+    pieces[3 * i + 2] = std::string_view(joined_).substr(at, length);
+    at += length;
   }
-  std::string whole(left);
-  std::string_view tail = right;
-  if (!options_.continuing_prefix.empty() && tail.starts_with(options_.continuing_prefix)) {
-    tail.remove_prefix(options_.continuing_prefix.size());
+  vocabulary_.find_all(std::span(pieces, 3 * merges.size()), ids);
+  for (std::size_t i = 0; i < merges.size(); ++i)
+    if (!merges_.empty()) __builtin_prefetch(&merges_[pair_hash(ids[3 * i], ids[3 * i + 1]) & (merges_.size() - 1)], 1);
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    const TokenId *found = ids + 3 * i;
+    const auto& [left, right] = merges[i];
+    const uint32_t rank = next_rank_++;
+    if (found[0] < 0 || found[1] < 0) {
+      return Status(Code::corrupt, fmt::format("merge {} joins \"{}\" and \"{}\", but \"{}\" is not in the vocabulary",
+                                               rank, left, right, found[0] >= 0 ? right : left));
+    }
+    if (found[2] < 0) {
+      return Status(Code::corrupt, fmt::format("merge {} makes \"{}\", which is not in the vocabulary", rank, pieces[3 * i + 2]));
+    }
+    NBL_TRY(add_merge(found[0], found[1], found[2], rank));
   }
-  whole += tail;
-  const auto merged = vocabulary_.find(whole);
-  if (!merged) {
-    return Status(Code::corrupt, fmt::format("merge {} makes \"{}\", which is not in the vocabulary", rank, whole));
-  }
-  return add_merge(*a, *b, *merged, rank);
+  return {};
+}
+
+std::string_view BpeModel::without_prefix(std::string_view right) const noexcept {
+  if (!options_.continuing_prefix.empty() && right.starts_with(options_.continuing_prefix))
+    right.remove_prefix(options_.continuing_prefix.size());
+  return right;
 }
 
 Status BpeModel::add_merge(TokenId left, TokenId right, TokenId merged, uint32_t rank) {
@@ -225,7 +246,8 @@ Status BpeModel::tokenize_word(std::string_view word, bool bytes, Scratch& scrat
 Status BpeModel::start(std::string_view word, bool bytes, Scratch& scratch) const {
   scratch.symbols.clear();
   if (word.size() > 0x7FFFFFF0) return Status(Code::limit, "a piece of more than 2 GiB cannot be tokenized");
-  const auto add = [&](TokenId id) { scratch.symbols.push_back({id, 0, 0, 0}); };
+  const auto add = [&](TokenId id) { scratch.symbols.push_back({id, 0, 0}); };
+  if (word.size() > kShort) scratch.symbols.reserve(word.size());
   bool unknown_before = false;
   if (bytes) {
     for (const char c : word) {
@@ -322,10 +344,11 @@ void BpeModel::merge_long(Scratch& scratch) const {
   const auto push = [&](int32_t left, int32_t right) {
     const Merge* m = find_merge(s[static_cast<std::size_t>(left)].id, s[static_cast<std::size_t>(right)].id);
     if (m == nullptr) return false;
-    heap.push_back({m->rank, left, m->left, m->right, m->merged});
+    heap.push_back({m->rank, left});
     return true;
   };
   const auto n = static_cast<int32_t>(s.size());
+  heap.reserve(s.size());
   for (int32_t i = 0; i < n; ++i) {
     s[static_cast<std::size_t>(i)].previous = i - 1;
     s[static_cast<std::size_t>(i)].next = i + 1 < n ? i + 1 : -1;
@@ -337,11 +360,11 @@ void BpeModel::merge_long(Scratch& scratch) const {
     const Scratch::Candidate c = heap.back();
     heap.pop_back();
     Scratch::Symbol& left = s[static_cast<std::size_t>(c.position)];
-    if (left.id != c.left || left.next < 0) continue;  // merged since
-    const int32_t right_at = left.next;
-    Scratch::Symbol& right = s[static_cast<std::size_t>(right_at)];
-    if (right.id != c.right) continue;
-    left.id = c.merged;
+    if (left.id < 0 || left.next < 0) continue;  // merged since
+    Scratch::Symbol& right = s[static_cast<std::size_t>(left.next)];
+    const Merge* m = find_merge(left.id, right.id);
+    if (m == nullptr || m->rank != c.rank) continue;  // one of the two is another by now
+    left.id = m->merged;
     left.next = right.next;
     right.id = -1;
     if (left.next >= 0) s[static_cast<std::size_t>(left.next)].previous = c.position;

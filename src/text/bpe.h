@@ -25,8 +25,9 @@ class BpeModel final : public Model {
  public:
   BpeModel(Vocabulary vocabulary, BpeOptions options);
   void reserve_merges(std::size_t count);
-  /// The next merge in rank. Both halves and their concatenation must be in the vocabulary.
-  Status add_merge(std::string_view left, std::string_view right);
+  /// The next merges in rank, left and right of each. Both halves and their concatenation must be in the vocabulary. Fastest with many
+  /// at once.
+  Status add_merges(std::span<const std::pair<std::string_view, std::string_view>> merges);
   /// A merge of given rank; of several that apply, the lowest rank and then the leftmost goes first.
   Status add_merge(TokenId left, TokenId right, TokenId merged, uint32_t rank);
   /// All merges that make a piece of the vocabulary from two others, ranked by the piece's score, the highest first:
@@ -48,6 +49,7 @@ class BpeModel final : public Model {
   };
   const Merge* find_merge(TokenId left, TokenId right) const noexcept;
   void grow(std::size_t slots);
+  std::string_view without_prefix(std::string_view right) const noexcept;
   Status tokenize_word(std::string_view word, bool bytes, Scratch& scratch, std::vector<TokenId>& out) const;
   // The symbols that a word starts from, in scratch.symbols.
   Status start(std::string_view word, bool bytes, Scratch& scratch) const;
@@ -59,6 +61,7 @@ class BpeModel final : public Model {
   std::vector<Merge> merges_;  // open addressing by (left, right), a power of two
   std::size_t merge_count_ = 0;
   uint32_t next_rank_ = 0;
+  std::string joined_;  ///< add_merges' own, kept from call to call
   std::array<TokenId, 256> byte_char_{};   // id of the byte-level character of each byte, or -1
   std::array<TokenId, 256> byte_token_{};  // id of <0xXX>, or -1
   std::array<TokenId, 128> ascii_{};       // id of each ASCII character, or -1

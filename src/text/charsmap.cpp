@@ -7,12 +7,13 @@
 #include <optional>
 #include <vector>
 
+#include "base/bounds.h"
 #include "text/utf8.h"
 
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxRaw = std::size_t{64} << 20;
+constexpr BoundOf<std::size_t> kMaxRaw{Bound::charsmap_bytes};
 constexpr std::size_t kMaxReplacement = 4096;
 
 class Charsmap final : public Normalizer {

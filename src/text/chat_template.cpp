@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/bounds.h"
 #include "text/jinja_value.h"
 
 namespace nbl::text {
@@ -108,6 +109,10 @@ TemplateOptions chat_template_options() {
   TemplateOptions options;
   options.trim_blocks = true;
   options.lstrip_blocks = true;
+  options.limits.max_source_bytes = bound(Bound::template_bytes);
+  options.limits.max_steps = bound(Bound::template_steps);
+  options.limits.max_memory_bytes = bound(Bound::template_memory_bytes);
+  options.limits.max_depth = static_cast<int>(bound(Bound::template_depth));
   return options;
 }
 

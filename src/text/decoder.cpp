@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/bounds.h"
 #include "text/byte_level.h"
 #include "text/pattern.h"
 #include "text/utf8.h"
@@ -238,7 +239,7 @@ class SequenceDecoder final : public Decoder {
   std::vector<std::unique_ptr<Decoder>> steps_;
 };
 
-constexpr std::size_t kMaxSteps = 64;
+constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
 
 Result<std::unique_ptr<Decoder>> parse(const Json& json, int depth) {
   if (depth > 8) return Status(Code::limit, "the decoders are nested more than 8 deep");
@@ -248,7 +249,7 @@ Result<std::unique_ptr<Decoder>> parse(const Json& json, int depth) {
     const Json* list = json.find_value("decoders");
     if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"decoders\"");
     if (list->size() > kMaxSteps) {
-      return Status(Code::limit, fmt::format("a Sequence has {} decoders, more than {}", list->size(), kMaxSteps));
+      return Status(Code::limit, fmt::format("a Sequence has {} decoders, more than {}", list->size(), kMaxSteps.get()));
     }
     std::vector<std::unique_ptr<Decoder>> steps;
     for (const Json& item : list->elements()) {

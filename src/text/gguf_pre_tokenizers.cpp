@@ -70,6 +70,47 @@ constexpr std::string_view kCasedWord =
 constexpr std::string_view kDeepseekMarks =
     R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)";
 
+constexpr std::string_view kKimi =
+    R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kYoutuScripts =
+    R"([\x{AC00}-\x{D7A3}\x{3131}-\x{318E}]+|[\x{FF01}\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B}\x{FF0C}\x{3001}-\x{303F}\x{FE30}-\x{FE4F}]+)"
+    R"(|[\x{3105}-\x{312F}]+|[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
+constexpr std::string_view kYoutu =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kExaoneMoe =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
+constexpr std::string_view kJais2 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S))"
+    R"(|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1})";
+constexpr std::string_view kSpark =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)";
+// Qwen2's without the English contractions.
+constexpr std::string_view kUfakzeka =
+    R"([^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Digits in threes from the right.
+constexpr std::string_view kThreesFromTheRight = R"(\d{1,3}(?=(?:\d{3})*\b))";
+
+constexpr std::string_view kAsianScripts =
+    R"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-\x{309F}\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F}\x{2F00}-\x{2FDF}\x{E40}-\x{EFF})"
+    R"(\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+)";
+constexpr std::string_view kMinicpm5 =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+constexpr std::array<std::string_view, 3> kSplitAfmoe{R"(\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})))", kAsianScripts, kDeepseek3};
+constexpr std::array<std::string_view, 2> kSplitMinicpm5{R"(\p{N}{1,3})", kMinicpm5};
+constexpr std::array kSplitKimi{kKimi};
+constexpr std::array<std::string_view, 2> kSplitSuperbpe{R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"};
+constexpr std::array kSplitYoutu{kYoutuScripts, kYoutu};
+constexpr std::array kSplitExaoneMoe{kExaoneMoe};
+constexpr std::array kSplitJais2{kJais2};
+constexpr std::array<std::string_view, 4> kSplitSpark{R"(\p{N}{1,3})", kCjkKana, kSpark, kDigit};
+constexpr std::array kSplitUfakzeka{kUfakzeka};
+constexpr std::array kSplitTinyAya{kThreesFromTheRight, kGpt4o};
+constexpr std::array<std::string_view, 2> kSplitLaguna{R"([^\n]+|[\n]+)", kQwen2};
 constexpr std::array kSplitQwen35{kQwen35};
 constexpr std::array kSplitTekken{kTekken};
 constexpr std::array kSplitGpt4o{kGpt4o};
@@ -155,6 +196,20 @@ constexpr GgufPreTokenizer kNames[] = {
     {"llada-moe", kSplitBailing, false, false},
     {"seed-coder", kSplitSeedCoder, false, false},
     {"chameleon", kSplitChameleon, false, true},
+    {"hy_v4", kSplitDeepseek3, false, false},
+    {"mellum2", kSplitDigits, false, false},
+    {"kimi-k2", kSplitKimi, false, false},
+    {"superbpe", kSplitSuperbpe, false, false},
+    {"youtu", kSplitYoutu, true, false},
+    {"exaone-moe", kSplitExaoneMoe, false, false},
+    {"jais-2", kSplitJais2, false, false},
+    {"spark2_5", kSplitSpark, false, false},
+    {"ufakzeka", kSplitUfakzeka, false, false},
+    {"tiny_aya", kSplitTinyAya, false, false},
+    {"cohere2moe", kSplitTinyAya, false, false},
+    {"laguna", kSplitLaguna, false, false},
+    {"afmoe", kSplitAfmoe, false, false},
+    {"minicpm5", kSplitMinicpm5, true, false},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/bounds.h"
 #include "text/byte_level.h"
 #include "text/charsmap.h"
 #include "text/normalizer_unicode.h"
@@ -73,8 +74,8 @@ class SequenceNormalizer final : public Normalizer {
   std::vector<std::unique_ptr<Normalizer>> steps_;
 };
 
-constexpr std::size_t kMaxSteps = 64;
-constexpr std::size_t kMaxAffix = 1 << 16;
+constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
+constexpr BoundOf<std::size_t> kMaxAffix{Bound::tokenizer_affix_bytes};
 
 Result<std::unique_ptr<Normalizer>> parse(const Json& json, int depth) {
   if (depth > 8) return Status(Code::limit, "the normalizers are nested more than 8 deep");
@@ -84,7 +85,7 @@ Result<std::unique_ptr<Normalizer>> parse(const Json& json, int depth) {
     const Json* list = json.find_value("normalizers");
     if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"normalizers\"");
     if (list->size() > kMaxSteps) {
-      return Status(Code::limit, fmt::format("a Sequence has {} normalizers, more than {}", list->size(), kMaxSteps));
+      return Status(Code::limit, fmt::format("a Sequence has {} normalizers, more than {}", list->size(), kMaxSteps.get()));
     }
     std::vector<std::unique_ptr<Normalizer>> steps;
     for (const Json& item : list->elements()) {
@@ -97,11 +98,11 @@ Result<std::unique_ptr<Normalizer>> parse(const Json& json, int depth) {
     if (pattern == nullptr) return Status(Code::corrupt, "a Replace has no \"pattern\"");
     NBL_ASSIGN(Pattern compiled, Pattern::parse(*pattern));
     NBL_ASSIGN(const std::string content, json.get_string("content"));
-    if (content.size() > kMaxAffix) return Status(Code::limit, "a Replace puts in more than 65536 bytes");
+    if (content.size() > kMaxAffix) return Status(Code::limit, fmt::format("a Replace puts in more than {} bytes", kMaxAffix.get()));
     made = std::make_unique<Replace>(std::move(compiled), content);
   } else if (type == "Prepend") {
     NBL_ASSIGN(const std::string prefix, json.get_string("prepend"));
-    if (prefix.size() > kMaxAffix) return Status(Code::limit, "a Prepend puts in more than 65536 bytes");
+    if (prefix.size() > kMaxAffix) return Status(Code::limit, fmt::format("a Prepend puts in more than {} bytes", kMaxAffix.get()));
     made = std::make_unique<Prepend>(prefix);
   } else if (type == "ByteLevel") {
     made = std::make_unique<ByteLevelSpelling>();

@@ -53,14 +53,10 @@ struct Scratch {
     TokenId id;
     int32_t previous;
     int32_t next;
-    uint32_t bytes;
   };
-  struct Candidate {
+  struct Candidate {  // small: a text without a space to cut at has one for each byte
     uint32_t rank;
     int32_t position;
-    TokenId left;
-    TokenId right;
-    TokenId merged;
   };
   struct Arrival {
     double score = 0;

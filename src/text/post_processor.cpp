@@ -4,10 +4,12 @@
 
 #include <string>
 
+#include "base/bounds.h"
+
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxItems = 1024;
+constexpr BoundOf<std::size_t> kMaxItems{Bound::tokenizer_template_items};
 
 Result<TokenId> token_id(const Json& value, std::string_view where) {
   if (!value.is_int() || value.as_int() < 0 || value.as_int() > 0x7FFFFFFF) {
@@ -22,7 +24,7 @@ Status parse_template(const Json& json, Surround& out) {
     return Status(Code::corrupt, "a TemplateProcessing has no list \"single\"");
   if (single->size() > kMaxItems) {
     return Status(Code::limit,
-                  fmt::format("a TemplateProcessing has {} items, more than {}", single->size(), kMaxItems));
+                  fmt::format("a TemplateProcessing has {} items, more than {}", single->size(), kMaxItems.get()));
   }
   const Json* tokens = json.find_value("special_tokens");
   bool seen_text = false;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bounds.h"
 #include "text/byte_level.h"
 #include "text/char_table.h"
 #include "text/pattern.h"
@@ -290,7 +291,7 @@ bool is_number(uint32_t c, uint16_t bits) { return (bits & kNumber) != 0 || is_n
 bool is_space(uint32_t, uint16_t bits) { return (bits & kSpace) != 0; }
 bool is_punctuation(uint32_t c, uint16_t) { return is_split_punctuation(c); }
 
-constexpr int kMaxSteps = 64;
+constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
 
 Result<std::unique_ptr<PreTokenizer>> parse(const Json& json, bool raw_bytes, int depth) {
   if (depth > 8) return Status(Code::limit, "the pre-tokenizers are nested more than 8 deep");
@@ -301,7 +302,7 @@ Result<std::unique_ptr<PreTokenizer>> parse(const Json& json, bool raw_bytes, in
     if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"pretokenizers\"");
     if (list->size() > kMaxSteps) {
       return Status(Code::limit,
-                    fmt::format("a Sequence has {} pre-tokenizers, more than {}", list->size(), kMaxSteps));
+                    fmt::format("a Sequence has {} pre-tokenizers, more than {}", list->size(), kMaxSteps.get()));
     }
     std::vector<std::unique_ptr<PreTokenizer>> steps;
     for (std::size_t i = 0; i < list->size(); ++i) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 
+#include "base/bounds.h"
 #include "text/char_table.h"
 #include "text/utf8.h"
 
@@ -15,30 +16,22 @@ namespace {
 
 constexpr std::size_t kShown = 200;  // bytes of an expression that a message repeats
 
-constexpr uint32_t kMatchLimit = 5'000'000;  // steps a match; the published patterns need a few a character
-constexpr uint32_t kHeapLimitKib = 64 * 1024;
-constexpr std::size_t kMaxPattern = 64 * 1024;
+constexpr BoundOf<uint32_t> kMatchLimit{Bound::regex_steps};  // steps a match; the published patterns need a few a character
+constexpr BoundOf<uint32_t> kHeapLimitKib{Bound::regex_heap_kib};
+constexpr BoundOf<std::size_t> kMaxPattern{Bound::regex_bytes};
 
 // What a thread needs to run any expression.
 struct MatchScratch {
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
-  pcre2_jit_stack* stack = nullptr;
 
   MatchScratch() {
     data = pcre2_match_data_create(1, nullptr);
     context = pcre2_match_context_create(nullptr);
-    stack = pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, nullptr);
-    if (context != nullptr) {
-      pcre2_set_match_limit(context, kMatchLimit);
-      pcre2_set_heap_limit(context, kHeapLimitKib);
-      if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
-    }
   }
   ~MatchScratch() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
-    pcre2_jit_stack_free(stack);
   }
   MatchScratch(const MatchScratch&) = delete;
   MatchScratch& operator=(const MatchScratch&) = delete;
@@ -103,7 +96,6 @@ std::string substitute(std::string_view text) {
 
 struct Regex::Compiled {
   pcre2_code* code = nullptr;
-  bool jit = false;
   ~Compiled() { pcre2_code_free(code); }
 };
 
@@ -112,7 +104,7 @@ Regex::~Regex() = default;
 Result<std::unique_ptr<Regex>> Regex::compile(std::string_view pattern, std::string_view what) {
   if (pattern.size() > kMaxPattern) {
     return Status(Code::limit, fmt::format("{}: the regular expression has {} bytes, more than the {} allowed", what,
-                                           pattern.size(), kMaxPattern));
+                                           pattern.size(), kMaxPattern.get()));
   }
   auto translated = translate_pattern(pattern);
   if (!translated.ok()) return translated.status().with_context(std::string(what));
@@ -134,7 +126,8 @@ Result<std::unique_ptr<Regex>> Regex::compile(std::string_view pattern, std::str
     return Status(Code::corrupt, fmt::format("{}: the regular expression \"{}\" does not compile: {} at offset {}",
                                              what, pattern.substr(0, kShown), reinterpret_cast<const char*>(message.data()), offset));
   }
-  regex->compiled_->jit = pcre2_jit_compile(regex->compiled_->code, PCRE2_JIT_COMPLETE) == 0;
+  // Interpreted: PCRE2's compiler makes machine code in pages that are writable and executable at once, out of a stranger's
+  // expression. The published expressions that matter have scanners of their own (scanner.h).
   return regex;
 }
 
@@ -143,6 +136,8 @@ Status Regex::find_all(std::string_view subject, FunctionRef<bool(std::size_t, s
   if (scratch.data == nullptr || scratch.context == nullptr) {
     return Status(Code::out_of_memory, "no memory to run a regular expression");
   }
+  pcre2_set_match_limit(scratch.context, kMatchLimit);
+  pcre2_set_heap_limit(scratch.context, kHeapLimitKib);
   std::string replaced;
   if (needs_substitution(subject)) {
     replaced = substitute(subject);
@@ -153,12 +148,7 @@ Status Regex::find_all(std::string_view subject, FunctionRef<bool(std::size_t, s
   std::size_t last_end = 0;
   bool any = false;
   while (from <= subject.size()) {
-    int rc =
-        pcre2_match(compiled_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      rc = pcre2_match(compiled_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch.data,
-                       scratch.context);
-    }
+    const int rc = pcre2_match(compiled_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
     if (rc == PCRE2_ERROR_NOMATCH) break;
     if (rc < 0) {
       return Status(Code::limit,

@@ -1,7 +1,9 @@
 // Oniguruma's Ruby syntax to PCRE2's.
 #include <fmt/format.h>
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "text/regex.h"
 
@@ -90,13 +92,7 @@ class Translator {
         NBL_TRY(escape(false));
       } else if (c == '[') {
         ++at_;
-        out_.push_back('[');
-        if (at_ < in_.size() && in_[at_] == '^') {
-          out_.push_back('^');
-          ++at_;
-        }
-        NBL_TRY(char_class(0));
-        out_.push_back(']');
+        NBL_TRY(outer_class());
       } else {
         if (in_.substr(at_).starts_with("(?~")) return refuse("the absent operator");
         out_.push_back(c);
@@ -184,8 +180,38 @@ class Translator {
     return {};
   }
 
-  // Behind "[" or "[^", up to and including the closing "]"; a nested class that is not negated adds its members.
-  Status char_class(int depth) {
+  /// Behind "[", up to and including the closing "]". An intersection becomes a class behind a look at the others:
+  /// [a&&b] is (?:(?=[b])[a]), and its complement (?:(?!(?=[b])[a])\p{Any}).
+  Status outer_class() {
+    const std::size_t begin = out_.size();
+    const bool negated = at_ < in_.size() && in_[at_] == '^';
+    if (negated) ++at_;
+    std::vector<std::string> sets;
+    bool more = true;
+    while (more) {
+      more = false;
+      // One negated class alone is a side like any other.
+      const bool side_negated = in_.substr(at_).starts_with("[^");
+      if (side_negated) at_ += 2;
+      NBL_TRY(char_class(0, &more, side_negated));
+      sets.push_back(fmt::format("[{}{}]", side_negated ? "^" : "", out_.substr(begin)));
+      out_.resize(begin);
+    }
+    if (sets.size() == 1) {
+      if (sets[0].starts_with("[^") && negated) return refuse("a negated class inside a class");
+      out_ += negated ? "[^" + sets[0].substr(1) : sets[0];
+      return {};
+    }
+    std::string both;
+    for (std::size_t i = 1; i < sets.size(); ++i) both += fmt::format("(?={})", sets[i]);
+    both += sets[0];
+    out_ += negated ? fmt::format("(?:(?!{})\\p{{Any}})", both) : fmt::format("(?:{})", both);
+    return {};
+  }
+
+  // Behind "[" or "[^", up to and including the closing "]"; a nested class that is not negated adds its members. With `more`:
+  // also up to "&&", which it says. `whole`: what is read is one nested class, and nothing else may stand beside it.
+  Status char_class(int depth, bool* more = nullptr, bool whole = false) {
     if (depth > 16) return refuse("deeply nested classes");
     bool first = true;
     while (true) {
@@ -194,6 +220,19 @@ class Translator {
       const char c = in_[at_];
       if (c == ']' && !first) {
         ++at_;
+        if (!whole) return {};
+        if (in_.substr(at_).starts_with(']')) {
+          ++at_;
+          return {};
+        }
+        if (!in_.substr(at_).starts_with("&&")) return refuse("a negated class inside a class");
+        at_ += 2;
+        *more = true;
+        return {};
+      }
+      if (c == '&' && more != nullptr && !whole && in_.substr(at_).starts_with("&&")) {
+        at_ += 2;
+        *more = true;
         return {};
       }
       if (c == ']') {

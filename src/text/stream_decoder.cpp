@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string_view>
 
 #include "text/tokenizer.h"
@@ -36,13 +37,32 @@ Result<std::string> StreamDecoder::push(TokenId id) {
     NBL_ASSIGN(text, tokenizer_->decode(window_, skip_special_));
     if (!text.starts_with(shown_)) shown_.clear();
   }
-  std::size_t end = certain_length(text);
-  if (window_.size() >= kMaxWindow) end = text.size();
-  if (end < shown_.size()) end = shown_.size();
+  std::size_t end = std::max(certain_length(text), shown_.size());
   std::string out = text.substr(shown_.size(), end - shown_.size());
+  if (window_.size() >= kMaxWindow && end < text.size()) {
+    NBL_ASSIGN(const bool shorter, shorten(text.substr(end)));
+    if (shorter) return out;
+    end = text.size();  // no character is as long as this: it is none
+    out = text.substr(shown_.size());
+  }
   shown_.append(out);
   if (end == text.size()) NBL_TRY(settle());
   return out;
+}
+
+// Every token ends within a character, so that nothing settles: the window goes on with its last tokens, where these end in the
+// same incomplete bytes.
+Result<bool> StreamDecoder::shorten(std::string_view incomplete) {
+  const std::span<const TokenId> last = std::span<const TokenId>(window_).last(kMaxWindow / 4);
+  NBL_ASSIGN(std::string text, tokenizer_->decode(last, skip_special_));
+  const std::size_t certain = certain_length(text);
+  if (certain == 0 || std::string_view(text).substr(certain) != incomplete) return false;
+  window_.erase(window_.begin(), window_.end() - static_cast<std::ptrdiff_t>(last.size()));
+  text.resize(certain);
+  shown_ = std::move(text);
+  has_context_ = true;
+  settled_ = 1;
+  return true;
 }
 
 // All is out: the last token with a text of its own becomes the context.

@@ -62,6 +62,7 @@ class StreamDecoder {
 
  private:
   Status settle();
+  Result<bool> shorten(std::string_view incomplete);
   const Tokenizer* tokenizer_;
   bool skip_special_;
   bool has_context_ = false;  // window_[0] was there before

@@ -4,10 +4,12 @@
 
 #include <charconv>
 
+#include "base/bounds.h"
+
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxAdded = std::size_t{1} << 20;
+constexpr BoundOf<std::size_t> kMaxAdded{Bound::tokenizer_added};
 
 // The id of a token that is given as a string or as an object with a content.
 std::optional<TokenId> named_token(const Json& config, std::string_view key, const PipelineParts& parts) {
@@ -22,7 +24,7 @@ std::optional<TokenId> named_token(const Json& config, std::string_view key, con
 Status add_listed_tokens(const Json& list, PipelineParts& parts) {
   if (list.size() > kMaxAdded) {
     return Status(Code::limit,
-                  fmt::format("added_tokens_decoder has {} entries, more than {}", list.size(), kMaxAdded));
+                  fmt::format("added_tokens_decoder has {} entries, more than {}", list.size(), kMaxAdded.get()));
   }
   for (const auto& [name, item] : list.members()) {
     int64_t id = -1;

@@ -7,6 +7,9 @@
 #include "text/bpe.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/pipeline_tokenizer.h"
+#include "text/sentencepiece_normalizer.h"
+#include "text/unigram.h"
+#include "text/wordpiece.h"
 
 namespace nbl::text {
 namespace {
@@ -28,7 +31,7 @@ Status read_source(Source& source) {
     return Status(Code::corrupt, "there is no vocabulary (tokenizer.ggml.tokens)");
   }
   if (tokens->size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens));
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens.get()));
   }
   source.tokens = tokens->elements();
   source.types.assign(tokens->size(), kNormal);
@@ -76,13 +79,15 @@ Result<Vocabulary> read_vocabulary(const Source& source) {
   return vocabulary;
 }
 
-Status read_added(const Source& source, AddedTokens& out) {
+/// As sentencepiece has them: the unknown token is special, too, and what users defined is looked for in the normalized text.
+Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
   for (std::size_t i = 0; i < source.tokens.size(); ++i) {
-    if (source.types[i] != kControl && source.types[i] != kUserDefined) continue;
+    if (source.types[i] != kControl && source.types[i] != kUserDefined && !(sentencepiece && source.types[i] == kUnknown)) continue;
     AddedToken token;
     token.id = static_cast<TokenId>(i);
     token.content = std::string(source.tokens[i].as_string());
-    token.special = source.types[i] == kControl;
+    token.special = source.types[i] != kUserDefined;
+    token.normalized = sentencepiece && !token.special;
     NBL_TRY(out.add(std::move(token)));
   }
   return {};
@@ -99,14 +104,16 @@ Status read_bpe(const Source& source, PipelineParts& parts, bool* add_bos) {
   if (merges == nullptr || !merges->is_array())
     return Status(Code::corrupt, "there are no merges (tokenizer.ggml.merges)");
   model->reserve_merges(merges->size());
+  std::vector<std::pair<std::string_view, std::string_view>> all;
   for (std::size_t i = 0; i < merges->size(); ++i) {
     const std::string_view text = merges->elements()[i].as_string();
     const std::size_t space = text.empty() ? std::string_view::npos : text.find(' ', 1);
     if (space == std::string_view::npos) {
       return Status(Code::corrupt, fmt::format("merge {} is {}, not two pieces", i, merges->elements()[i].dump()));
     }
-    NBL_TRY(model->add_merge(text.substr(0, space), text.substr(space + 1)));
+    all.emplace_back(text.substr(0, space), text.substr(space + 1));
   }
+  NBL_TRY(model->add_merges(all));
   NBL_TRY(model->build());
   parts.model = std::move(model);
   NBL_ASSIGN(parts.pre_tokenizer, make_byte_level_splits(pre->patterns));
@@ -140,6 +147,60 @@ Status read_sentencepiece(const Source& source, PipelineParts& parts, bool* add_
   return {};
 }
 
+/// BERT's. The file has its pieces the other way round: those that begin a word carry U+2581, those that go on carry nothing.
+Status read_wordpiece(const Source& source, PipelineParts& parts) {
+  constexpr std::string_view kBegins = "\xE2\x96\x81";
+  Vocabulary vocabulary;
+  vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
+  for (std::size_t i = 0; i < source.tokens.size(); ++i) {
+    const std::string_view token = source.tokens[i].as_string();
+    const bool bracketed = token.size() > 1 && token.front() == '[' && token.back() == ']';
+    std::string piece(token.starts_with(kBegins) ? token.substr(kBegins.size()) : token);
+    if (!bracketed && !token.starts_with(kBegins)) piece.insert(0, "##");
+    NBL_TRY(vocabulary.insert(piece, static_cast<int64_t>(i)));
+  }
+  NBL_ASSIGN(const auto unknown, special_id(source, "unknown_token_id"));
+  WordPieceOptions options;
+  if (unknown) options.unk_token = std::string(vocabulary.piece(*unknown));
+  NBL_ASSIGN(parts.model, WordPieceModel::create(std::move(vocabulary), std::move(options)));
+  NBL_ASSIGN(const bool lowercase, source.metadata.bool_or("tokenizer.ggml.normalizer.lowercase", true));
+  NBL_ASSIGN(parts.normalizer, parse_normalizer(Json::object({{"type", "BertNormalizer"}, {"clean_text", true},
+                                                              {"handle_chinese_chars", true}, {"lowercase", lowercase}})));
+  NBL_ASSIGN(parts.pre_tokenizer, parse_pre_tokenizer(Json::object({{"type", "BertPreTokenizer"}}), false));
+  NBL_ASSIGN(parts.decoder, parse_decoder(Json::object({{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}})));
+  parts.kind = "wordpiece";
+  return {};
+}
+
+/// T5's: sentencepiece's unigram.
+Status read_unigram(const Source& source, PipelineParts& parts) {
+  if (source.scores.empty()) return Status(Code::corrupt, "a vocabulary of kind \"t5\" has no tokenizer.ggml.scores");
+  NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
+  SentencepieceNormalizerOptions normalizer;
+  UnigramOptions options;
+  options.single_precision = true;
+  NBL_ASSIGN(const auto unknown, special_id(source, "unknown_token_id"));
+  options.unk = unknown.value_or(2);
+  std::vector<bool> skipped(source.types.size());
+  for (std::size_t i = 0; i < skipped.size(); ++i) {
+    skipped[i] = source.types[i] != kNormal && source.types[i] != kUserDefined;
+    options.byte_fallback = options.byte_fallback || source.types[i] == kByte;
+    if (source.types[i] == kUserDefined) normalizer.user_defined.emplace_back(source.tokens[i].as_string());
+  }
+  if (const Json* map = source.metadata.find_value("tokenizer.ggml.precompiled_charsmap")) {
+    for (const Json& byte : map->elements()) normalizer.charsmap += static_cast<char>(byte.as_int());
+  }
+  NBL_ASSIGN(normalizer.add_dummy_prefix, source.metadata.bool_or("tokenizer.ggml.add_space_prefix", true));
+  NBL_ASSIGN(normalizer.remove_extra_whitespaces, source.metadata.bool_or("tokenizer.ggml.remove_extra_whitespaces", false));
+  NBL_ASSIGN(parts.decoder, make_metaspace_decoder(normalizer.add_dummy_prefix));
+  NBL_ASSIGN(parts.normalizer, make_sentencepiece_normalizer(std::move(normalizer)));
+  std::vector<double> scores(source.scores.begin(), source.scores.end());
+  NBL_ASSIGN(parts.model, UnigramModel::create(std::move(vocabulary), std::move(scores), options, skipped));
+  parts.added_as_they_are = true;
+  parts.kind = "sentencepiece unigram";
+  return {};
+}
+
 Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view origin) {
   Source source{metadata, {}, {}, {}};
   NBL_TRY(read_source(source));
@@ -151,20 +212,36 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
     NBL_TRY(read_bpe(source, parts, &add_bos));
   } else if (kind == "llama") {
     NBL_TRY(read_sentencepiece(source, parts, &add_bos));
+  } else if (kind == "bert") {
+    NBL_TRY(read_wordpiece(source, parts));
+    add_bos = true;
+  } else if (kind == "t5") {
+    NBL_TRY(read_unigram(source, parts));
   } else {
     return Status(
         Code::unsupported,
-        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2 and llama are", kind));
+        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2, llama, bert and t5 are", kind));
   }
-  NBL_TRY(read_added(source, parts.added));
+  NBL_TRY(read_added(source, kind == "t5", parts.added));
   NBL_ASSIGN(parts.bos, special_id(source, "bos_token_id"));
   NBL_ASSIGN(parts.eos, special_id(source, "eos_token_id"));
   if (kind == "llama" && metadata.find_value("tokenizer.ggml.bos_token_id") == nullptr) parts.bos = 1;
   if (kind == "llama" && metadata.find_value("tokenizer.ggml.eos_token_id") == nullptr) parts.eos = 2;
+  if (kind == "t5" && metadata.find_value("tokenizer.ggml.eos_token_id") == nullptr) parts.eos = 1;
+  if (kind == "bert") {
+    NBL_ASSIGN(const auto cls, special_id(source, "cls_token_id"));
+    if (!parts.bos) parts.bos = cls ? cls : parts.model->vocabulary().find("[CLS]");
+  }
   NBL_ASSIGN(add_bos, metadata.bool_or("tokenizer.ggml.add_bos_token", add_bos));
-  NBL_ASSIGN(const bool add_eos, metadata.bool_or("tokenizer.ggml.add_eos_token", false));
+  NBL_ASSIGN(const bool add_eos, metadata.bool_or("tokenizer.ggml.add_eos_token", kind == "t5"));
   if (add_bos && parts.bos) parts.prefix.push_back(*parts.bos);
   if (add_eos && parts.eos) parts.suffix.push_back(*parts.eos);
+  NBL_ASSIGN(const bool add_sep, metadata.bool_or("tokenizer.ggml.add_sep_token", kind == "bert"));
+  if (add_sep) {
+    NBL_ASSIGN(auto separator, special_id(source, "seperator_token_id"));  // so spelled in these files
+    if (!separator) separator = parts.model->vocabulary().find("[SEP]");
+    if (separator) parts.suffix.push_back(*separator);
+  }
   return PipelineTokenizer::create(std::move(parts));
 }
 

@@ -1,6 +1,8 @@
 // Hugging Face tokenizer.json.
 #include <fmt/format.h>
 
+#include "base/bounds.h"
+#include "base/json_document.h"
 #include "text/bpe.h"
 #include "text/post_processor.h"
 #include "text/tokenizer_config.h"
@@ -10,8 +12,11 @@
 namespace nbl::text {
 namespace {
 
-constexpr std::size_t kMaxMerges = std::size_t{1} << 24;
-constexpr std::size_t kMaxAdded = std::size_t{1} << 20;
+constexpr BoundOf<std::size_t> kMaxMerges{Bound::tokenizer_merges};
+constexpr BoundOf<std::size_t> kMaxAdded{Bound::tokenizer_added};
+// What makes such a file large.
+constexpr std::string_view kVocab = "model/vocab", kMerges = "model/merges";
+constexpr std::string_view kTables[] = {kVocab, kMerges};
 
 const Json& member(const Json& json, std::string_view key) {
   static const Json null;
@@ -19,45 +24,54 @@ const Json& member(const Json& json, std::string_view key) {
   return found != nullptr ? *found : null;
 }
 
-Status read_vocabulary(const Json& vocab, Vocabulary& out) {
-  if (!vocab.is_object()) return Status(Code::corrupt, "the model has no object \"vocab\"");
-  if (vocab.size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", vocab.size(), kMaxTokens));
+Status read_vocabulary(const JsonDocument& file, Vocabulary& out) {
+  if (file.kind(kVocab) != Json::Kind::object) return Status(Code::corrupt, "the model has no object \"vocab\"");
+  const std::size_t size = file.size(kVocab);
+  if (size > static_cast<std::size_t>(kMaxTokens)) {
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens.get()));
   }
-  out.reserve(vocab.size(), vocab.size() * 8);
-  for (const auto& [piece, id] : vocab.members()) {
-    if (!id.is_int()) return Status(Code::corrupt, fmt::format("the id of \"{}\" is {}, no integer", piece, id.dump()));
-    NBL_TRY(out.insert(piece, id.as_int()));
-  }
-  return {};
+  out.reserve(size, size * 8);
+  return file.for_each_member(kVocab, [&](std::string_view piece, const JsonCell& id) -> Status {
+    if (!id.is_int()) return Status(Code::corrupt, fmt::format("the id of \"{}\" is no integer", piece));
+    const std::size_t before = out.distinct();
+    NBL_TRY(out.insert(piece, id.integer));
+    if (out.distinct() == before)
+      return Status(Code::corrupt, fmt::format("the vocabulary has \"{}\" twice", piece.substr(0, 100)));
+    return {};
+  });
 }
 
-Status read_merges(const Json& merges, BpeModel& model) {
-  if (!merges.is_array()) return Status(Code::corrupt, "the model has no list \"merges\"");
-  if (merges.size() > kMaxMerges) {
-    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", merges.size(), kMaxMerges));
+Status read_merges(const JsonDocument& file, BpeModel& model) {
+  if (file.kind(kMerges) != Json::Kind::array) return Status(Code::corrupt, "the model has no list \"merges\"");
+  if (file.size(kMerges) > kMaxMerges) {
+    return Status(Code::limit, fmt::format("the model has {} merges, more than {}", file.size(kMerges), kMaxMerges.get()));
   }
-  model.reserve_merges(merges.size());
-  for (std::size_t i = 0; i < merges.size(); ++i) {
-    const Json& merge = merges.elements()[i];
-    if (merge.is_array() && merge.size() == 2 && merge.elements()[0].is_string() && merge.elements()[1].is_string()) {
-      NBL_TRY(model.add_merge(merge.elements()[0].as_string(), merge.elements()[1].as_string()));
-      continue;
+  model.reserve_merges(file.size(kMerges));
+  std::size_t i = 0;
+  std::vector<std::pair<std::string_view, std::string_view>> all;
+  all.reserve(file.size(kMerges));
+  NBL_TRY(file.for_each_row(kMerges, [&](std::span<const JsonCell> merge) -> Status {
+    const std::size_t index = i++;
+    if (merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      all.emplace_back(merge[0].text, merge[1].text);
+      return {};
     }
-    const std::string_view text = merge.as_string();
-    if (i == 0 && text.starts_with("#version")) continue;
+    const std::string_view text = merge.size() == 1 ? merge[0].text : std::string_view();
+    if (index == 0 && text.starts_with("#version")) return {};
     const std::size_t space = text.find(' ');
     if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-      return Status(Code::corrupt, fmt::format("merge {} is {}, neither \"a b\" nor [\"a\", \"b\"]", i, merge.dump()));
+      return Status(Code::corrupt, fmt::format("merge {} is {}, neither \"a b\" nor [\"a\", \"b\"]", index,
+                                               file.element(kMerges, index).dump()));
     }
-    NBL_TRY(model.add_merge(text.substr(0, space), text.substr(space + 1)));
-  }
-  return {};
+    all.emplace_back(text.substr(0, space), text.substr(space + 1));
+    return {};
+  }));
+  return model.add_merges(all);
 }
 
-Result<std::unique_ptr<Model>> read_bpe(const Json& json) {
+Result<std::unique_ptr<Model>> read_bpe(const Json& json, const JsonDocument& file) {
   Vocabulary vocabulary;
-  NBL_TRY(read_vocabulary(member(json, "vocab"), vocabulary));
+  NBL_TRY(read_vocabulary(file, vocabulary));
   BpeOptions options;
   if (const Json* unk = json.find_value("unk_token")) options.unk_token = std::string(unk->as_string());
   NBL_ASSIGN(options.continuing_prefix, json.string_or("continuing_subword_prefix", ""));
@@ -71,29 +85,30 @@ Result<std::unique_ptr<Model>> read_bpe(const Json& json) {
                   fmt::format("the model drops merges at random (dropout {}), which only training wants", dropout));
   }
   auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
-  NBL_TRY(read_merges(member(json, "merges"), *model));
+  NBL_TRY(read_merges(file, *model));
   NBL_TRY(model->build());
   return std::unique_ptr<Model>(std::move(model));
 }
 
-Result<std::unique_ptr<Model>> read_unigram(const Json& json) {
-  const Json& list = member(json, "vocab");
-  if (!list.is_array()) return Status(Code::corrupt, "the model has no list \"vocab\"");
-  if (list.size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", list.size(), kMaxTokens));
+Result<std::unique_ptr<Model>> read_unigram(const Json& json, const JsonDocument& file) {
+  if (file.kind(kVocab) != Json::Kind::array) return Status(Code::corrupt, "the model has no list \"vocab\"");
+  const std::size_t size = file.size(kVocab);
+  if (size > static_cast<std::size_t>(kMaxTokens)) {
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", size, kMaxTokens.get()));
   }
   Vocabulary vocabulary;
-  vocabulary.reserve(list.size(), list.size() * 8);
+  vocabulary.reserve(size, size * 8);
   std::vector<double> scores;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const auto pair = list.elements()[i].elements();
+  scores.reserve(size);
+  NBL_TRY(file.for_each_row(kVocab, [&](std::span<const JsonCell> pair) -> Status {
+    const std::size_t i = scores.size();
     if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_number()) {
       return Status(Code::corrupt,
-                    fmt::format("vocabulary entry {} is {}, not [piece, score]", i, list.elements()[i].dump()));
+                    fmt::format("vocabulary entry {} is {}, not [piece, score]", i, file.element(kVocab, i).dump()));
     }
-    NBL_TRY(vocabulary.insert(pair[0].as_string(), static_cast<int64_t>(i)));
-    scores.push_back(pair[1].as_double());
-  }
+    scores.push_back(pair[1].real);
+    return vocabulary.insert(pair[0].text, static_cast<int64_t>(i));
+  }));
   UnigramOptions options;
   if (const Json* unk = json.find_value("unk_id")) {
     if (!unk->is_int() || unk->as_int() < 0 || unk->as_int() >= static_cast<int64_t>(scores.size())) {
@@ -105,9 +120,9 @@ Result<std::unique_ptr<Model>> read_unigram(const Json& json) {
   return UnigramModel::create(std::move(vocabulary), std::move(scores), options, {});
 }
 
-Result<std::unique_ptr<Model>> read_words(const Json& json, bool whole) {
+Result<std::unique_ptr<Model>> read_words(const Json& json, const JsonDocument& file, bool whole) {
   Vocabulary vocabulary;
-  NBL_TRY(read_vocabulary(member(json, "vocab"), vocabulary));
+  NBL_TRY(read_vocabulary(file, vocabulary));
   WordPieceOptions options;
   options.whole_words = whole;
   NBL_ASSIGN(options.unk_token, json.string_or("unk_token", whole ? "<unk>" : "[UNK]"));
@@ -116,16 +131,16 @@ Result<std::unique_ptr<Model>> read_words(const Json& json, bool whole) {
   return WordPieceModel::create(std::move(vocabulary), std::move(options));
 }
 
-Result<std::unique_ptr<Model>> read_model(const Json& json) {
+Result<std::unique_ptr<Model>> read_model(const Json& json, const JsonDocument& file) {
   if (!json.is_object()) return Status(Code::corrupt, "there is no object \"model\"");
   NBL_ASSIGN(std::string type, json.string_or("type", ""));
   if (type.empty()) {
     // Old files do not say: a list of scores is Unigram's, merges are BPE's.
-    type = json.find_value("merges") != nullptr ? "BPE" : member(json, "vocab").is_array() ? "Unigram" : "WordPiece";
+    type = file.kind(kMerges) != Json::Kind::null ? "BPE" : file.kind(kVocab) == Json::Kind::array ? "Unigram" : "WordPiece";
   }
-  if (type == "BPE") return read_bpe(json);
-  if (type == "Unigram") return read_unigram(json);
-  if (type == "WordPiece" || type == "WordLevel") return read_words(json, type == "WordLevel");
+  if (type == "BPE") return read_bpe(json, file);
+  if (type == "Unigram") return read_unigram(json, file);
+  if (type == "WordPiece" || type == "WordLevel") return read_words(json, file, type == "WordLevel");
   return Status(
       Code::unsupported,
       fmt::format("the tokenizer model \"{}\" is not known; BPE, Unigram, WordPiece and WordLevel are", type));
@@ -135,7 +150,7 @@ Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& o
   if (list.is_null()) return {};
   if (!list.is_array()) return Status(Code::corrupt, "\"added_tokens\" is no list");
   if (list.size() > kMaxAdded) {
-    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded));
+    return Status(Code::limit, fmt::format("there are {} added tokens, more than {}", list.size(), kMaxAdded.get()));
   }
   for (const Json& item : list.elements()) {
     AddedToken token;
@@ -157,10 +172,11 @@ Status read_added(const Json& list, const Vocabulary& vocabulary, AddedTokens& o
   return {};
 }
 
-Result<std::unique_ptr<Tokenizer>> load(const Json& json, const Json& config, std::string_view origin) {
+Result<std::unique_ptr<Tokenizer>> load(const JsonDocument& file, const Json& config, std::string_view origin) {
+  const Json& json = file.value();
   PipelineParts parts;
   parts.origin = std::string(origin);
-  NBL_ASSIGN(parts.model, read_model(member(json, "model")));
+  NBL_ASSIGN(parts.model, read_model(member(json, "model"), file));
   NBL_TRY(read_added(member(json, "added_tokens"), parts.model->vocabulary(), parts.added));
   NBL_ASSIGN(parts.normalizer, parse_normalizer(member(json, "normalizer")));
   NBL_ASSIGN(parts.pre_tokenizer, parse_pre_tokenizer(member(json, "pre_tokenizer"), true));
@@ -180,7 +196,7 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& json, const Json& config, st
 
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view tokenizer_json,
                                                        std::string_view tokenizer_config, std::string_view origin) {
-  NBL_ASSIGN(const Json json, Json::parse(tokenizer_json, origin));
+  NBL_ASSIGN(const JsonDocument json, JsonDocument::parse(tokenizer_json, origin, kTables));
   Json config;
   if (!tokenizer_config.empty()) {
     NBL_ASSIGN(config, Json::parse(tokenizer_config, fmt::format("the tokenizer_config.json beside {}", origin)));

@@ -26,7 +26,7 @@ bool read(std::string_view& bytes, T* value) {
 Result<std::unique_ptr<Tokenizer>> load(std::string_view bytes, int64_t vocab_size, std::string_view origin) {
   if (vocab_size < kFirstPiece || vocab_size > kMaxTokens) {
     return Status(Code::unsupported,
-                  fmt::format("a vocabulary of {} tokens; {} to {} are possible", vocab_size, kFirstPiece, kMaxTokens));
+                  fmt::format("a vocabulary of {} tokens; {} to {} are possible", vocab_size, kFirstPiece, kMaxTokens.get()));
   }
   uint32_t longest = 0;
   if (!read(bytes, &longest)) return Status(Code::corrupt, "the file is shorter than its first number");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -55,12 +56,14 @@ Status Vocabulary::insert(std::string_view piece, int64_t id) {
   }
   const auto index = static_cast<std::size_t>(id);
   if (index >= entries_.size()) entries_.resize(index + 1);
-  if (entries_[index].present) {
+  if (entries_[index].end > 0) {
     return Status(Code::corrupt, fmt::format("tokens \"{}\" and \"{}\" have the same id {}",
                                              this->piece(static_cast<TokenId>(id)), piece, id));
   }
-  entries_[index] = {bytes_.size(), static_cast<uint32_t>(piece.size()), true};
+  if (bytes_.size() + piece.size() >= 0xFFFFFFFF) return Status(Code::limit, "the vocabulary has more than 4 GiB of text");
+  entries_[index].begin = static_cast<uint32_t>(bytes_.size());
   bytes_.append(piece);
+  entries_[index].end = static_cast<uint32_t>(bytes_.size() + 1);
   ++count_;
 
   if (used_ * 2 >= slots_.size()) grow(std::max<std::size_t>(64, slots_.size() * 2));
@@ -68,7 +71,7 @@ Status Vocabulary::insert(std::string_view piece, int64_t id) {
   const auto hash = static_cast<uint32_t>(hash_bytes(piece));
   std::size_t at = hash & mask;
   while (slots_[at].id >= 0) {
-    if (slots_[at].hash == hash && this->piece(slots_[at].id) == piece) {
+    if (slots_[at].hash == hash && text(entries_[static_cast<std::size_t>(slots_[at].id)]) == piece) {
       slots_[at].id = static_cast<int32_t>(id);
       return {};
     }
@@ -79,22 +82,47 @@ Status Vocabulary::insert(std::string_view piece, int64_t id) {
   return {};
 }
 
-std::optional<TokenId> Vocabulary::find(std::string_view piece) const noexcept {
+std::optional<TokenId> Vocabulary::find_hashed(std::string_view piece, uint32_t hash) const noexcept {
   if (slots_.empty()) return std::nullopt;
   const std::size_t mask = slots_.size() - 1;
-  const auto hash = static_cast<uint32_t>(hash_bytes(piece));
   std::size_t at = hash & mask;
   while (slots_[at].id >= 0) {
-    if (slots_[at].hash == hash && this->piece(slots_[at].id) == piece) return slots_[at].id;
+    if (slots_[at].hash == hash && text(entries_[static_cast<std::size_t>(slots_[at].id)]) == piece) return slots_[at].id;
     at = (at + 1) & mask;
   }
   return std::nullopt;
 }
 
+std::optional<TokenId> Vocabulary::find(std::string_view piece) const noexcept {
+  return find_hashed(piece, static_cast<uint32_t>(hash_bytes(piece)));
+}
+
+void Vocabulary::find_all(std::span<const std::string_view> pieces, TokenId* ids) const noexcept {
+  constexpr std::size_t kTogether = 64;
+  uint32_t hash[kTogether];
+  if (slots_.empty()) {
+    std::fill_n(ids, pieces.size(), -1);
+    return;
+  }
+  const std::size_t mask = slots_.size() - 1;
+  for (std::size_t first = 0; first < pieces.size(); first += kTogether) {
+    const std::size_t n = std::min(kTogether, pieces.size() - first);
+    for (std::size_t i = 0; i < n; ++i) {
+      hash[i] = static_cast<uint32_t>(hash_bytes(pieces[first + i]));
+      __builtin_prefetch(&slots_[hash[i] & mask]);
+    }
+    // The slot that is met first is nearly always the right one: enough for a guess at what to fetch.
+    const auto guess = [&](std::size_t i) { return slots_[hash[i] & mask].id; };
+    for (std::size_t i = 0; i < n; ++i)
+      if (guess(i) >= 0) __builtin_prefetch(&entries_[static_cast<std::size_t>(guess(i))]);
+    for (std::size_t i = 0; i < n; ++i)
+      if (guess(i) >= 0) __builtin_prefetch(bytes_.data() + entries_[static_cast<std::size_t>(guess(i))].begin);
+    for (std::size_t i = 0; i < n; ++i) ids[first + i] = find_hashed(pieces[first + i], hash[i]).value_or(-1);
+  }
+}
+
 std::string_view Vocabulary::piece(TokenId id) const noexcept {
-  if (!has(id)) return {};
-  const Entry& e = entries_[static_cast<std::size_t>(id)];
-  return std::string_view(bytes_).substr(e.offset, e.length);
+  return has(id) ? text(entries_[static_cast<std::size_t>(id)]) : std::string_view();
 }
 
 }  // namespace nbl::text

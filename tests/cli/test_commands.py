@@ -110,6 +110,29 @@ class Conversions(Case):
                 self.assertTrue(packed)
                 self.assertEqual({n: again[n] for n in packed}, {n: hashes[n] for n in packed})
 
+    def test_model_cards_carry_what_was_measured(self):
+        source = self.quantized("ct", "rtn:bits=4,group=64,sym=true", "compressed-tensors")
+        self.assertIn("Not measured.", (source / "README.md").read_text())
+        perplexity, compared = self.dir / "perplexity.json", self.dir / "compared.json"
+        self.accept("compare", "builtin", source, "--windows", "1", "--quiet", "--json", compared)
+        self.accept("perplexity", source, "--windows", "1", "--quiet", "--json", perplexity)
+        value = json.loads(perplexity.read_text())["perplexity"]
+        kl = json.loads(compared.read_text())["candidates"][0]["mean_kl"]
+        out = self.dir / "measured"
+        self.accept("convert", source, "-o", out, "--format", "gptq", "--measured", perplexity)
+        card = (out / "README.md").read_text()
+        self.assertIn(f"Perplexity {value:.5g}, protocol windows-512", card)
+        self.assertNotIn("Not measured", card)
+        # A lossless copy of it has the same figures.
+        again = self.dir / "again"
+        self.accept("convert", out, "-o", again, "--format", "compressed-tensors")
+        self.assertIn(f"Perplexity {value:.5g}", (again / "README.md").read_text())
+        quantized = self.dir / "quantized"
+        self.accept("quantize", "builtin", "-o", quantized, "--method", "rtn:bits=4,group=64,sym=true", "--format", "gptq", "--measured", compared)
+        self.assertIn(f"{kl:.5g}", (quantized / "README.md").read_text())
+        (self.dir / "broken.json").write_text("[1,")
+        self.refuse(3, ["convert", source, "-o", self.dir / "none", "--measured", self.dir / "broken.json"], "measured")
+
     def test_types_of_gguf(self):
         for method, kind in (("rtn:bits=4,group=32,sym=true", "Q4_0"), ("rtn:bits=4,group=64,sym=false", "Q5_0"),
                              ("rtn:bits=8,group=128,sym=true", "Q8_0")):
@@ -356,6 +379,16 @@ class Models(Case):
         accuracies = [m["results"]["choice"]["acc,none"] for m in j["models"]]
         self.assertAlmostEqual(accuracies[1] - accuracies[0], pair["delta"], places=12)
 
+    def test_run_with_its_profile(self):
+        j = self.result("run", "builtin", "-p", "The river was", "-n", "5", "--profile")
+        for step in ("prefill", "decode"):
+            rows = {r["operation"]: r for r in j["profile"][step]}
+            self.assertLessEqual({"qkv", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
+            self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)
+            self.assertGreater(rows["mlp in"]["gb_s"], 0)
+            self.assertGreater(rows["mlp in"]["gop_s"], 0)
+        self.assertNotIn("profile", self.result("run", "builtin", "-p", "The river was", "-n", "5"))
+
     def test_bench(self):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "2")
         self.assertLessEqual({"prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"}, j.keys())
@@ -397,6 +430,31 @@ class Models(Case):
         self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
+
+    def test_sweep_against_a_smaller_model_at_equal_bytes(self):
+        small = self.change_config(num_hidden_layers=1)
+        html = self.dir / "report.html"
+        j = self.result("sweep", "builtin", "--recipes", "rtn:bits=8,group=128,rtn:bits=4,group=128", "--baselines", small, "--windows", "2",
+                        "--tasks", DATA / "choice.jsonl", "--limit", "8", "--reps", "1", "--html", html)
+        (rival,) = j["equal_bytes"]
+        sizes = {r["recipe"]: r["file_bytes"] for r in j["rows"][1:]}
+        fits = [r for r, size in sizes.items() if size <= rival["file_bytes"]]
+        self.assertEqual(rival["recipe"], max(fits, key=sizes.get) if fits else min(sizes, key=lambda r: abs(sizes[r] - rival["file_bytes"])))
+        self.assertAlmostEqual(rival["bytes_ratio"], sizes[rival["recipe"]] / rival["file_bytes"])
+        self.assertGreater(rival["bits_per_byte"], rival["recipe_bits_per_byte"])  # layers cut off cost more than bits
+        self.assertEqual({p["a"] for p in rival["paired"]}, {str(small)})
+        for p in rival["paired"]:
+            self.assertAlmostEqual(p["value_b"] - p["value_a"], p["delta"])
+        self.assertIn("smaller full precision", html.read_text())
+
+    def test_bench_at_several_contexts_and_batches(self):
+        j = self.result("bench", "builtin", "--gen", "4", "--reps", "1", "--prompt", "16", "--contexts", "0,64", "--batches", "1,3")
+        self.assertEqual([(g["context"], g["batch"]) for g in j["grid"]], [(0, 1), (0, 3), (64, 1), (64, 3)])
+        for g in j["grid"]:
+            self.assertGreater(g["decode_tok_s"], 0)
+            self.assertEqual(g["prefill_tok_s"] is None, g["context"] == 0)
+        self.refuse(2, ["bench", "builtin", "--contexts", "1,x"], "speed.contexts", '"x"')
+        self.refuse(2, ["bench", "builtin", "--batches", "0"], "speed.batches")
 
     def test_sweep_recipes_from_a_file(self):
         recipes = self.dir / "recipes.txt"

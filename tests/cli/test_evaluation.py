@@ -2,11 +2,17 @@
 import csv
 import io
 import json
+import os
 import pathlib
+import pty
+import re
+import signal
 import sqlite3
+import subprocess
+import time
 import unittest
 
-from support import DATA, Case, nibble
+from support import DATA, MODEL, NIBBLE, ROOT, Case, nibble, read_safetensors
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -199,6 +205,161 @@ class Tasks(Case):
         self.refuse(3, ["eval", "builtin", "--tasks", "ceval-valid_logic", "--data", self.data, "--cache", cache], "answers.sqlite")
 
 
+def questions(path, count):
+    """Multiple choice of one's own, each question of another length."""
+    jsonl(path, [{"context": f"The {i}th of the men " + "walked on and on " * (i % 7) + "to the", "choices": ["sea", f"hill {i}", "old king"],
+                  "answer": i % 3} for i in range(count)])
+    return path
+
+
+class Interrupted(Case):
+    """A run that is killed goes on where it was; those who watch it see how far it is and what has come out so far."""
+
+    def stored(self, cache):
+        try:
+            with sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as db:
+                count = db.execute("select count(*) from answers").fetchone()[0]
+            db.close()
+            return count
+        except sqlite3.Error:
+            return 0
+
+    def kill_after_first_answers(self, command, cache):
+        run = subprocess.Popen([NIBBLE, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 120
+            while self.stored(cache) == 0 and run.poll() is None and time.monotonic() < until:
+                time.sleep(0.005)
+            run.send_signal(signal.SIGKILL)
+            return run.wait() == -signal.SIGKILL
+        finally:
+            run.kill()
+            run.wait()
+
+    def check(self, tasks, documents, *options):
+        cache = self.dir / "answers.sqlite"
+        command = ["eval", "builtin", "--tasks", tasks, "--threads", "1", "--compute", "exact", *options]
+        killed = self.kill_after_first_answers([*command, "--cache", cache], cache)
+        stored = self.stored(cache)
+        self.assertTrue(killed, "the run ended before it was killed")
+        self.assertTrue(0 < stored < documents, stored)
+        resumed = self.result(*command, "--cache", cache)
+        whole = self.result(*command)
+        (task,) = whole["results"]
+        self.assertEqual(resumed["n-samples"][task]["cached"], stored)
+        self.assertEqual(resumed["results"], whole["results"])
+        self.assertEqual(self.stored(cache), documents)
+
+    def test_scores_survive_a_kill(self):
+        self.check(questions(self.dir / "q.jsonl", 1500), 1500)
+
+    def test_texts_survive_a_kill(self):
+        task = {"task": "sums", "output_type": "generate_until", "documents": [{"q": f"There were {i}", "a": "of"} for i in range(60)],
+                "doc_to_text": "{{q}}", "doc_to_target": "{{a}}", "generation_kwargs": {"until": ["~~"], "max_gen_toks": 100},
+                "metric_list": [{"metric": "exact_match"}]}
+        (self.dir / "sums.json").write_text(json.dumps(task))
+        self.check(self.dir / "sums.json", 60)
+
+    def test_progress_tells_the_time_left_and_the_score_so_far(self):
+        master, slave = pty.openpty()
+        run = subprocess.Popen([NIBBLE, "eval", "builtin", "--tasks", questions(self.dir / "q.jsonl", 600), "--threads", "1"],
+                               stdout=subprocess.DEVNULL, stderr=slave, env={**os.environ, "COLUMNS": "200"})
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            seen += piece
+        os.close(master)
+        self.assertEqual(run.wait(), 0)
+        lines = seen.decode().split("\r")
+        self.assertTrue(any(re.search(r"ETA \d", line) for line in lines), lines[-3:])
+        self.assertTrue(any(re.search(r"acc 0\.\d{4}", line) for line in lines) or
+                        any(re.search(r"\d+/600", line) for line in lines), lines[-3:])
+
+
+class Batches(Case):
+    """Exact arithmetic gives the same bits whatever requests lie beside a request."""
+
+    def score(self, requests):
+        file = self.dir / "requests.jsonl"
+        jsonl(file, requests)
+        return self.result("score", "builtin", "--requests", file, "--compute", "exact", "--threads", "2")["results"]
+
+    def test_requests_together_equal_each_alone(self):
+        shot = "It was a fine day and the men of the town went down to the river to see the ships come in. " * 3
+        requests = []
+        for i in range(7):
+            for end in (" sea", " old king of the hill", " sea and sky"):  # contexts shared by several continuations
+                requests.append({"context": shot + f"The {i}th man saw the", "continuation": end})
+            requests.append({"context": f"{i} men", "continuation": " went home"})  # short ones between long ones
+        requests.append({"context": shot, "continuation": " then"})  # a context that begins others
+        requests.append({"context": "", "continuation": "Alone"})
+        requests.append({"context": shot + "The 3th man saw the", "continuation": " sea"})  # twice the same
+        requests += [{"context_ids": [5, 6, 7], "continuation_ids": [t]} for t in (8, 9)]  # the last token is only predicted
+        requests += [{"context_ids": [5, 6, 7], "continuation_ids": list(range(10, 400))}]  # more than a step has rows
+        together = self.score(requests)
+        self.assertEqual(len(together), len(requests))
+        for i in (0, 1, 2, 3, 9, 14, 22, 28, 29, 30, 31, 32, 33):
+            self.assertEqual(self.score([requests[i]])[0], together[i], i)
+        self.assertEqual(self.score(requests[::-1])[::-1], together)
+
+
+class Divergence(Case):
+    NOTHING = ("mean_kl", "kl_stderr", "median_kl", "p99_kl", "max_kl", "mean_reverse_kl", "mean_js", "output_error", "mean_delta_p",
+               "rms_delta_p", "top1_stderr", "ppl_ratio_stderr")
+
+    def test_a_model_against_itself_is_exactly_zero(self):
+        for compute in ("fast", "exact"):
+            j = self.result("compare", "builtin", "builtin", "--text", "builtin", "--windows", "3", "--layers", "--compute", compute)
+            (c,) = j["candidates"]
+            for key in self.NOTHING:
+                self.assertEqual(c[key], 0, key)
+            for key in ("top1_agreement", "top5_agreement", "ppl_ratio"):
+                self.assertEqual(c[key], 1, key)
+            self.assertEqual(c["ppl"], c["reference_ppl"])
+            self.assertEqual({q["delta_p"] for q in c["delta_p"]}, {0})
+            for part in c["by_position"] + c["by_class"]:
+                self.assertEqual((part["mean_kl"], part["top1_agreement"], part["mean_delta_p"]), (0, 1, 0), part)
+            self.assertGreater(len(c["layers"]), 1)
+            for layer in c["layers"]:
+                self.assertEqual((layer["mean_kl"], layer["kl_stderr"], layer["top1_agreement"], layer["output_error"]), (0, 0, 1, 0))
+                self.assertIn(layer["layer_error"], (0, None) if layer["name"] == "other" else (0,))
+
+    def test_tasks_of_a_model_against_itself(self):
+        j = self.result("eval", "builtin", "builtin", "--tasks", questions(self.dir / "q.jsonl", 40))
+        for p in j["paired"]:
+            self.assertEqual((p["delta"], p["ci95"], p["flips"], p["mcnemar_p"]), (0, [0, 0], 0, 1), p)
+
+    def damaged(self):
+        """The built-in model with the low bytes of its weights gone, as tests/golden/eval/make_divergence.py makes it."""
+        model = self.copy_model()
+        for file in model.glob("*.safetensors"):
+            header, data = read_safetensors(file)
+            width = {"F32": 4, "F16": 2, "BF16": 2}[next(v for k, v in header.items() if k != "__metadata__")["dtype"]]
+            for low in range(width // 2):
+                data[low::width] = bytes(len(data[low::width]))
+            raw = file.read_bytes()
+            file.write_bytes(raw[:len(raw) - len(data)] + bytes(data))
+        return model
+
+    def test_equals_a_direct_computation(self):
+        golden = json.loads((ROOT / "tests/golden/eval/divergence.json").read_text())
+        j = self.result("compare", "builtin", self.damaged(), "--text", "builtin", "--windows", "3", "--layers", "--compute", "exact")
+        (c,) = j["candidates"]
+        for key, value in golden["candidate"].items():
+            self.assertAlmostEqual(c[key], value, delta=2e-4 * abs(value) + 2e-6, msg=key)
+        for key, values in golden["delta_p"].items():
+            found = next(q["delta_p"] for q in c["delta_p"] if q["quantile"] == float(key))
+            self.assertAlmostEqual(found, values, delta=1e-5, msg=key)
+        for layer, error in zip(c["layers"], golden["layer_error"]):
+            self.assertAlmostEqual(layer["layer_error"], error, delta=1e-3 * error, msg=layer["name"])
+
+
 YAML = """# a comment
 task: capitals
 dataset_path: json
@@ -288,6 +449,26 @@ class BadInput(Case):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text)
             self.refuse(3, ["eval", "builtin", "--tasks", task, "--data", data, "--num-fewshot", "0"], pathlib.Path(name).name, word)
+
+    def test_programs_that_never_end_or_multiply(self):
+        """What the model writes is the rest of a comment, so that the record's own code decides."""
+        code = {"returns": "pass", "loops": "while True: pass", "multiplies": "import os\n    while True:\n        os.fork()",
+                "threads": "import threading\n    while True:\n        threading.Thread(target=lambda: threading.Event().wait()).start()",
+                "eats": "x = []\n    while True:\n        x.append(bytearray(1 << 24))",
+                "calls": "import socket\n    socket.create_connection(('127.0.0.1', 9), 1)",
+                "writes": f"open({str(self.dir / 'written')!r}, 'w').write('x')"}
+        jsonl(self.dir / "humaneval/test.jsonl", [
+            {"task_id": name, "prompt": "def f():\n    return 1\n#", "canonical_solution": "", "entry_point": "f",
+             "test": f"def check(candidate):\n    {body}\n"} for name, body in code.items()])
+        start = time.monotonic()
+        j = self.result("eval", "builtin", "--tasks", "humaneval", "--data", self.dir, "--max-gen-toks", "1",
+                        "--confirm-run-unsafe-code", "--log-samples", self.dir / "s")
+        self.assertLess(time.monotonic() - start, 150)
+        rows = [json.loads(r) for r in next((self.dir / "s").rglob("samples_humaneval*")).read_text().splitlines()]
+        passed = {r["doc"]["task_id"]: r["pass@1"] for r in rows}
+        self.assertEqual(passed, {name: float(name == "returns") for name in code})
+        self.assertAlmostEqual(j["results"]["humaneval"]["pass@1,create_test"], 1 / len(code))
+        self.assertFalse((self.dir / "written").exists())
 
     def test_long_documents_are_cut_and_counted(self):
         file = self.dir / "long.jsonl"

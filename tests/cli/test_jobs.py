@@ -119,6 +119,38 @@ class Memory(Jobs):
         print(f"uncapped {free / 1e6:.0f} MB, smallest cap {smallest / 1e6:.0f} MB", file=sys.stderr)
 
 
+class Reproduce(Jobs):
+    def test_the_same_bytes_again(self):
+        output = self.dir / "out.safetensors"
+        self.accept(*self.command(output, tokens=4096))
+        out = self.result("verify", output, "--reproduce", "--original", MODEL)
+        self.assertEqual(out, {"ok": True, "differences": []})
+        self.assertEqual(self.leftovers(), ["out.safetensors"])
+
+    def test_another_seed_or_text_is_found_out(self):
+        output = self.dir / "out.safetensors"
+        self.accept(*self.command(output, tokens=4096))
+        text = self.dir / "other.txt"
+        text.write_text(CALIBRATION.read_text(encoding="utf-8")[5000:], encoding="utf-8")
+        status, out, _ = nibble("verify", output, "--reproduce", "--original", MODEL, "--calib", text, "--quiet", "--json", "-")
+        self.assertEqual(status, 1)
+        self.assertFalse(json.loads(out)["ok"])
+        self.assertTrue(json.loads(out)["differences"])
+
+    def test_uncalibrated_and_in_a_directory(self):
+        output = self.dir / "out"
+        self.accept("quantize", MODEL, "-o", output, "--method", "rtn:bits=4,group=64", "--format", "gptq",
+                    "--overrides", r".*down_proj\.weight=", "--quiet")
+        self.assertTrue(self.result("verify", output, "--reproduce", "--original", MODEL)["ok"])
+
+    def test_what_is_missing_is_named(self):
+        output = self.dir / "out.safetensors"
+        self.accept(*self.command(output, tokens=4096))
+        status, _, error = nibble("verify", output, "--reproduce")
+        self.assertEqual(status, 3)
+        self.assertIn("--original", error)
+
+
 class Log(Jobs):
     def test_events_are_json_lines(self):
         log, output = self.dir / "events.jsonl", self.dir / "out.safetensors"

@@ -2,7 +2,8 @@
 of that. Needs lm_eval, transformers and torch.
 
 Usage: lm_eval_reference.py MODEL --tasks A,B --data DIR --limit N [--num-fewshot K] --output FILE
-MODEL: a Hugging Face directory or a .gguf file (dequantized by transformers)."""
+MODEL: a Hugging Face directory or a .gguf file (dequantized by transformers). With --prompts-only no model runs: the prompts are
+built with the model's tokenizer and chat template, every answer is nothing."""
 import argparse
 import json
 import os
@@ -17,12 +18,45 @@ import torch
 import transformers
 
 
-def load(path, dtype):
+def source_of(path):
     path = pathlib.Path(path)
-    source, options = (str(path), {}) if path.is_dir() else (str(path.parent), {"gguf_file": path.name})
+    return (str(path), {}) if path.is_dir() else (str(path.parent), {"gguf_file": path.name})
+
+
+def load(path, dtype):
+    source, options = source_of(path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
     return model.eval(), tokenizer
+
+
+def prompter(path):
+    """A model of lm_eval's that only knows its chat template."""
+    import lm_eval.api.model
+
+    source, options = source_of(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+
+    class Prompter(lm_eval.api.model.LM):
+        tokenizer_name = "prompts"
+
+        def loglikelihood(self, requests):
+            return [(0.0, False)] * len(requests)
+
+        def loglikelihood_rolling(self, requests):
+            return [0.0] * len(requests)
+
+        def generate_until(self, requests):
+            return [""] * len(requests)
+
+        def chat_template(self, chat_template=False):
+            return tokenizer.chat_template
+
+        def apply_chat_template(self, chat_history, add_generation_prompt=True):
+            return tokenizer.apply_chat_template(chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
+                                                 continue_final_message=not add_generation_prompt)
+
+    return Prompter()
 
 
 def main():
@@ -36,7 +70,10 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-gen-toks", type=int)
-    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--apply-chat-template", action="store_true")
+    parser.add_argument("--fewshot-as-multiturn", action="store_true")
+    parser.add_argument("--system-instruction")
+    parser.add_argument("--prompts-only", action="store_true")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
@@ -46,10 +83,13 @@ def main():
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    model, tokenizer = load(args.model, getattr(torch, args.dtype))
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=args.batch)
     asked = {}
-    scored = lm._loglikelihood_tokens
+    if args.prompts_only:
+        lm = prompter(args.model)
+    else:
+        model, tokenizer = load(args.model, getattr(torch, args.dtype))
+        lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=args.batch)
+        scored = lm._loglikelihood_tokens
 
     def remember(requests, *rest, **options):
         requests = list(requests)
@@ -57,11 +97,13 @@ def main():
             asked[context, continuation] = (list(context_ids), list(continuation_ids))
         return scored(requests, *rest, **options)
 
-    lm._loglikelihood_tokens = remember
+    if not args.prompts_only:
+        lm._loglikelihood_tokens = remember
     start = time.monotonic()
     done = lm_eval.simple_evaluate(
         model=lm, tasks=args.tasks.split(","), limit=args.limit, num_fewshot=args.num_fewshot, log_samples=True,
-        bootstrap_iters=args.bootstrap, apply_chat_template=args.chat,
+        bootstrap_iters=args.bootstrap, apply_chat_template=args.apply_chat_template, system_instruction=args.system_instruction,
+        fewshot_as_multiturn=args.fewshot_as_multiturn,
         gen_kwargs={"max_gen_toks": args.max_gen_toks} if args.max_gen_toks else None, confirm_run_unsafe_code=True)
     seconds = time.monotonic() - start
     samples = {}

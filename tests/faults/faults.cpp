@@ -1,6 +1,9 @@
 #include "faults/faults.h"
 
 #include <dlfcn.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <time.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
@@ -34,7 +37,23 @@ struct Plan {
   bool struck = false;
 };
 thread_local Plan plan;
-std::atomic<int64_t> live{0};
+std::atomic<int64_t> live{0}, bytes{0}, most_bytes{0};
+std::atomic<bool> clocks_jump{false};
+
+void gained(void* p) {
+  if (p == nullptr) return;
+  live.fetch_add(1, std::memory_order_relaxed);
+  const auto size = static_cast<int64_t>(malloc_usable_size(p));
+  const int64_t now = bytes.fetch_add(size, std::memory_order_relaxed) + size;
+  int64_t most = most_bytes.load(std::memory_order_relaxed);
+  while (now > most && !most_bytes.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+  }
+}
+void lost(void* p) {
+  if (p == nullptr) return;
+  live.fetch_sub(1, std::memory_order_relaxed);
+  bytes.fetch_sub(static_cast<int64_t>(malloc_usable_size(p)), std::memory_order_relaxed);
+}
 
 bool strikes(Kind kind) {
   if (!plan.armed || plan.kind != kind) return false;
@@ -63,7 +82,7 @@ int io_fault(Kind kind) {
 }  // namespace
 
 const char* name(Kind kind) {
-  static const char* const kNames[] = {"allocation", "open", "read", "write", "sync", "rename", "mapping"};
+  static const char* const kNames[] = {"allocation", "open", "read", "write", "sync", "rename", "mapping", "thread"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -76,7 +95,16 @@ int64_t disarm() {
   return plan.calls;
 }
 
+bool thread_fault() {
+  if (!plan.armed || plan.kind != Kind::thread || plan.calls++ < plan.at || plan.at < 0) return false;
+  plan.struck = true;
+  return true;
+}
 bool struck() { return plan.struck; }
+void let_clocks_jump(bool on) { clocks_jump = on; }
+int64_t live_bytes() { return bytes.load(std::memory_order_relaxed); }
+int64_t peak_bytes() { return most_bytes.load(std::memory_order_relaxed); }
+void forget_peak() { most_bytes = bytes.load(); }
 int64_t live_blocks() { return live.load(std::memory_order_relaxed); }
 
 }  // namespace nbl::faults
@@ -91,7 +119,7 @@ void* malloc(size_t size) {
     return nullptr;
   }
   void* p = __libc_malloc(size);
-  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  nbl::faults::gained(p);
   return p;
 }
 
@@ -101,7 +129,7 @@ void* calloc(size_t n, size_t size) {
     return nullptr;
   }
   void* p = __libc_calloc(n, size);
-  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  nbl::faults::gained(p);
   return p;
 }
 
@@ -110,9 +138,15 @@ void* realloc(void* old, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
+  const int64_t before = old == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(old));
   void* p = __libc_realloc(old, size);
-  if (old == nullptr && p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
-  if (old != nullptr && size == 0) nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
+  if (p != nullptr || size == 0) {
+    if (old != nullptr) {
+      nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
+      nbl::faults::bytes.fetch_sub(before, std::memory_order_relaxed);
+    }
+    nbl::faults::gained(p);
+  }
   return p;
 }
 
@@ -122,7 +156,7 @@ static void* aligned(size_t alignment, size_t size) {
     return nullptr;
   }
   void* p = __libc_memalign(alignment, size);
-  if (p != nullptr) nbl::faults::live.fetch_add(1, std::memory_order_relaxed);
+  nbl::faults::gained(p);
   return p;
 }
 void* memalign(size_t alignment, size_t size) { return aligned(alignment, size); }
@@ -135,7 +169,7 @@ int posix_memalign(void** out, size_t alignment, size_t size) {
 }
 
 void free(void* p) {
-  if (p != nullptr) nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
+  nbl::faults::lost(p);
   __libc_free(p);
 }
 
@@ -214,6 +248,21 @@ void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offse
   if (nbl::faults::io_fault(Kind::map) == 1) return MAP_FAILED;
   static const auto real = nbl::faults::next<void* (*)(void*, size_t, int, int, int, off_t)>("mmap");
   return real(at, size, protection, flags, fd, offset);
+}
+
+// Once it has failed it goes on failing, as a process that is at its limit of threads finds.
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
+  if (nbl::faults::thread_fault()) return EAGAIN;
+  static const auto real = nbl::faults::next<int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
+  return real(thread, attributes, start, argument);
+}
+
+int clock_gettime(clockid_t clock, struct timespec* now) {
+  static const auto real = nbl::faults::next<int (*)(clockid_t, struct timespec*)>("clock_gettime");
+  const int result = real(clock, now);
+  static std::atomic<uint32_t> calls{0};
+  if (result == 0 && nbl::faults::clocks_jump) now->tv_sec += (calls.fetch_add(1) % 3 == 0 ? -1 : 1) * 86400L * (calls % 7);
+  return result;
 }
 
 }  // extern "C"

@@ -5,7 +5,7 @@
 
 namespace nbl::faults {
 
-enum class Kind : int32_t { allocate, open, read, write, sync, rename, map };
+enum class Kind : int32_t { allocate, open, read, write, sync, rename, map, thread };
 inline constexpr Kind kKinds[] = {Kind::allocate, Kind::open, Kind::read, Kind::write, Kind::sync, Kind::rename, Kind::map};
 const char* name(Kind kind);
 
@@ -13,6 +13,12 @@ const char* name(Kind kind);
 /// With `short_io`, the n-th read or write moves a byte fewer than it was asked for instead of failing; with error EINTR it
 /// fails once and works when it is tried again, as all kinds do.
 void arm(Kind kind, int64_t n, int error, bool short_io = false);
+/// While on, every clock that this process reads jumps to and fro by days.
+void let_clocks_jump(bool on);
+/// Bytes allocated and not yet freed by all threads, and the most they have been since the last forget_peak().
+int64_t live_bytes();
+int64_t peak_bytes();
+void forget_peak();
 /// Stops, and returns how many calls there were.
 int64_t disarm();
 /// Whether the fault was met since arm().

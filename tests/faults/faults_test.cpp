@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "nibble/nibble.h"
 
@@ -39,7 +40,7 @@ struct Outcome {
 };
 
 /// The job. Everything it makes is destroyed again. The handles are plain, so that the test's own memory is not at stake.
-Outcome job(const char* recipe, const char* output) {
+Outcome job(const char* recipe, const char* output, int32_t threads = 1) {
   static char message[2048];
   message[0] = '\0';
   const char* step = "";
@@ -57,7 +58,7 @@ Outcome job(const char* recipe, const char* output) {
   };
 
   nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;
-  options.threads = 1;
+  options.threads = threads;
   if (next("runtime")) status = nbl_runtime_create(&options, &runtime);
   if (status == NBL_OK && next("open")) status = nbl_checkpoint_open(runtime, kModel, &original);
   if (status == NBL_OK && next("quantizer")) status = nbl_quantizer_create(runtime, recipe, &quantizer);
@@ -140,6 +141,46 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
   EXPECT_GT(struck_calls, 0);
   // A leak in every round would be thousands of blocks.
   EXPECT_LT(live_blocks() - before, 64);
+  fs::remove_all(folder);
+}
+
+// A process at its limit of threads: the team is smaller, and the bytes are the same. On a thread of its own each time, as a team's
+// threads belong to the thread that calls.
+TEST(Threads, FewerThanAskedForAreEnough) {
+  const fs::path folder = work() / "threads";
+  fs::create_directories(folder);
+  const std::string output = (folder / "out.safetensors").string();
+  const Outcome clean = job("gptq:bits=4,group=16", output.c_str(), 3);
+  ASSERT_EQ(clean.status, NBL_OK) << clean.message;
+  const std::string expected = content(output);
+  for (int64_t n = 0; n < 2; ++n) {
+    fs::remove(output);
+    Outcome got;
+    bool met = false;
+    std::thread([&] {
+      arm(Kind::thread, n, EAGAIN);
+      got = job("gptq:bits=4,group=16", output.c_str(), 3);
+      met = struck();
+    }).join();
+    EXPECT_TRUE(met) << "thread " << n << " was never made";
+    EXPECT_EQ(got.status, NBL_OK) << "thread " << n << " at " << got.step << ": " << got.message;
+    EXPECT_EQ(content(output), expected) << "thread " << n;
+  }
+  fs::remove_all(folder);
+}
+
+TEST(Clocks, ThatJumpChangeNothing) {
+  const fs::path folder = work() / "clocks";
+  fs::create_directories(folder);
+  const std::string output = (folder / "out.safetensors").string();
+  ASSERT_EQ(job("gptq:bits=4,group=16", output.c_str()).status, NBL_OK);
+  const std::string expected = content(output);
+  fs::remove(output);
+  let_clocks_jump(true);
+  const Outcome got = job("gptq:bits=4,group=16", output.c_str());
+  let_clocks_jump(false);
+  EXPECT_EQ(got.status, NBL_OK) << got.step << ": " << got.message;
+  EXPECT_EQ(content(output), expected);
   fs::remove_all(folder);
 }
 

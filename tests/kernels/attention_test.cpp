@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "base/random.h"
 #include "guarded_floats.h"
+#include "random_cases.h"
 
 namespace nbl::kernels {
 namespace {
@@ -154,6 +155,32 @@ TEST_P(AttentionTest, EqualsDoublePrecision) {
           }
         }
       }
+    }
+  }
+}
+
+TEST(FullAttention, RandomCases) {
+  const uint64_t seed = test::test_seed(2029);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  std::vector<const AttentionKernels*> usable;
+  for (const Isa isa : usable_isas())
+    if (attention_kernels(isa).isa == isa) usable.push_back(&attention_kernels(isa));
+  constexpr CacheType kTypes[] = {CacheType::f32, CacheType::f16, CacheType::bf16};
+  for (int i = 0; i < test::random_cases(); ++i) {
+    const AttentionKernels& k = *usable[random.below(usable.size())];
+    const int64_t dim = 4 * (1 + static_cast<int64_t>(random.below(20)));
+    const int64_t value_dim = random.below(3) == 0 ? dim + 8 : dim;
+    const int64_t positions = 1 + static_cast<int64_t>(random.below(90));
+    const int64_t count = 1 + static_cast<int64_t>(random.below(kAttentionQueries));
+    Cache cache(k, kTypes[random.below(3)], positions, dim, value_dim, seed + static_cast<uint64_t>(i));
+    const auto queries = random_queries(random, count, dim, positions, random.below(2) == 0, random.below(4) == 0);
+    const float cap = random.below(4) == 0 ? 5.0f : 0.0f, scale = static_cast<float>(1 / std::sqrt(static_cast<double>(dim)));
+    const auto got = run(k, cache, queries, scale, cap);
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+      const auto want = reference(cache, queries[q], scale, cap);
+      for (std::size_t d = 0; d < want.size(); ++d)
+        ASSERT_NEAR(got[q][d], want[d], 3e-6) << "case " << i << " " << k.name << " dim " << dim << " positions " << positions;
     }
   }
 }

@@ -90,10 +90,23 @@ TEST_P(ElementwiseTest, ActivationsEqualDoublePrecision) {
         return 1 / (1 + std::exp(-x));
       case Act::tanh:
         return std::tanh(x);
+      case Act::gelu_clipped:
+        return std::clamp(0.5 * x * (1 + std::erf(x / std::sqrt(2.0))), -10.0, 10.0);
+      case Act::mish:
+        return x * std::tanh(std::log1p(std::exp(x)));
+      case Act::leaky_relu:
+        return x > 0 ? x : 0.01 * x;
+      case Act::relu6:
+        return std::clamp(x, 0.0, 6.0);
+      case Act::hard_swish:
+        return x * std::clamp(x + 3, 0.0, 6.0) / 6;
+      case Act::linear:
+        return x;
     }
     return 0.0;
   };
-  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh}) {
+  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh, Act::gelu_clipped,
+                  Act::mish, Act::leaky_relu, Act::relu6, Act::hard_swish, Act::linear}) {
     for (int64_t n : kSizes) {
       Random random(static_cast<uint64_t>(n) * 7);
       Guarded<float> gate(random_floats(random, n, 4)), up(random_floats(random, n));
@@ -113,7 +126,7 @@ TEST_P(ElementwiseTest, ActivationsEqualDoublePrecision) {
   }
   // Far out, where e^x overflows: no NaN, the right limits.
   Guarded<float> far(std::vector<float>{-1e30f, -1000, -100, 100, 1000, 1e30f}), y(6);
-  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf}) {
+  for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::mish}) {
     k_->activate(act, far.data(), nullptr, y.data(), 6);
     for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(y[i], 0, 1e-30) << i;
     for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(y[i], far[i]) << i;
@@ -211,7 +224,8 @@ TEST_P(ElementwiseTest, SameBytesAsScalar) {
     };
     both("rms", [&](const auto& k, auto& v) { k.rms_norm(v.data(), w.data(), n, 1e-5f, v.data()); });
     both("layer", [&](const auto& k, auto& v) { k.layer_norm(v.data(), w.data(), b.data(), n, 1e-5f, v.data()); });
-    for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh})
+    for (Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::relu, Act::relu_squared, Act::quick_gelu, Act::sigmoid, Act::tanh, Act::gelu_clipped,
+                    Act::mish, Act::leaky_relu, Act::relu6, Act::hard_swish, Act::linear})
       both("act", [&](const auto& k, auto& v) { k.activate(act, v.data(), w.data(), v.data(), n); });
     both("cap", [&](const auto& k, auto& v) { k.soft_cap(v.data(), 20, n); });
     both("exp", [&](const auto& k, auto& v) { v[0] += k.exp_sum(v.data(), n); });

@@ -15,16 +15,14 @@
 
 #include "base/cpu.h"
 #include "base/random.h"
+#include "random_cases.h"
 #include "tensor/linear_view.h"
 #include "tensor/qtensor.h"
 
 namespace nbl::testing {
 
-/// The seed of a test: NIBBLE_TEST_SEED if set. Put it into SCOPED_TRACE.
-inline uint64_t test_seed(uint64_t fallback) {
-  const char* text = std::getenv("NIBBLE_TEST_SEED");
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
-}
+using test::random_cases;
+using test::test_seed;
 
 /// Memory that ends (or begins) at a page that cannot be touched, on the other side too.
 class Guarded {
@@ -61,9 +59,10 @@ class Guarded {
   std::size_t bytes_ = 0, total_ = 0;
 };
 
-inline Guarded guarded_copy(const void* from, std::size_t bytes, bool at_end) {
-  Guarded g(bytes, at_end);
-  if (bytes > 0) std::memcpy(g.as<std::byte>(), from, bytes);
+/// With a shift the copy begins so many bytes behind the lower guard page.
+inline Guarded guarded_copy(const void* from, std::size_t bytes, bool at_end, std::size_t shift = 0) {
+  Guarded g(bytes + shift, at_end);
+  if (bytes > 0) std::memcpy(g.as<std::byte>() + shift, from, bytes);
   return g;
 }
 
@@ -169,20 +168,35 @@ inline std::vector<WeightSpec> all_specs() {
   return specs;
 }
 
-/// A segment's arrays copied to guarded memory, and the view on the copies.
+/// A segment's arrays copied to guarded memory, and the view on the copies. A shift takes every alignment away.
 struct GuardedSegment {
   Guarded codes, scales, zeros;
   kernels::SegmentView view;
-  GuardedSegment(const Segment& s, bool at_end)
-      : codes(guarded_copy(s.codes.data(), s.codes.size(), at_end)),
-        scales(guarded_copy(s.scales.data(), s.scales.size(), at_end)),
-        zeros(guarded_copy(s.zeros.data(), s.zeros.size(), at_end)),
+  GuardedSegment(const Segment& s, bool at_end, std::size_t shift = 0)
+      : codes(guarded_copy(s.codes.data(), s.codes.size(), at_end, shift)),
+        scales(guarded_copy(s.scales.data(), s.scales.size(), at_end, shift)),
+        zeros(guarded_copy(s.zeros.data(), s.zeros.size(), at_end, shift)),
         view(segment_view(s)) {
-    view.codes = codes.as<uint8_t>();
-    view.scales = scales.as<uint8_t>();
-    view.zeros = zeros.as<uint8_t>();
+    view.codes = codes.as<uint8_t>() + shift;
+    view.scales = scales.as<uint8_t>() + shift;
+    view.zeros = zeros.as<uint8_t>() + shift;
   }
 };
+
+/// A size for a random case: 1 to 65, and now and then one around a large power of two.
+inline int64_t random_size(Random& random) {
+  if (random.below(64) == 0) return 4095 + static_cast<int64_t>(random.below(3));
+  return 1 + static_cast<int64_t>(random.below(65));
+}
+
+/// Any of all_specs(), or an affine one of any group.
+inline WeightSpec random_spec(Random& random, int64_t k) {
+  static const std::vector<WeightSpec> specs = all_specs();
+  WeightSpec spec = specs[random.below(specs.size())];
+  if (spec.encoding != Encoding::dense && random.below(2) == 0)
+    spec.group_size = 16 * (1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(k / 16 + 1))));
+  return spec;
+}
 
 /// Rows of W as doubles, from the definition.
 inline std::vector<float> dequantized(const Segment& s, int64_t n, int64_t k) {

@@ -28,8 +28,8 @@ Case make_case(Random& random, int64_t n, int64_t k, int64_t m, const WeightSpec
   return c;
 }
 
-std::vector<float> run(const QmatmulExactVariant& variant, const Case& c, bool at_end) {
-  GuardedSegment w(c.segment, at_end);
+std::vector<float> run(const QmatmulExactVariant& variant, const Case& c, bool at_end, std::size_t shift = 0) {
+  GuardedSegment w(c.segment, at_end, shift);
   Guarded x = guarded_copy(c.x.data(), c.x.size() * 4, at_end);
   Guarded bias = guarded_copy(c.bias.data(), c.bias.size() * 4, at_end);
   Guarded y(static_cast<std::size_t>(c.n * c.m) * 4, at_end);
@@ -128,6 +128,33 @@ TEST_P(ExactVariants, AnActivationRowDoesNotSeeTheOthers) {
       const std::vector<float> y = run(variant(), one, true);
       ASSERT_EQ(std::memcmp(y.data(), together.data() + i * c.n, static_cast<std::size_t>(c.n) * 4), 0) << "row " << i;
     }
+  }
+}
+
+TEST(FullQmatmulExact, RandomCases) {
+  const uint64_t seed = test_seed(2027);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  int count = 0;
+  const QmatmulExactVariant* all = kernels::qmatmul_exact_variants(&count);
+  std::vector<const QmatmulExactVariant*> usable;
+  for (int v = 0; v < count; ++v)
+    if (isa_usable(all[v].isa)) usable.push_back(all + v);
+  for (int i = 0; i < random_cases(); ++i) {
+    const int64_t n = random_size(random), k = n > 1000 ? 1 + static_cast<int64_t>(random.below(65)) : random_size(random);
+    const int64_t m = 1 + static_cast<int64_t>(random.below(k > 1000 ? 8 : 30));
+    const WeightSpec spec = random_spec(random, k);
+    const QmatmulExactVariant& variant = *usable[random.below(usable.size())];
+    SCOPED_TRACE("case " + std::to_string(i) + " " + variant.name + ": " + spec.text() + ", n " + std::to_string(n) + " k " +
+                 std::to_string(k) + " m " + std::to_string(m));
+    Case c = make_case(random, n, k, m, spec, random.below(2) == 0);
+    if (random.below(8) == 0)
+      for (float& v : c.x) v *= 1e-30f;
+    const std::vector<float> y = run(variant, c, random.below(2) == 0, random.below(64));
+    const std::vector<float> expected = run(all[count - 1], c, true);
+    ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0);
+    check_double(c, y);
+    if (HasFatalFailure()) return;
   }
 }
 

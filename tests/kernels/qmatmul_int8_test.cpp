@@ -133,6 +133,49 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
     }
 }
 
+TEST(FullPrepareInput, RandomCases) {
+  const uint64_t seed = test_seed(2030);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  int count = 0;
+  const PrepareInputVariant* all = kernels::prepare_input_variants(&count);
+  std::vector<const PrepareInputVariant*> usable;
+  for (int v = 0; v < count; ++v)
+    if (isa_usable(all[v].isa)) usable.push_back(all + v);
+  constexpr int64_t kSteps[] = {16, 32, 64, 128};
+  for (int i = 0; i < random_cases(); ++i) {
+    const PrepareInputVariant& variant = *usable[random.below(usable.size())];
+    const int64_t k = random_size(random), m = 1 + static_cast<int64_t>(random.below(3)), step = kSteps[random.below(4)];
+    SCOPED_TRACE("case " + std::to_string(i) + " " + variant.name + " k " + std::to_string(k) + " step " + std::to_string(step));
+    std::vector<float> x(static_cast<std::size_t>(m * k)), scale;
+    const double spread = random.uniform() * 30;
+    for (float& v : x) v = static_cast<float>(random.normal() * std::exp(spread * random.normal()));
+    if (random.below(4) == 0)
+      for (float& v : x) v = std::isfinite(v) ? v * 1e-30f : 0.0f;
+    for (float& v : x)
+      if (!std::isfinite(v)) v = 1.0f;
+    std::vector<int32_t> order;
+    if (random.below(2) == 0) {
+      order.resize(static_cast<std::size_t>(k));
+      std::iota(order.begin(), order.end(), 0);
+      for (std::size_t j = order.size(); j > 1; --j) std::swap(order[j - 1], order[random.below(j)]);
+    }
+    if (random.below(2) == 0)
+      for (int64_t j = 0; j < k; ++j) scale.push_back(random.uniform() + 0.5f);
+    const Quantized got = prepare(variant, x, m, k, step, order, scale, random.below(2) == 0);
+    const Quantized want = prepare(prepare_reference(), x, m, k, step, order, scale, true);
+    ASSERT_TRUE(same(got.q, want.q) && same(got.d, want.d) && same(got.sums, want.sums) && same(got.dsums, want.dsums));
+    ASSERT_TRUE(same(got.f32, want.f32) && same(got.bf16, want.bf16));
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t p = 0; p < k; ++p) {
+        const double v = static_cast<double>(got.f32[static_cast<std::size_t>(r * got.columns + p)]);
+        const double d = static_cast<double>(got.d[static_cast<std::size_t>(p / step * m + r)]);
+        const double q = got.q[static_cast<std::size_t>((p / 64 * m + r) * 64 + p % 64)];
+        ASSERT_LE(std::fabs(q * d - v), d * 0.50001 + 1e-35) << "column " << p;
+      }
+  }
+}
+
 TEST_P(PrepareVariants, NonFiniteInputsShow) {
   for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                           std::numeric_limits<float>::quiet_NaN()}) {
@@ -165,8 +208,8 @@ Case make_case(Random& random, int64_t n, int64_t k, int64_t m, const WeightSpec
   return c;
 }
 
-std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at_end) {
-  GuardedSegment w(c.segment, at_end);
+std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at_end, std::size_t shift = 0) {
+  GuardedSegment w(c.segment, at_end, shift);
   Guarded x = guarded_copy(c.q.q.data(), c.q.q.size(), at_end);
   Guarded d = guarded_copy(c.q.d.data(), c.q.d.size() * 4, at_end);
   Guarded sums = guarded_copy(c.q.sums.data(), c.q.sums.size() * 4, at_end);
@@ -219,6 +262,7 @@ void check_bound(const Case& c, const WeightSpec& spec, const std::vector<float>
           largest_x = std::max(largest_x, std::fabs(xv));
         }
         bound += largest_x / 254.0 * weights * 1.001 + magnitudes * 1e-5;
+        bound += 1e-35 * weights;  // a step of nothing but smaller numbers is zeros
         // A minimum or zero point may be much larger than what is left after it: its products round in float32 too.
         bound += static_cast<double>(k1 - k0) * largest_x * 3.0 * 1e-6;
         // |s| <= 1.25 / 2^bits for the segments made here.
@@ -267,6 +311,36 @@ TEST_P(Int8Variants, EveryEncodingAtSizesAroundTheTile) {
       check_bound(c, spec, y);
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+TEST(FullQmatmulInt8, RandomCases) {
+  const uint64_t seed = test_seed(2026);
+  SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  int count = 0;
+  const QmatmulInt8Variant* all = kernels::qmatmul_int8_variants(&count);
+  std::vector<const QmatmulInt8Variant*> usable;
+  for (int v = 0; v < count; ++v)
+    if (isa_usable(all[v].isa)) usable.push_back(all + v);
+  for (int i = 0; i < random_cases(); ++i) {
+    const int64_t n = random_size(random), k = n > 1000 ? 1 + static_cast<int64_t>(random.below(65)) : random_size(random);
+    const int64_t m = k > 1000 ? 1 + static_cast<int64_t>(random.below(12)) : 1 + static_cast<int64_t>(random.below(40));
+    WeightSpec spec = random_spec(random, k);
+    if (spec.encoding == Encoding::dense) continue;
+    const QmatmulInt8Variant& variant = *usable[random.below(usable.size())];
+    SCOPED_TRACE("case " + std::to_string(i) + " " + variant.name + ": " + spec.text() + ", n " + std::to_string(n) + " k " +
+                 std::to_string(k) + " m " + std::to_string(m));
+    Case c = make_case(random, n, k, m, spec, random.below(2) == 0);
+    if (random.below(8) == 0) {  // numbers that are almost nothing
+      for (float& v : c.x) v *= random.below(2) == 0 ? 1e-38f : 1e-20f;
+      c.q = prepare(prepare_reference(), c.x, m, k, c.step, {}, {}, true);
+    }
+    const std::vector<float> y = run(variant, c, random.below(2) == 0, random.below(64));
+    const std::vector<float> expected = run(all[count - 1], c, true);
+    ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0);
+    check_bound(c, spec, y);
+    if (HasFatalFailure()) return;
   }
 }
 

@@ -2,10 +2,12 @@
 """The lint scripts find what they are there to find: each is shown a small tree with one defect of each kind."""
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 
+import instructions
 import layers
 import lengths
 import paths
@@ -100,7 +102,25 @@ def check_symbols(compiler):
     return failures
 
 
+def check_instructions(compiler):
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    failures = []
+    cases = [("x_avx2.cpp", "vpaddd %ymm1, %ymm2, %ymm3", None), ("x_avx2.cpp", "vpaddd %ymm17, %ymm2, %ymm3", "%ymm17"),
+             ("x_avx512.cpp", "vpdpbusd %zmm1, %zmm2, %zmm3", "vpdpbusd"), ("x.cpp", "vpaddd %xmm1, %xmm2, %xmm3", "vpaddd"),
+             ("x.cpp", "paddd %xmm1, %xmm2", None), ("x_avx2.cpp", "paddd %xmm1, %xmm2", "uses none")]
+    with tempfile.TemporaryDirectory() as root:
+        for name, instruction, expected in cases:
+            write(root, name, f'void f() {{ __asm__ volatile("{instruction}"); }}\n')
+            target = os.path.join(root, name + ".o")
+            subprocess.run([compiler, "-O1", "-c", os.path.join(root, name), "-o", target], check=True)
+            found = instructions.check(target, "objdump")[1]
+            if (found is None) != (expected is None) or (expected is not None and expected not in found):
+                failures.append(f"instructions on '{instruction}' in {name}: expected {expected}, found {found}")
+    return failures
+
+
 if __name__ == "__main__":
-    problems = check_trees() + check_symbols(sys.argv[1] if len(sys.argv) > 1 else "c++")
+    problems = check_instructions(sys.argv[1] if len(sys.argv) > 1 else "c++") + check_trees() + check_symbols(sys.argv[1] if len(sys.argv) > 1 else "c++")
     print("\n".join(problems) or "selftest: ok")
     sys.exit(1 if problems else 0)

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -94,6 +95,56 @@ class Wikitext(Numbers):
         out = self.measure("perplexity", gguf, "--text", text, "--compute", "exact")
         self.assertEqual(out["windows"], 48)
         self.assertAlmostEqual(out["perplexity"], 28.717, delta=0.003)  # transformers on the dequantized float32 weights
+
+
+class Footprint(Numbers):
+    """What a native file costs before and while it runs: a start that does not depend on its size, and no second copy."""
+
+    def check(self, source, recipe, kv_bytes_a_token):
+        file = self.dir / "model.safetensors"
+        self.accept("quantize", source, "-o", file, "--method", recipe, "--quiet", timeout=900)
+        tokens = 96
+        runs = [self.measure("bench", file, "--prompt", 64, "--gen", 32, "--reps", 1) for _ in range(3)]
+        load = min(run["load_ms"] for run in runs)
+        memory = max(run["peak_rss_bytes"] for run in runs)
+        print(f"{recipe}: {file.stat().st_size / 1e6:.0f} MB, starts in {load:.1f} ms, {memory / 1e6:.0f} MB resident", file=sys.stderr)
+        self.assertLessEqual(load, 50)
+        self.assertLessEqual(memory, file.stat().st_size + kv_bytes_a_token * tokens + (64 << 20))
+
+    def test_smollm2(self):
+        gguf = smollm2()
+        for recipe in ("rtn:bits=4,group=64", "bf16"):
+            with self.subTest(recipe):
+                self.check(gguf, recipe, 30 * 2 * 3 * 64 * 2)
+
+    def test_prose_28m(self):
+        model = SHARED / "models" / "prose-28m"
+        need(model)
+        config = json.loads((model / "config.json").read_text())
+        head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        kv = config.get("num_key_value_heads") or config["num_attention_heads"]
+        self.check(model, "rtn:bits=4,group=128", config["num_hidden_layers"] * 2 * kv * head * 2)
+
+
+class Haswell(Numbers):
+    """A processor without AVX-512 runs the same library: emulated, with nothing above AVX2, it says the same."""
+
+    def test_runs_under_emulation(self):
+        qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+        if qemu is None:
+            raise unittest.SkipTest("SKIPPED: qemu-x86_64 (Debian: qemu-user) is not installed")
+        model = ROOT / "examples" / "models" / "prose-3.7m"
+        file = self.dir / "model.safetensors"
+        self.accept("quantize", model, "-o", file, "--method", "rtn:bits=4,group=64", "--quiet")
+        arguments = [str(file), "-p", "The river", "-n", "12", "--quiet", "--json", "-"]
+        command = os.environ["NIBBLE_COMMAND"]
+        done = subprocess.run([qemu, "-cpu", "Haswell", command, "run", *arguments], capture_output=True, text=True, timeout=900)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        emulated = json.loads(done.stdout)
+        info = subprocess.run([qemu, "-cpu", "Haswell", command, "info", "--json", "-"], capture_output=True, text=True, timeout=300)
+        self.assertEqual(json.loads(info.stdout)["isa"], "avx2")
+        native = json.loads(self.accept("run", *arguments, env={**os.environ, "NBL_FORCE_ISA": "avx2"}))
+        self.assertEqual(emulated["token_ids"], native["token_ids"])
 
 
 class Methods(Numbers):

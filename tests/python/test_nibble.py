@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,28 @@ class Models(unittest.TestCase):
         self.assertEqual(tokenizer.encode("It was"), self.model.tokenizer.encode("It was"))
         with self.assertRaises(nibble.NotFoundError):
             nibble.Tokenizer.open(MODEL / "nothing")
+
+    def test_named_chat_templates_are_carried(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            shutil.copytree(MODEL, folder / "model")
+            (folder / "model" / "chat_template.jinja").write_text("plain")
+            (folder / "model" / "additional_chat_templates").mkdir()
+            for name, source in (("tool_use", "with tools"), ("brief", "briefly")):
+                (folder / "model" / "additional_chat_templates" / f"{name}.jinja").write_text(source)
+            made = [folder / "model"]
+            for name, form in (("native.safetensors", "native"), ("hf", "huggingface"), ("x.gguf", "gguf"), ("again", "huggingface")):
+                nibble.Checkpoint(made[-1]).convert(folder / name, form)
+                made.append(folder / name)
+            self.assertTrue((folder / "hf" / "additional_chat_templates" / "brief.jinja").is_file())
+            messages = [{"role": "user", "content": "x"}]
+            for path in made:
+                with self.subTest(path=path.name):
+                    tokenizer = nibble.Tokenizer.open(path) if path.is_dir() or path.suffix == ".gguf" else nibble.load(path).tokenizer
+                    self.assertEqual(tokenizer.info()["chat_templates"], ["brief", "default", "tool_use"])
+                    self.assertEqual(tokenizer.apply_chat_template(messages), "plain")
+                    self.assertEqual(tokenizer.apply_chat_template(messages, tools=[{}]), "with tools")
+                    self.assertEqual(tokenizer.apply_chat_template(messages, chat_template="brief"), "briefly")
 
     def test_chat_template(self):
         tokenizer = nibble.Tokenizer.open(MODEL)

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <random>
 #include <string>
@@ -54,6 +56,54 @@ inline QTensor random_codebook(std::mt19937& rng, int64_t n, int64_t k, int64_t 
   parts.codes = codes;
   parts.scales = scales;
   return make_qtensor(n, k, pack_codebook(n, k, parts).value());
+}
+
+/// 4-bit normal floats in blocks of `group`.
+inline QTensor random_nf4(std::mt19937& rng, int64_t n, int64_t k, int64_t group) {
+  static constexpr float kTable[16] = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
+                                       -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
+                                       0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+                                       0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+  QTensor tensor = random_codebook(rng, n, k, group);
+  std::copy(std::begin(kTable), std::end(kTable), tensor.segments[0].table.begin());
+  return tensor;
+}
+
+/// The tensor with scales that are 8-bit codes into a table, in runs of `run` blocks that share a scale, plus an offset.
+inline QTensor nested(std::mt19937& rng, QTensor tensor, int64_t run) {
+  ScaleCodes form;
+  form.bits = 8;
+  form.rows = 0;
+  form.groups = run;
+  form.shift = std::uniform_real_distribution<float>(0.25f, 0.5f)(rng);
+  form.super_type = DType::f32;
+  Segment& segment = tensor.segments[0];
+  const int64_t count = tensor.n * segment.groups();
+  const auto codes = random_codes(rng, count, 8);
+  std::vector<float> supers(static_cast<std::size_t>((count + run - 1) / run)), table(256);
+  for (float& s : supers) s = std::uniform_real_distribution<float>(0, 0.2f)(rng);
+  for (float& t : table) t = std::uniform_real_distribution<float>(-1, 1)(rng);
+  auto made = make_scale_codes(tensor.n, segment.groups(), std::move(form), {codes, supers, {}, table});
+  EXPECT_TRUE(made.ok()) << made.status().message();
+  const Status status = set_scale_codes(tensor.n, std::move(made).value(), &segment);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return tensor;
+}
+
+/// e4m3 with a float a row (group 0) or a square block of `group`.
+inline QTensor random_fp8(std::mt19937& rng, int64_t n, int64_t k, int64_t group) {
+  std::vector<std::byte> values(static_cast<std::size_t>(n * k));
+  for (auto& v : values) v = static_cast<std::byte>(rng() % 0x78);
+  const int64_t across = group == 0 ? 1 : (k + group - 1) / group;
+  std::vector<float> scales(static_cast<std::size_t>(n * across));
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t g = 0; g < across; ++g) {
+      const std::size_t at = static_cast<std::size_t>(r * across + g);
+      const bool follows = group != 0 && r % group != 0;
+      scales[at] = follows ? scales[at - static_cast<std::size_t>(across)] : 0.001f * static_cast<float>(1 + rng() % 64);
+    }
+  }
+  return make_qtensor(n, k, pack_scaled_dense(n, k, DType::e4m3, values.data(), group, scales, DType::f32).value());
 }
 
 inline QTensor random_dense(std::mt19937& rng, int64_t n, int64_t k, DType type) {

@@ -25,7 +25,7 @@ from ._model import Batch, Model, Session, generation_settings
 from ._progress import Progress
 from ._qtensor import QTensor
 from ._results import Generated, Result, Rows
-from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime
+from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime, limits, set_limit
 from ._sweep import Sweep, sweep
 
 __version__: str = _library.nbl_version().decode()
@@ -82,6 +82,6 @@ __all__ = [
     "Batch", "BusyError", "CancelledError", "Checkpoint", "CorruptError", "Evaluation", "Generated", "InputOutputError",
     "InvalidArgumentError", "LimitError", "MismatchError", "Model", "NibbleError", "NotFoundError", "OutOfMemoryError", "Progress", "QTensor",
     "Quantizer", "Result", "Rows", "Runtime", "Session", "Sweep", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert",
-    "default_runtime", "dialects", "evaluate", "evaluation_settings", "generation_settings", "hub", "isas", "load", "methods", "perplexity",
-    "plot", "protocols", "quantize", "quantizer_settings", "sweep", "task_kinds",
+    "default_runtime", "dialects", "evaluate", "evaluation_settings", "generation_settings", "hub", "isas", "limits", "load", "methods",
+    "perplexity", "plot", "protocols", "quantize", "quantizer_settings", "set_limit", "sweep", "task_kinds",
 ]

@@ -22,6 +22,7 @@ NBL_LOG_INFO = 2
 NBL_LOG_DEBUG = 3
 NBL_INSPECT_TENSORS = 1
 NBL_INSPECT_HASH = 2
+NBL_INSPECT_MANIFEST = 4
 NBL_CONVERT_ALLOW_LOSSY = 1
 NBL_CONVERT_VERIFY = 2
 NBL_COMPUTE_DEFAULT = 0
@@ -230,6 +231,9 @@ FUNCTIONS = {
     "nbl_quantizer_settings_json": (ctypes.c_char_p, []),
     "nbl_evaluation_settings_json": (ctypes.c_char_p, []),
     "nbl_generation_settings_json": (ctypes.c_char_p, []),
+    "nbl_limits_json": (ctypes.c_char_p, []),
+    "nbl_limit_set": (ctypes.c_int32, [ctypes.c_char_p, _Int64]),
+    "nbl_limit_get": (ctypes.c_int64, [ctypes.c_char_p]),
     "nbl_checkpoint_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
     "nbl_checkpoint_destroy": (None, [ctypes.POINTER(nbl_checkpoint)]),
     "nbl_checkpoint_open_files": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(nbl_file), _Int64, ctypes.POINTER(ctypes.POINTER(nbl_checkpoint))]),
@@ -238,6 +242,7 @@ FUNCTIONS = {
     "nbl_checkpoint_verify": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_examine": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, _Size, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_checkpoint_convert": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.c_char_p, _UInt32, nbl_progress_fn, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_checkpoint_set_measured": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p]),
     "nbl_quantizer_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_quantizer))]),
     "nbl_quantizer_destroy": (None, [ctypes.POINTER(nbl_quantizer)]),
     "nbl_quantizer_set": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), ctypes.c_char_p, ctypes.c_char_p]),

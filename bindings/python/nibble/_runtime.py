@@ -46,6 +46,16 @@ def setting_text(value: Any) -> Any:
     return value if isinstance(value, str) else str(value)
 
 
+def limits() -> dict[str, int]:
+    """Every bound on what a file, a text or a setting may ask for, with the value in force."""
+    return {each["name"]: lib.nbl_limit_get(each["name"].encode()) for each in json.loads(lib.nbl_limits_json().decode("utf-8"))}
+
+
+def set_limit(name: str, value: int) -> None:
+    """Changes one of limits() for this process; 0 takes the default back."""
+    check(lib.nbl_limit_set(name.encode(), int(value)))
+
+
 class Runtime(Handle):
     """A team of threads and an instruction set. threads: 0 for all processors; isa: none above this one; max_memory_bytes: a job
     ends with LimitError once the process holds more; log: called with (level, message)."""
@@ -217,6 +227,11 @@ class Checkpoint(Handle):
         result = take_json(out) if out else None
         callbacks.check(status)
         return result
+
+    def set_measured(self, results: Any) -> None:
+        """Figures for the model card of what is made of this checkpoint: the dict that perplexity(), compare() or evaluate()
+        returned, or a list of several; None for none."""
+        check(lib.nbl_checkpoint_set_measured(self.handle, encode("" if results is None else json.dumps(results))))
 
     def convert(self, output: Path, format: str = "native", allow_lossy: bool = False, verify: bool = False,
                 progress: ProgressLike = None) -> Result:

@@ -39,6 +39,9 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   NBL_ASSIGN(c.tied_embeddings, r.flag_or("tie_word_embeddings", true));
   NBL_TRY(r.read_tokens(&c));
   NBL_TRY(r.refuse_foreign({"apply_residual_connection_post_layernorm"}));
+  NBL_TRY(r.refuse_rope_scaling());
+  NBL_TRY(r.expect_count("num_key_value_heads", c.heads));
+  NBL_TRY(r.expect_count("n_inner", c.ffn));
   c.rope = Rope::none;
   c.slopes = alibi_slopes(c.heads);
   c.layer.assign(static_cast<std::size_t>(c.layers), LayerConfig{.rope = -1});

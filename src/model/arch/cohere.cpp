@@ -15,7 +15,8 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
                                           .norm_eps_key = "layer_norm_eps",
                                           .norm = Norm::layer,
                                           .max_positions = 8192},
-                                         {"use_qk_norm", "logit_scale"}));
+                                         {"use_qk_norm", "logit_scale", "rope_interleave"}));
+  NBL_TRY(reader.expect_flag("rope_interleave", true));
   c.parallel_residual = true;
   c.rope = Rope::adjacent;
   NBL_ASSIGN(const double scale, reader.positive_or("logit_scale", 0.0625));

@@ -12,7 +12,9 @@ constexpr uint32_t kDirectQueries = 1, kLatentQueries = 2, kAttentionBias = 4;
 Result<Config> read_deepseek_config(const ConfigReader& r, std::string_view id,
                                     std::initializer_list<std::string_view> known) {
   NBL_ASSIGN(Config c, read_dimensions(r, id, {.head_dim = 64, .max_positions = 4096}));
-  NBL_TRY(r.refuse_foreign(known));
+  NBL_TRY(r.refuse_foreign(known, {"n_routed_experts", "n_shared_experts", "kv_lora_rank", "q_lora_rank", "v_head_dim",
+                                   "first_k_dense_replace", "moe_layer_freq", "routed_scaling_factor", "n_group", "topk_group",
+                                   "scoring_func", "topk_method", "rope_interleave", "partial_rotary_factor"}));
   if (c.kv_heads != c.heads)
     return r.error("num_key_value_heads", std::to_string(c.kv_heads), "as many as heads, in latent attention");
   LatentConfig& latent = c.latent;

@@ -8,7 +8,7 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_deepseek_config(reader, "deepseek_v2", {"n_routed_experts", "kv_lora_rank", "q_lora_rank"}));
+  NBL_ASSIGN(Config c, read_deepseek_config(reader, "deepseek_v2", {}));
   NBL_ASSIGN(const std::string_view method, reader.text_or("topk_method", "greedy"));
   NBL_ASSIGN(const std::string_view scoring, reader.text_or("scoring_func", "softmax"));
   if ((method != "greedy" && method != "group_limited_greedy") || scoring != "softmax")
@@ -17,6 +17,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
                               "model_type \"deepseek_v2\"; implemented are greedy and group_limited_greedy with softmax",
                               origin, method.substr(0, 64), scoring.substr(0, 64)));
   NBL_TRY(reader.refuse("norm_topk_prob"));
+  NBL_TRY(reader.expect_flag("rope_interleave", true));
   if (method == "group_limited_greedy") {
     NBL_ASSIGN(c.experts.groups, reader.count("n_group", 65536));
     NBL_ASSIGN(c.experts.groups_per_token, reader.count("topk_group", 65536));

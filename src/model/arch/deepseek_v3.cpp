@@ -8,9 +8,7 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c,
-             read_deepseek_config(reader, "deepseek_v3",
-                                  {"n_routed_experts", "kv_lora_rank", "q_lora_rank", "num_local_experts"}));
+  NBL_ASSIGN(Config c, read_deepseek_config(reader, "deepseek_v3", {"num_local_experts"}));
   NBL_ASSIGN(const std::string_view method, reader.text_or("topk_method", "noaux_tc"));
   NBL_ASSIGN(const std::string_view scoring, reader.text_or("scoring_func", "sigmoid"));
   if (method != "noaux_tc" || scoring != "sigmoid")

@@ -62,9 +62,10 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   c.attention_scale = static_cast<float>(scale);
   NBL_ASSIGN(c.tied_embeddings, r.flag_or("tie_word_embeddings", true));
   NBL_TRY(r.read_tokens(&c));
-  NBL_TRY(r.refuse_foreign({"parallel_attn", "alibi"}));
+  NBL_TRY(r.refuse_foreign({"parallel_attn", "alibi", "partial_rotary_factor"}));
   c.layer.resize(static_cast<std::size_t>(c.layers));
   if (alibi) {
+    NBL_TRY(r.refuse_rope_scaling());
     // Added before the scores are scaled.
     c.rope = Rope::none;
     c.slopes = alibi_slopes(c.heads);

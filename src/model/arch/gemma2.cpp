@@ -7,7 +7,8 @@ namespace {
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
   NBL_ASSIGN(Config c, read_gemma_config(reader, "gemma2",
-                                         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"}));
+                                         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar",
+                                          "sliding_window", "layer_types"}));
   NBL_TRY(read_gemma_caps(reader, 50, 30, &c));
   NBL_TRY(read_rope(reader, {}, &c));
   NBL_ASSIGN(const int64_t window, reader.count_or("sliding_window", 4096, kMaxPositions));

@@ -18,9 +18,11 @@ Result<Config> read_config(const Json& whole, std::string_view origin) {
   const Json& config = text != nullptr && text->is_object() ? *text : whole;
   const ConfigReader reader(config, origin);
   NBL_ASSIGN(Config c, read_gemma_config(reader, "gemma3",
-                                         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"}));
+                                         {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar",
+                                          "sliding_window", "layer_types", "rope_local_base_freq"}));
   if (&config != &whole && c.eos.empty()) NBL_TRY(ConfigReader(whole, origin).read_tokens(&c));
   NBL_TRY(read_gemma_caps(reader, 0, 0, &c));
+  c.score_cap = 0;  // its config has Gemma 2's key, which its attention does not read
   c.qk_norm = QkNorm::per_head;
   NBL_ASSIGN(const int64_t window, reader.count_or("sliding_window", 4096, kMaxPositions));
   NBL_TRY(apply_windows(reader, &c, window, slides));

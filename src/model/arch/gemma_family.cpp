@@ -11,12 +11,13 @@ Result<Config> read_gemma_config(const ConfigReader& r, std::string_view id,
                                         .activation = "gelu_pytorch_tanh",
                                         .head_dim = 256,
                                         .max_positions = 8192}));
-  NBL_TRY(r.refuse_foreign(known));
-  // The first releases say "gelu" and mean the tanh form, which hidden_activation says rightly where it is there.
+  NBL_TRY(r.refuse_foreign(known, {"partial_rotary_factor"}));
+  // The first releases say hidden_act "gelu" and mean the tanh form; hidden_activation says what it means.
   if (r.json().find_value("hidden_activation") != nullptr) {
     NBL_ASSIGN(c.activation, r.activation({"hidden_activation"}, "gelu_pytorch_tanh"));
+  } else if (c.activation == Activation::gelu_erf) {
+    c.activation = Activation::gelu_tanh;
   }
-  if (c.activation == Activation::gelu_erf) c.activation = Activation::gelu_tanh;
   c.norm_offset = 1;
   c.embedding_scale = std::sqrt(static_cast<float>(c.hidden));
   return c;

@@ -32,7 +32,7 @@ Result<Config> read_gpt2_config(const ConfigReader& r, std::string_view id, std:
   NBL_ASSIGN(c.tied_embeddings, r.flag_or("tie_word_embeddings", true));
   NBL_TRY(r.read_tokens(&c));
   NBL_TRY(r.refuse_foreign(known));
-  NBL_TRY(r.refuse("sliding_window"));
+  NBL_TRY(r.refuse_rope_scaling());
   c.layer.assign(static_cast<std::size_t>(c.layers), LayerConfig{.rope = -1});
   return c;
 }

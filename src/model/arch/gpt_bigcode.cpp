@@ -10,6 +10,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   NBL_ASSIGN(Config c, read_gpt2_config(reader, "gpt_bigcode", "gelu_pytorch_tanh", {}));
   NBL_ASSIGN(const bool multi_query, reader.flag_or("multi_query", true));
   c.kv_heads = multi_query ? 1 : c.heads;
+  NBL_TRY(reader.expect_count("num_key_value_heads", c.kv_heads));
   c.qkv_order = multi_query ? QkvOrder::blocks : QkvOrder::groups;
   return c;
 }

@@ -10,7 +10,11 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_gpt2_config(reader, "gptj", "gelu_new", {}));
+  NBL_ASSIGN(Config c, read_gpt2_config(reader, "gptj", "gelu_new", {"rotary_dim", "rope_interleave"}));
+  NBL_TRY(reader.expect_count("num_key_value_heads", c.kv_heads));
+  NBL_TRY(reader.expect_flag("rotary", true));
+  NBL_TRY(reader.expect_flag("rope_interleave", true));
+  NBL_TRY(reader.expect_flag("scale_attn_weights", true));
   c.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
   NBL_ASSIGN(c.tied_embeddings, reader.flag_or("tie_word_embeddings", false));
   c.learned_positions = false;

@@ -110,7 +110,10 @@ Status read_rope(const ConfigReader& r, const RopeKeys& keys, Config* c, std::st
 Result<Config> read_llama_config(const ConfigReader& r, std::string_view id, const LlamaDefaults& defaults,
                                  std::initializer_list<std::string_view> known) {
   NBL_ASSIGN(Config c, read_dimensions(r, id, defaults));
-  NBL_TRY(r.refuse_foreign(known));
+  if (defaults.windows)
+    NBL_TRY(r.refuse_foreign(known, {defaults.rope.partial_key, "sliding_window", "use_sliding_window", "layer_types"}));
+  else
+    NBL_TRY(r.refuse_foreign(known, {defaults.rope.partial_key}));
   NBL_TRY(read_rope(r, defaults.rope, &c));
   return c;
 }

@@ -6,7 +6,7 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_llama_config(reader, "mistral", {}));
+  NBL_ASSIGN(Config c, read_llama_config(reader, "mistral", {.windows = true}));
   NBL_ASSIGN(const int64_t window, reader.count_or("sliding_window", 0, kMaxPositions));
   NBL_TRY(apply_windows(reader, &c, window, every_layer));
   return c;

@@ -7,11 +7,12 @@ namespace {
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
   NBL_ASSIGN(Config c, read_llama_config(reader, "mixtral",
-                                         {.rope = {.theta = 1e6}, .norm_eps = 1e-5, .max_positions = 131072},
+                                         {.rope = {.theta = 1e6}, .norm_eps = 1e-5, .max_positions = 131072, .windows = true},
                                          {"num_local_experts"}));
   NBL_ASSIGN(c.experts.count, reader.count("num_local_experts", 65536));
   NBL_ASSIGN(c.experts.per_token, reader.count_or("num_experts_per_tok", 2, 65536));
   c.experts.ffn = c.ffn;
+  NBL_TRY(reader.expect_flag("norm_topk_prob", true));
   c.experts.normalize = true;
   NBL_TRY(check_experts(reader, c, "num_local_experts"));
   for (LayerConfig& layer : c.layer) layer.experts = true;

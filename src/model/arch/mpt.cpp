@@ -44,7 +44,8 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
                   fmt::format("{}: config.json's attn_config has attn_type \"{}\" and alibi {}; only multihead_attention "
                               "with alibi is implemented for model_type \"mpt\"",
                               origin, type.substr(0, 64), alibi));
-  for (std::string_view key : {"qk_ln", "prefix_lm", "attn_uses_sequence_id", "rope", "sliding_window_size"})
+  NBL_TRY(a.expect_count("kv_n_heads", c.heads));
+  for (std::string_view key : {"qk_ln", "qk_gn", "prefix_lm", "attn_uses_sequence_id", "rope", "sliding_window_size"})
     if (const Json* value = a.json().find_value(key); value == nullptr || !(value->is_int() && value->as_int() == -1))
       NBL_TRY(a.refuse(key));
   NBL_ASSIGN(const double scale, a.positive_or("softmax_scale", 1.0 / std::sqrt(static_cast<double>(c.head_dim))));
@@ -56,6 +57,11 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   NBL_ASSIGN(c.tied_embeddings, r.flag_or("tie_word_embeddings", true));
   NBL_TRY(r.read_tokens(&c));
   NBL_TRY(r.refuse_foreign());
+  NBL_TRY(r.refuse_rope_scaling());
+  NBL_TRY(r.expect_count("num_key_value_heads", c.heads));
+  NBL_TRY(r.expect_text("norm_type", {"low_precision_layernorm", "layernorm"}));
+  if (const Json* ffn = config.find_value("ffn_config"); ffn != nullptr && ffn->is_object())
+    NBL_TRY(ConfigReader(*ffn, origin).expect_text("ffn_type", {"mptmlp"}));
   c.rope = Rope::none;
   c.layer.assign(static_cast<std::size_t>(c.layers), LayerConfig{.rope = -1});
   return c;

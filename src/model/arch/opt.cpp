@@ -9,7 +9,8 @@
 namespace nbl::model::arch {
 namespace {
 
-constexpr uint32_t kProjections = 1, kFinalNorm = 2, kBias = 4, kNormsBefore = 8, kNormsAfter = 16;
+constexpr uint32_t kProjections = 1, kFinalNorm = 2, kBias = 4, kNormsBefore = 8, kNormsAfter = 16,
+                   kAffine = 32, kPlain = 64;
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader r(config, origin);
@@ -39,16 +40,15 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   NBL_ASSIGN(const bool no_final, r.flag_or("_remove_final_layer_norm", false));
   NBL_ASSIGN(const bool bias, r.flag_or("enable_bias", true));
   NBL_ASSIGN(const bool affine, r.flag_or("layer_norm_elementwise_affine", true));
-  if (!affine)
-    return Status(Code::unsupported, fmt::format("{}: config.json's layer_norm_elementwise_affine is false, which is "
-                                                 "not implemented for model_type \"opt\"",
-                                                 origin));
   if (!before) c.norm_place = NormPlace::after_residual;
   c.variant = (c.embedding_dim != c.hidden ? kProjections : 0) | (before && !no_final ? kFinalNorm : 0) |
-              (bias ? kBias : 0) | (before ? kNormsBefore : kNormsAfter);
+              (bias ? kBias : 0) | (before ? kNormsBefore : kNormsAfter) | (affine ? kAffine : kPlain);
   NBL_ASSIGN(c.tied_embeddings, r.flag_or("tie_word_embeddings", true));
   NBL_TRY(r.read_tokens(&c));
   NBL_TRY(r.refuse_foreign());
+  NBL_TRY(r.refuse_rope_scaling());
+  NBL_TRY(r.expect_count("num_key_value_heads", c.heads));
+  NBL_TRY(r.expect_flag("learned_embeddings", true));
   c.layer.assign(static_cast<std::size_t>(c.layers), LayerConfig{.rope = -1});
   return c;
 }
@@ -67,14 +67,17 @@ const Architecture opt = {
                 linear(Role::position_embedding, "model.decoder.embed_positions", "P", "H"),
                 when(kProjections, linear(Role::project_in, "model.decoder.project_in", "H", "E")),
                 when(kProjections, linear(Role::project_out, "model.decoder.project_out", "E", "H")),
-                when(kFinalNorm, norm(Role::final_norm, "model.decoder.final_layer_norm", "H", Bias::required)),
+                when(kFinalNorm | kAffine, norm(Role::final_norm, "model.decoder.final_layer_norm", "H", Bias::required)),
+                when(kFinalNorm | kPlain, norm(Role::final_norm, {}, "H")),
                 linear(Role::lm_head, "lm_head", "V", "E"),
-                norm(Role::attn_norm, "model.decoder.layers.{l}.self_attn_layer_norm", "H", Bias::required),
+                when(kAffine, norm(Role::attn_norm, "model.decoder.layers.{l}.self_attn_layer_norm", "H", Bias::required)),
+                when(kPlain, norm(Role::attn_norm, {}, "H")),
                 linear_if(Role::q, "model.decoder.layers.{l}.self_attn.q_proj", "Q", "H", kBias),
                 linear_if(Role::k, "model.decoder.layers.{l}.self_attn.k_proj", "K", "H", kBias),
                 linear_if(Role::v, "model.decoder.layers.{l}.self_attn.v_proj", "K", "H", kBias),
                 linear_if(Role::attn_out, "model.decoder.layers.{l}.self_attn.out_proj", "H", "Q", kBias),
-                norm(Role::mlp_norm, "model.decoder.layers.{l}.final_layer_norm", "H", Bias::required),
+                when(kAffine, norm(Role::mlp_norm, "model.decoder.layers.{l}.final_layer_norm", "H", Bias::required)),
+                when(kPlain, norm(Role::mlp_norm, {}, "H")),
                 linear_if(Role::up, "model.decoder.layers.{l}.fc1", "F", "H", kBias),
                 linear_if(Role::down, "model.decoder.layers.{l}.fc2", "H", "F", kBias)},
     .groups = {when(kNormsBefore, {"attn.in", {Role::q, Role::k, Role::v}, P::norm, Role::attn_norm}),

@@ -17,7 +17,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
     renamed.set(key, std::move(copy));
   }
   const ConfigReader reader(renamed, origin);
-  LlamaDefaults defaults = {.norm_eps = 1e-5, .max_positions = 4096};
+  LlamaDefaults defaults = {.norm_eps = 1e-5, .max_positions = 4096, .windows = true};
   NBL_ASSIGN(Config c, read_llama_config(reader, "phi3", defaults));
   NBL_ASSIGN(const int64_t window, reader.count_or("sliding_window", 0, kMaxPositions));
   NBL_TRY(apply_windows(reader, &c, window, every_layer));

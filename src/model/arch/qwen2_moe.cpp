@@ -6,7 +6,9 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen2_moe", {.max_positions = 32768}, {"num_experts", "num_local_experts"}));
+  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen2_moe", {.max_positions = 32768, .windows = true},
+                                         {"num_experts", "num_local_experts", "shared_expert_intermediate_size",
+                                          "mlp_only_layers", "decoder_sparse_step"}));
   NBL_TRY(read_qwen_experts(reader, &c));
   NBL_ASSIGN(c.experts.shared_ffn, reader.count("shared_expert_intermediate_size", kMaxDimension));
   // Windows: every other one of the lower layers, where the config asks for them.

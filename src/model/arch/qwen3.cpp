@@ -6,7 +6,7 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen3", {.head_dim = 128, .max_positions = 32768}));
+  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen3", {.head_dim = 128, .max_positions = 32768, .windows = true}));
   c.qk_norm = QkNorm::per_head;
   NBL_TRY(apply_qwen_windows(reader, &c));
   return c;

@@ -6,7 +6,8 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen3_moe", {.max_positions = 32768}, {"num_experts", "num_local_experts"}));
+  NBL_ASSIGN(Config c, read_llama_config(reader, "qwen3_moe", {.max_positions = 32768, .windows = true},
+                                         {"num_experts", "num_local_experts", "mlp_only_layers", "decoder_sparse_step"}));
   NBL_TRY(read_qwen_experts(reader, &c));
   c.qk_norm = QkNorm::per_head;
   NBL_ASSIGN(const bool use_window, reader.flag_or("use_sliding_window", false));

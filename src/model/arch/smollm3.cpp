@@ -9,7 +9,7 @@ namespace {
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
   NBL_ASSIGN(Config c, read_llama_config(reader, "smollm3",
-                                         {.tied = true, .rope = {.theta = 2e6}, .max_positions = 32768},
+                                         {.tied = true, .rope = {.theta = 2e6}, .max_positions = 32768, .windows = true},
                                          {"no_rope_layers"}));
   NBL_ASSIGN(const int64_t interval, reader.count_or("no_rope_layer_interval", 4, kMaxLayers));
   const Json* list = config.find_value("no_rope_layers");

@@ -9,10 +9,12 @@ constexpr uint32_t kSequential = 1, kParallel = 2, kQkNorm = 4, kQkvBias = 8;
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
+  // The first releases spell two keys otherwise.
+  const auto spelled = [&](std::string_view old, std::string_view now) { return config.find_value(old) != nullptr ? old : now; };
   NBL_ASSIGN(Config c, read_llama_config(reader, "stablelm",
-                                         {.rope = {.partial = 0.25},
+                                         {.rope = {.partial = 0.25, .partial_key = spelled("rope_pct", "partial_rotary_factor")},
                                           .norm_eps = 1e-5,
-                                          .norm_eps_key = "layer_norm_eps",
+                                          .norm_eps_key = spelled("norm_eps", "layer_norm_eps"),
                                           .norm = Norm::layer,
                                           .max_positions = 4096},
                                          {"qk_layernorm", "use_parallel_residual"}));

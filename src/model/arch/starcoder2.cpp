@@ -14,7 +14,10 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
                                           .norm_eps_key = "norm_epsilon",
                                           .norm = Norm::layer,
                                           .activation = "gelu_pytorch_tanh",
-                                          .max_positions = 4096}));
+                                          .max_positions = 4096,
+                                          .windows = true}));
+  NBL_TRY(reader.expect_text("norm_type", {"layer_norm"}));
+  NBL_TRY(reader.expect_text("mlp_type", {"default"}));
   c.gated_mlp = false;
   NBL_ASSIGN(const bool bias, reader.flag_or("use_bias", true));
   if (bias) c.variant |= kBias;

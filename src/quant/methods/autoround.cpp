@@ -3,22 +3,29 @@
 #include <fmt/format.h>
 
 #include "quant/affine.h"
+#include "quant/gptq_options.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
 namespace {
 
 const OptionSpec kOptions[] = {
-    {"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"},
-    {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
-    {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
+    gptq_options::bits,
+    gptq_options::group_size,
+    gptq_options::sym,
     {"iters", OptionSpec::Type::integer, "50", 0, 10000, {}, "steps of learning a block; 0: gptq alone"},
     {"lr", OptionSpec::Type::real, "0.001", 0, 1, {}, "steps of the grid that a code moves at first; 0: 0.02"},
     {"scale_lr", OptionSpec::Type::real, "0.001", 0, 0.1, {}, "share by which a scale moves at first"},
     {"batch_tokens", OptionSpec::Type::integer, "2048", 1, 1048576, {}, "calibration tokens in a step, in whole windows"},
-    {"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "gptq's: share of earlier layers' error that is corrected"},
-    {"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "gptq's: share of the residual stream's error that is corrected"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "gptq's: share of the mean diagonal added to the Hessian"},
+    {"epochs", OptionSpec::Type::real, "0", 0, 100, {}, "passes of learning the whole model at once; 0: none"},
+    {"model_lr", OptionSpec::Type::real, "0.01", 0, 1, {}, "in them: steps of the grid that a code moves at first; 0: codes stay"},
+    {"model_scale_lr", OptionSpec::Type::real, "0.002", 0, 0.1, {}, "in them: share by which a scale moves at first"},
+    {"norm_lr", OptionSpec::Type::real, "0.002", 0, 0.1, {}, "in them: share by which a norm's weights move at first; 0: they stay"},
+    gptq_options::mse,
+    gptq_options::alpha,
+    gptq_options::beta,
+    gptq_options::refine,
+    gptq_options::damp,
 };
 
 class AutoroundMethod final : public Method {
@@ -28,7 +35,7 @@ class AutoroundMethod final : public Method {
   std::span<const OptionSpec> options() const override { return kOptions; }
   Status check(const Options& options) const override { return check_group_size(options.integer("group_size")); }
   uint32_t needs(const Options& options) const override {
-    return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+    return correction_needs(options);
   }
   bool sequential(const Options&) const override { return true; }
   double nominal_bits(const Options& options) const override {
@@ -44,12 +51,13 @@ class AutoroundMethod final : public Method {
     return learning;
   }
 
+  ModelLearning model_learning(const Options& options) const override {
+    return {options.real("epochs"), options.real("model_lr"), options.real("model_scale_lr"), options.real("norm_lr")};
+  }
+
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_ASSIGN(const Recipe first,
-               parse_recipe(fmt::format("gptq:bits={},group_size={},sym={},alpha={},beta={},damp={}", options.text("bits"),
-                                        options.text("group_size"), options.text("sym"), options.text("alpha"),
-                                        options.text("beta"), options.text("damp"))));
+    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "refine", "damp"}));
     return first.method->quantize(task, first.options, context);
   }
 };

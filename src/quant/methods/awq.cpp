@@ -223,6 +223,7 @@ class AwqMethod final : public Method {
       NBL_TRY(report_progress(context.progress, {"quantize", group.front().name, step, steps}));
       const double ratio = static_cast<double>(step) / static_cast<double>(steps);
       std::vector<float> scales = candidate_scales(stats->abs_mean, magnitude, ratio, duo);
+      tie_scales(group.front().producer_rows, &scales);
       const double error = error_with_scales(group, scales, rule, width, context);
       if (error < least) {
         least = error;

@@ -4,24 +4,28 @@
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/feedback_rounding.h"
+#include "quant/gptq_options.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
 namespace {
 
+namespace opt = gptq_options;
+
 const OptionSpec kOptions[] = {
-    {"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"},
-    {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
-    {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
+    opt::bits,
+    opt::group_size,
+    opt::sym,
     {"desc_act", OptionSpec::Type::boolean, "false", 0, 1, {}, "columns and groups in falling order of their activations"},
     {"act_group_aware", OptionSpec::Type::boolean, "true", 0, 1, {}, "the same order as far as groups can stay neighbours"},
     {"static_groups", OptionSpec::Type::boolean, "false", 0, 1, {}, "grids found before anything is rounded"},
-    {"mse", OptionSpec::Type::integer, "40", 0, 200, {}, "ranges tried for each grid; 0: the full one"},
-    {"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"},
-    {"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"},
-    {"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"},
+    opt::mse,
+    opt::alpha,
+    opt::beta,
+    opt::refine,
     {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
+    {"block_size", OptionSpec::Type::integer, "128", 8, 65536, {}, "columns whose errors are passed on together; changes roundings alone"},
+    opt::damp,
 };
 
 class GptqMethod final : public Method {
@@ -31,7 +35,7 @@ class GptqMethod final : public Method {
   std::span<const OptionSpec> options() const override { return kOptions; }
   Status check(const Options& options) const override { return check_group_size(options.integer("group_size")); }
   uint32_t needs(const Options& options) const override {
-    return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+    return correction_needs(options);
   }
   bool sequential(const Options& options) const override { return options.boolean("true_sequential"); }
   double nominal_bits(const Options& options) const override {
@@ -49,6 +53,7 @@ class GptqMethod final : public Method {
     rule.grid.search_steps = static_cast<int>(options.integer("mse"));
     rule.grid.scale_type = choose_scale_type(task.weight, rule.grid.bits, &notes);
     rule.refine = static_cast<int>(options.integer("refine"));
+    rule.block = options.integer("block_size");
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule.grid);
     const bool by_activation = options.boolean("desc_act");
     // With one group a row every order keeps the group together, and none needs to be stored.
@@ -89,6 +94,14 @@ class GptqMethod final : public Method {
 };
 
 }  // namespace
+
+Result<Recipe> gptq_of(const Options& options, std::initializer_list<std::string_view> names, std::string_view more) {
+  std::string text = "gptq:";
+  for (const std::string_view name : names) text += fmt::format("{}={},", name, options.text(name));
+  text += more;
+  if (text.back() == ',') text.pop_back();
+  return parse_recipe(text);
+}
 
 const Method* gptq_method() {
   static const GptqMethod method;

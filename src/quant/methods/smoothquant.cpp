@@ -42,6 +42,7 @@ class SmoothQuantMethod final : public Method {
       // s divides the activations, so it multiplies the weights.
       if (std::isfinite(s)) scales[c] = static_cast<float>(std::clamp(s, 1e-5, 1e5));
     }
+    tie_scales(group.front().producer_rows, &scales);
     return scales;
   }
 

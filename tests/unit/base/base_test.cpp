@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <set>
 
 #include "base/buffer.h"
@@ -11,6 +12,7 @@
 #include "base/hash.h"
 #include "base/progress.h"
 #include "base/random.h"
+#include "base/sha256_blocks.h"
 #include "base/status.h"
 
 namespace nbl {
@@ -111,6 +113,21 @@ TEST(Sha256, PublishedVectors) {
   EXPECT_EQ(sha("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   EXPECT_EQ(sha(std::string(1000000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Sha256, InstructionsGiveWhatThePlainCodeGives) {
+  const Sha256Blocks native = sha256_blocks_native();
+  if (native == nullptr) GTEST_SKIP() << "this processor has no instructions for SHA-256";
+  std::mt19937 rng(256);
+  for (std::size_t blocks = 0; blocks < 40; ++blocks) {
+    std::vector<uint8_t> bytes(64 * blocks + 1);
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(rng());
+    uint32_t one[8], other[8];
+    for (std::size_t i = 0; i < 8; ++i) one[i] = other[i] = static_cast<uint32_t>(rng());
+    sha256_blocks_scalar(one, bytes.data() + 1, blocks);  // at no particular alignment
+    native(other, bytes.data() + 1, blocks);
+    for (std::size_t i = 0; i < 8; ++i) ASSERT_EQ(one[i], other[i]) << blocks << " blocks, word " << i;
+  }
 }
 
 TEST(Sha256, PiecesOfAnySizeGiveTheSame) {

@@ -1,5 +1,7 @@
 #include "base/parallel.h"
 
+#include "base/team_size.h"
+
 #include <gtest/gtest.h>
 
 #include <sys/wait.h>
@@ -170,6 +172,71 @@ TEST(Team, WorksInAForkedChild) {
   EXPECT_TRUE(work());
 }
 #endif
+
+TEST(Team, BarriersFetchWhatIsReadNextAndStillMeet) {
+  Team team(2);
+  std::vector<uint8_t> data(1 << 20, 3);
+  std::vector<int64_t> sums(2);
+  team.run([&](Worker& w) {
+    for (int round = 0; round < 200; ++round) {
+      const Range mine = w.share(static_cast<int64_t>(data.size()) / 64, 64);
+      w.barrier({data.data() + mine.begin, mine.end - mine.begin});
+      sums[static_cast<std::size_t>(w.index())] += data[static_cast<std::size_t>(mine.begin)];
+    }
+    w.barrier({});
+  });
+  EXPECT_EQ(sums[0], 600);
+}
+
+constexpr int64_t kMs = 1'000'000;
+
+TEST(TeamSize, LeavesAProcessorThatAnotherProgramTakesAndComesBack) {
+  TeamSize size(4);
+  size.judge(20 * kMs, 0, 0);
+  EXPECT_EQ(size.active(), 4);
+  EXPECT_FALSE(size.suspicious());
+  size.judge(20 * kMs, 30 * kMs, 0);  // three waited half of the run for one
+  EXPECT_TRUE(size.suspicious());
+  EXPECT_EQ(size.active(), 4);
+  size.judge(20 * kMs, 30 * kMs, 40 * kMs);  // and that one was off its processor for the time
+  EXPECT_EQ(size.active(), 3);
+  int runs = 0;
+  while (size.active() < 4 && runs < 1000) {
+    size.judge(20 * kMs, 0, 0);
+    ++runs;
+  }
+  EXPECT_EQ(size.active(), 4);
+  EXPECT_GE(runs, 8);
+  // Where that fails again and again, it is tried ever more seldom.
+  int last = runs;
+  for (int again = 0; again < 6; ++again) {
+    ASSERT_TRUE(size.suspicious());  // a try is judged at once
+    size.judge(20 * kMs, 30 * kMs, 40 * kMs);
+    ASSERT_EQ(size.active(), 3);
+    for (runs = 0; size.active() < 4 && runs < 1000; ++runs) size.judge(20 * kMs, 0, 0);
+    EXPECT_GE(runs, last);
+    last = std::min(runs, 128);
+  }
+}
+
+TEST(TeamSize, KeepsItsWorkersWhenTheWorkIsUneven) {
+  TeamSize size(2);
+  for (int run = 0; run < 1000; ++run) {
+    size.judge(20 * kMs, 10 * kMs, 0);  // for one that computed all the time
+    ASSERT_EQ(size.active(), 2);
+  }
+}
+
+TEST(TeamSize, IgnoresShortRunsAndNeverGoesBelowOneWorker) {
+  TeamSize two(2);
+  for (int run = 0; run < 100; ++run) two.judge(kMs / 2, kMs / 2, kMs);
+  EXPECT_EQ(two.active(), 2);
+  for (int run = 0; run < 100; ++run) {
+    two.judge(20 * kMs, 15 * kMs, 30 * kMs);
+    ASSERT_GE(two.active(), 1);
+    ASSERT_LE(two.active(), 2);
+  }
+}
 
 }  // namespace
 }  // namespace nbl

@@ -18,6 +18,11 @@ using test::TempDir;
 // Sizes that suit packed words as well as sizes that do not.
 std::map<std::string, QTensor> candidates(std::mt19937& rng) {
   std::map<std::string, QTensor> all = test::random_qtensors(rng);
+  all["even_nf4"] = test::random_nf4(rng, 64, 256, 64);
+  all["even_nf4_nested"] = test::nested(rng, test::random_nf4(rng, 64, 256, 64), 64);
+  all["even_nf4_nested_short"] = test::nested(rng, test::random_nf4(rng, 24, 192, 64), 32);  // the last run is short
+  all["even_fp8_row"] = test::random_fp8(rng, 64, 256, 0);
+  all["even_fp8_block"] = test::random_fp8(rng, 128, 256, 128);
   for (const int64_t group : {0, 32, 64, 128}) {
     for (int bits = 2; bits <= 8; ++bits) {
       const std::string name = std::to_string(bits) + "g" + std::to_string(group);
@@ -80,6 +85,12 @@ void expect_written(const std::filesystem::path& path, const std::map<std::strin
       before.dequantize_row(r, x.data());
       after->dequantize_row(r, y.data());
       ASSERT_EQ(x, y) << "row " << r;
+    }
+    // Scales that are codes stay codes.
+    if (before.segments[0].scale_codes && (*model)->format() == "bitsandbytes") {
+      ASSERT_TRUE(after->segments[0].scale_codes);
+      EXPECT_EQ(after->segments[0].scale_codes->groups, before.segments[0].scale_codes->groups);
+      EXPECT_EQ(after->segments[0].scale_codes->shift, before.segments[0].scale_codes->shift);
     }
   }
   auto array = (*model)->array("model.norm.weight");

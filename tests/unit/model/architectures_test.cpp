@@ -7,9 +7,11 @@
 #include "dialects/dialects.h"
 #include "model/arch.h"
 #include "model/block.h"
+#include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/weights.h"
 #include "support/golden_model.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -22,7 +24,7 @@ struct Case {
   std::shared_ptr<const Model> load(Compute compute) {
     checkpoint_ = *dialects::open(golden_.directory.path());
     ModelOptions options;
-    options.compute = {compute, best_isa()};
+    options.compute = {compute, nbl::test::test_isa()};
     const auto model = Model::load(*checkpoint_, options, team_, {});
     EXPECT_TRUE(model.ok()) << model.status().message();
     return model.ok() ? *model : nullptr;
@@ -143,6 +145,19 @@ TEST(GoldenArchitecturesTeam, TwoThreadsGiveTheSameBytes) {
     one.decode(model, two.team_, whole, 6);
   }
 }
+/// Of latent attention the cache holds each position's latent and turned key, as they are attended to, and nothing for each head.
+TEST(LatentCache, DoesNotGrowWithTheHeads) {
+  Case one("deepseek-v3");
+  const auto model = one.load(Compute::exact);
+  ASSERT_NE(model, nullptr);
+  Config c = model->config();
+  const auto bytes = [&] { return KvCache::create(c, c.layers, 64, KvType::f32, 1)->bytes(); };
+  const int64_t latents = c.layers * 64 * (c.latent.kv_rank + c.latent.rope_dim + (c.latent.kv_rank + 15) / 16 * 16) * 4;
+  EXPECT_EQ(bytes(), latents);
+  c.heads = c.kv_heads = 128;
+  EXPECT_EQ(bytes(), latents);
+}
+
 /// Calibration's layers are the forward pass's: embedding and layers one by one end where the logits begin. And each
 /// linear of the layer is in exactly one of its input groups, whose observed width is the linear's.
 TEST_P(GoldenArchitectures, LayerByLayerSeesEveryInput) {

@@ -121,7 +121,7 @@ TEST(ModelConfig, RefusesByKeyWhatChangesTheMaths) {
   expect_error(with(base, "residual_multiplier", 0.22), Code::unsupported, {"residual_multiplier"});
   EXPECT_TRUE(read(with(base, "residual_multiplier", 1.0)).ok()) << "neutral values are none";
   EXPECT_TRUE(read(with(base, "sliding_window", Json())).ok());
-  expect_error(with(base, "hidden_act", "mish"), Code::unsupported, {"hidden_act", "mish", "silu"});
+  expect_error(with(base, "hidden_act", "laplace"), Code::unsupported, {"hidden_act", "laplace", "silu"});
   expect_error(with(base, "rope_scaling", parse(R"({"rope_type":"spiral","factor":2})")), Code::unsupported,
                {"spiral"});
   expect_error(with(base, "rope_parameters", parse(R"({"full_attention":{"rope_theta":1e6}})")), Code::unsupported,

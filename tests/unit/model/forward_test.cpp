@@ -7,6 +7,7 @@
 #include "memory_checkpoint.h"
 #include "model/model.h"
 #include "reference_model.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -16,7 +17,7 @@ using test::model_kinds;
 using Want = Session::Logits;
 using Ids = std::vector<text::TokenId>;
 
-std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = best_isa()) {
+std::shared_ptr<const Model> load(const MemoryCheckpoint& checkpoint, Compute compute, Isa isa = nbl::test::test_isa()) {
   ModelOptions options;
   options.compute = {compute, isa};
   Team team(1);
@@ -148,6 +149,49 @@ TEST(Forward, BatchEqualsOneByOne) {
         EXPECT_EQ(alone[i]->position(), together[i]->position());
       }
     }
+  }
+}
+
+TEST(Forward, ABatchOfPiecesEqualsEachAlone) {
+  for (const auto& [name, config] : model_kinds()) {
+    const MemoryCheckpoint checkpoint(config, 23);
+    const auto model = load(checkpoint, Compute::exact);
+    const std::size_t vocab = static_cast<std::size_t>(model->config().vocab);
+    Team team(2);
+    // Steps of 16 rows: pieces are cut in the middle.
+    auto batch = *Batch::create(model, team, 16);
+    std::vector<std::unique_ptr<Session>> alone, together;
+    std::vector<Ids> pieces;
+    for (std::size_t i = 0; i < 4; ++i) {
+      pieces.push_back(random_ids(std::vector<int>{7, 1, 30, 12}[i], model->config().vocab, 40 + i));
+      for (auto* list : {&alone, &together}) {
+        list->push_back(*Session::create(model, team, 60));
+        ASSERT_TRUE(list->back()->append(random_ids(5 + static_cast<int>(i), model->config().vocab, 50 + i), Want::none).ok());
+      }
+    }
+    std::vector<Batch::Piece> asked;
+    for (std::size_t i = 0; i < 4; ++i) asked.push_back({together[i].get(), pieces[i]});
+    const auto logits = batch->append(asked, true);
+    ASSERT_TRUE(logits.ok()) << logits.status().message();
+    ASSERT_EQ(logits->size(), 50 * vocab);
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+      const auto own = alone[i]->append(pieces[i], Want::all);
+      ASSERT_TRUE(own.ok());
+      EXPECT_EQ(std::memcmp(own->data(), logits->data() + row * vocab, own->size() * 4), 0) << name << " piece " << i;
+      row += pieces[i].size();
+      EXPECT_EQ(alone[i]->position(), together[i]->position());
+      EXPECT_TRUE(std::ranges::equal(alone[i]->tokens(), together[i]->tokens()));
+    }
+    const auto silent = batch->append(std::span(asked).first(1), false);
+    ASSERT_TRUE(silent.ok());
+    EXPECT_TRUE(silent->empty());
+    // What does not fit moves nobody.
+    const int64_t before = together[3]->position();
+    const Ids many = random_ids(60, model->config().vocab, 60);
+    const std::vector<Batch::Piece> wrong = {{together[3].get(), pieces[3]}, {together[0].get(), many}};
+    EXPECT_EQ(batch->append(wrong, true).status().code(), Code::limit);
+    EXPECT_EQ(together[3]->position(), before);
   }
 }
 

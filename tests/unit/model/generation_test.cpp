@@ -13,6 +13,7 @@
 #include "model/text_output.h"
 #include "support/byte_tokenizer.h"
 #include "support/temp_dir.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -192,7 +193,7 @@ class Generation : public ::testing::Test {
   void SetUp() override {
     const test::MemoryCheckpoint checkpoint(test::llama_config(), 3);
     ModelOptions options;
-    options.compute = {Compute::exact, best_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     model_ = *Model::load(checkpoint, options, team_, {});
     const test::MemoryCheckpoint other(test::llama_config(), 4);
     draft_ = *Model::load(other, options, team_, {});

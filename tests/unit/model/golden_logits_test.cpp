@@ -9,6 +9,7 @@
 #include "dialects/dialects.h"
 #include "model/model.h"
 #include "support/shared.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -40,7 +41,7 @@ TEST_P(GoldenLogits, EqualTransformers) {
   const auto checkpoint = dialects::open(directory);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   ModelOptions options;
-  options.compute = {Compute::exact, best_isa()};
+  options.compute = {Compute::exact, nbl::test::test_isa()};
   Team team(2);
   const auto model = Model::load(**checkpoint, options, team, {});
   ASSERT_TRUE(model.ok()) << model.status().message();

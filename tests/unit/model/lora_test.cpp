@@ -10,7 +10,9 @@
 #include "base/file.h"
 #include "dialects/dialects.h"
 #include "model/generation.h"
+#include "support/golden_model.h"
 #include "support/temp_dir.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -27,7 +29,7 @@ class Lora : public ::testing::Test {
   }
   std::shared_ptr<const Model> load(const Checkpoint& checkpoint) {
     ModelOptions options;
-    options.compute = {Compute::exact, best_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     return *Model::load(checkpoint, options, team_, {});
   }
   std::vector<float> logits(const std::shared_ptr<const Model>& model, bool step_by_step = false) {
@@ -107,7 +109,87 @@ TEST_F(Lora, RefusesWhatItCannotDo) {
   EXPECT_EQ(merge_lora(checkpoint_, deeper).status().code(), Code::mismatch);
 }
 
-/// Quantized caches change the distribution little: mean KL divergence from the float32 cache, over real text.
+/// Latent attention never multiplies by its up-projection as it is stored; an adapter of it counts all the same.
+TEST_F(Lora, OfALatentUpProjectionEqualsTheMergedOne) {
+  const nbl::test::GoldenModel golden("deepseek-v3");
+  const std::shared_ptr<const Checkpoint> checkpoint = *dialects::open(golden.directory.path());
+  const auto base = load(*checkpoint);
+  const Config& c = base->config();
+  auto adapter = std::make_shared<LoraAdapter>();
+  adapter->origin = "made here";
+  LoraDelta& delta = adapter->deltas["model.layers.1.self_attn.kv_b_proj.weight"];
+  delta.rank = 3;
+  delta.n = c.heads * (c.latent.nope_dim + c.v_dim());
+  delta.k = c.latent.kv_rank;
+  delta.scale = 0.7f;
+  for (int64_t i = 0; i < delta.rank * delta.k; ++i) delta.a.push_back(static_cast<float>(i * 7 % 11 - 5) / 9);
+  for (int64_t i = 0; i < delta.rank * delta.n; ++i) delta.b.push_back(static_cast<float>(i * 5 % 13 - 6) / 9);
+  ids_ = golden.ids;
+  ids_.resize(12);
+  const auto plain = logits(base), beside = logits(*Model::with_adapter(base, adapter)), merged = logits(load(**merge_lora(checkpoint, adapter)));
+  double range = 0, changed = 0, worst = 0;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    range = std::max(range, static_cast<double>(std::abs(merged[i])));
+    changed = std::max(changed, static_cast<double>(std::abs(merged[i] - plain[i])));
+    worst = std::max(worst, static_cast<double>(std::abs(merged[i] - beside[i])));
+  }
+  EXPECT_GT(changed, 1e-2 * range);
+  EXPECT_LT(worst, 1e-4 * range);
+}
+
+/// What a method moved between weights and norms, an adapter cannot know.
+TEST_F(Lora, RefusesWeightsThatScalesWereFoldedInto) {
+  class Quantized final : public Checkpoint {
+   public:
+    Quantized(std::shared_ptr<const Checkpoint> base, Json config, std::string manifest)
+        : base_(std::move(base)), config_(std::move(config)), manifest_(std::move(manifest)) {}
+    std::string format() const override { return base_->format(); }
+    std::string origin() const override { return base_->origin(); }
+    const Json& config() const override { return config_; }
+    std::vector<TensorInfo> tensors() const override { return base_->tensors(); }
+    bool has(std::string_view name) const override { return base_->has(name); }
+    Result<QTensor> matrix(std::string_view name) const override { return base_->matrix(name); }
+    Result<Array> array(std::string_view name) const override { return base_->array(name); }
+    bool has_asset(std::string_view name) const override { return name == "manifest.json" && !manifest_.empty(); }
+    Result<std::string> asset(std::string_view) const override { return manifest_; }
+    std::vector<std::string> asset_names() const override { return {}; }
+    int64_t file_bytes() const override { return 0; }
+
+   private:
+    std::shared_ptr<const Checkpoint> base_;
+    Json config_;
+    std::string manifest_;
+  };
+  const auto adapter = *load_lora(kGolden / "plain", 1);
+  const auto with = [&](const char* manifest, const char* quantization) {
+    Json config = checkpoint_->config();
+    if (*quantization != 0) config.set("quantization_config", *Json::parse(quantization, "x"));
+    return std::make_shared<const Quantized>(checkpoint_, std::move(config), manifest);
+  };
+  for (const auto& [manifest, quantization, name] : std::initializer_list<std::tuple<const char*, const char*, const char*>>{
+           {R"({"method":"awq","recipe":"awq:bits=4"})", "", "awq"},
+           {R"({"method":"rtn","recipe":"rtn:bits=8","overrides":[{"pattern":"x","recipe":"smoothquant:bits=8"}]})", "", "smoothquant"},
+           {R"({"job":"convert","source":{"method":"awq"}})", "", "awq"},
+           {R"({"method":"gptq","rotation":"hadamard"})", "", "rotation"},
+           {"", R"({"quant_method":"awq","bits":4})", "awq"}}) {
+    const auto checkpoint = with(manifest, quantization);
+    const Status merged = merge_lora(checkpoint, adapter).status(), beside = Model::with_adapter(load(*checkpoint), adapter).status();
+    for (const Status& status : {merged, beside}) {
+      EXPECT_EQ(status.code(), Code::unsupported) << manifest << quantization;
+      EXPECT_NE(status.message().find(name), std::string::npos) << status.message();
+    }
+  }
+  EXPECT_TRUE(Model::with_adapter(load(*with(R"({"method":"gptq","recipe":"gptq:bits=4"})", "")), adapter).ok());
+}
+
+/// Quantized caches change the distribution as little as their rounding says. The divergence of distributions whose logits differ a
+/// little goes with the square of the difference, and that with the error of keys and values; so each kind of cache is held against
+/// bf16's, at the square of the ratio of their relative errors:
+///   f16, bf16: half a unit of 11 and 8 bits, uniform: 2^-12 and 2^-9 / sqrt(3), times sqrt(E[1 / m^2]) = 0.735 for mantissas m that are
+///     spread evenly in the logarithm.
+///   q8: step / sqrt(12), the step being the largest of 32 magnitudes / 127; 2.33 deviations are expected of normal values.
+///   q4: the same, the step being the range of 32 values / 15; 4.14 deviations are expected.
+/// Real keys and values are not normal, hence a factor of 4 each way.
 TEST_F(Lora, QuantizedCachesStayClose) {
   const auto model = load(*checkpoint_);
   const auto text = *model->tokenizer()->encode(read_text_file(kRoot / "examples/data/evaluation.txt", 1 << 24)->substr(0, 2500), {});
@@ -127,11 +209,17 @@ TEST_F(Lora, QuantizedCachesStayClose) {
     EXPECT_TRUE(std::equal(last.begin(), last.end(), out.begin() + static_cast<std::ptrdiff_t>(39 * vocab)));
     return out;
   };
+  struct Kind {
+    KvType type;
+    double error;
+  };
+  const double half_unit = std::ldexp(0.735 / std::sqrt(3.0), -9);
+  const Kind kinds[] = {{KvType::bf16, half_unit}, {KvType::f16, half_unit / 8}, {KvType::q8, 2.33 / 127 / std::sqrt(12.0)},
+                        {KvType::q4, 4.14 / 15 / std::sqrt(12.0)}};
   const auto exact = run(KvType::f32);
   const std::size_t vocab = exact.size() / ids.size();
-  double before = 0;
-  for (const auto& [type, most] : {std::pair{KvType::f16, 1e-5}, std::pair{KvType::bf16, 1e-4}, std::pair{KvType::q8, 1e-3},
-                                   std::pair{KvType::q4, 1e-1}}) {
+  double of_bf16 = 0;
+  for (const auto& [type, error] : kinds) {
     const auto got = run(type);
     double kl = 0;
     for (std::size_t t = 0; t < ids.size(); ++t) {
@@ -143,12 +231,16 @@ TEST_F(Lora, QuantizedCachesStayClose) {
       }
     }
     kl /= static_cast<double>(ids.size());
-    EXPECT_LT(kl, most) << static_cast<int>(type);
-    EXPECT_GT(kl, 0) << "the cache is what it says";
+    if (type == KvType::bf16) {
+      of_bf16 = kl;
+      EXPECT_LT(kl, 1e-4) << "what others are measured by; no bound is known, the value seen is far below";
+    }
+    const double expected = of_bf16 * (error / half_unit) * (error / half_unit);
+    EXPECT_LT(kl, 4 * expected) << static_cast<int>(type) << ", of bf16 " << of_bf16;
+    // Divergence grows with the square of a small error only: that of 4 bits is no small one, and stays below.
+    EXPECT_GT(kl, expected / 10) << "the cache is what it says: " << static_cast<int>(type) << ", of bf16 " << of_bf16;
     RecordProperty("mean_kl_" + std::to_string(static_cast<int>(type)), std::to_string(kl));
-    before = kl;
   }
-  EXPECT_GT(before, 1e-3) << "four bits are felt";
 }
 
 }  // namespace

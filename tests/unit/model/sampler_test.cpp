@@ -6,6 +6,7 @@
 
 #include "memory_checkpoint.h"
 #include "model/generation.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -116,7 +117,7 @@ class Generate : public testing::Test {
   void SetUp() override {
     const test::MemoryCheckpoint checkpoint(test::llama_config(), 3);
     ModelOptions options;
-    options.compute = {Compute::exact, best_isa()};
+    options.compute = {Compute::exact, nbl::test::test_isa()};
     model_ = *Model::load(checkpoint, options, team_, {});
   }
   GenerateResult run(const GenerateOptions& options, int64_t room = 100, const TokenFn& fn = {}) {
@@ -169,7 +170,7 @@ TEST_F(Generate, Stops) {
   test::MemoryCheckpoint ending = again;
   ending.assets["generation_config.json"] = R"({"eos_token_id":)" + std::to_string(full.ids[2]) + "}";
   ModelOptions load_options;
-  load_options.compute = {Compute::exact, best_isa()};
+  load_options.compute = {Compute::exact, nbl::test::test_isa()};
   model_ = *Model::load(ending, load_options, team_, {});
   options.max_new_tokens = 50;
   options.stop_at_eos = true;

@@ -10,6 +10,7 @@
 #include "model/arch.h"
 #include "model/model.h"
 #include "support/golden_model.h"
+#include "support/test_isa.h"
 
 namespace nbl::model {
 namespace {
@@ -36,7 +37,7 @@ TEST_P(TinyLogits, EqualTransformersAtOnceAndTokenByToken) {
   const auto checkpoint = dialects::open(tiny() / GetParam());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   ModelOptions options;
-  options.compute = {Compute::exact, best_isa()};
+  options.compute = {Compute::exact, nbl::test::test_isa()};
   Team team(1);
   const auto model = Model::load(**checkpoint, options, team, {});
   ASSERT_TRUE(model.ok()) << model.status().message();

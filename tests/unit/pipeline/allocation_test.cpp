@@ -68,6 +68,22 @@ TEST(Allocation, SensitiveTensorsGetMoreAndTheSmallestTargetIsNamed) {
   EXPECT_NE(small.status().message().find("2.156 is the smallest that works"), std::string::npos) << small.status().message();
 }
 
+TEST(Allocation, AChangeIsReachedWithFewBits) {
+  Sensitivities s;
+  for (int i = 0; i < 10; ++i) s.tensors.push_back(tensor("t" + std::to_string(i), 256 << (i % 3), 1.0 + 20.0 * (i % 4 == 0)));
+  double previous = 0;
+  for (const double target : {10.0, 1.0, 0.1, 0.02}) {
+    const auto chosen = allocate_to_change(s, target, kAll);
+    ASSERT_TRUE(chosen.ok()) << chosen.status().message();
+    EXPECT_LE(loss_of(s, *chosen), target * (1 + 1e-9));
+    EXPECT_GE(bits_of(s, *chosen), previous);
+    previous = bits_of(s, *chosen);
+    // The same bits given out to a size lose no less.
+    EXPECT_GE(loss_of(s, *allocate(s, previous, kAll)), loss_of(s, *chosen) * (1 - 1e-9));
+  }
+  EXPECT_FALSE(allocate_to_change(s, 1e-9, kAll).ok());
+}
+
 TEST(Allocation, AMeasurementSurvivesItsFile) {
   Sensitivities s;
   s.model = "llama 2 64";

@@ -57,28 +57,6 @@ void write_source(const std::filesystem::path& path, std::string_view format, co
   ASSERT_TRUE(hash.ok()) << hash.status().message();
 }
 
-QTensor nf4(std::mt19937& rng) {
-  static constexpr float kTable[16] = {-1.0f,
-                                       -0.6961928009986877f,
-                                       -0.5250730514526367f,
-                                       -0.39491748809814453f,
-                                       -0.28444138169288635f,
-                                       -0.18477343022823334f,
-                                       -0.09105003625154495f,
-                                       0.0f,
-                                       0.07958029955625534f,
-                                       0.16093020141124725f,
-                                       0.24611230194568634f,
-                                       0.33791524171829224f,
-                                       0.44070982933044434f,
-                                       0.5626170039176941f,
-                                       0.7229568362236023f,
-                                       1.0f};
-  QTensor tensor = test::random_codebook(rng, kRows, kColumns, 64);
-  std::copy(std::begin(kTable), std::end(kTable), tensor.segments[0].table.begin());
-  return tensor;
-}
-
 QTensor reordered(std::mt19937& rng) {
   QTensor tensor = test::random_affine(rng, kRows, kColumns, 4, 128, ZeroKind::code);
   tensor.column_order = test::storage_of(test::random_order(rng, kColumns));
@@ -127,10 +105,13 @@ std::vector<Source> sources() {
   all.push_back({"gptq_v2", "4 bit act-order", reordered(rng)});
   all.push_back({"gptq_p", "6 bit sym g32", symmetric(6, 32)});
   all.push_back({"awq", "4 bit g64", test::random_affine(rng, kRows, kColumns, 4, 64, ZeroKind::code)});
-  all.push_back({"bitsandbytes", "nf4 b64", nf4(rng)});
+  all.push_back({"bitsandbytes", "nf4 b64", test::random_nf4(rng, kRows, kColumns, 64)});
+  all.push_back({"bitsandbytes", "nf4 b64, nested", test::nested(rng, test::random_nf4(rng, kRows, kColumns, 64), 256)});
   all.push_back({"compressed-tensors", "4 bit sym g128", symmetric(4, 128)});
   all.push_back({"compressed-tensors", "8 bit sym channel", symmetric(8, 0)});
   all.push_back({"compressed-tensors", "5 bit asym g64", test::random_affine(rng, kRows, kColumns, 5, 64, ZeroKind::code)});
+  all.push_back({"compressed-tensors-int", "8 bit sym g64", symmetric(8, 64)});
+  all.push_back({"compressed-tensors-int", "8 bit asym channel", test::random_affine(rng, kRows, kColumns, 8, 0, ZeroKind::code)});
   for (const int64_t group : {int64_t{0}, int64_t{128}}) {
     std::vector<std::byte> values(kRows * kColumns);
     for (auto& v : values) v = static_cast<std::byte>(rng() % 0x78);

@@ -94,6 +94,39 @@ TEST(Folding, IntoTheLastRowsOfALinear) {
   for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(before[i], after[i], 1e-4);
 }
 
+TEST(Folding, QueryHeadsThatShareAValueHeadShareItsScales) {
+  Random random(4);
+  LayerWeights layer;
+  model::Config config;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 3;
+  layer.matrices[Role::v] = random_matrix(random, 6, 5, true);
+  layer.matrices[Role::attn_out] = random_matrix(random, 5, 12, false);
+  const std::vector<float> x = {0.4f, -1.0f, 2.0f, 0.1f, -0.6f};
+  const auto output = [&] {  // attention weights of one: heads are their value heads
+    const std::vector<float> v = product(layer.matrices[Role::v], x);
+    std::vector<float> heads;
+    for (std::size_t h = 0; h < 4; ++h) heads.insert(heads.end(), v.begin() + static_cast<std::ptrdiff_t>(h / 2 * 3), v.begin() + static_cast<std::ptrdiff_t>(h / 2 * 3 + 3));
+    return product(layer.matrices[Role::attn_out], heads);
+  };
+  const std::vector<float> before = output(), v = layer.matrices[Role::v].w;
+  InputGroup group{"attn.out", {Role::attn_out}, InputGroup::Producer::linear, Role::v};
+  const std::vector<int64_t> rows = producing_rows(layer, group, config);
+  EXPECT_EQ(rows, (std::vector<int64_t>{0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5}));
+  quant::InputStats stats;
+  auto folded = fold_input_scales(layer, config, group, std::vector<float>{2, 3, 4, 2, 3, 4, 0.5f, 1, 6, 0.5f, 1, 6}, stats);
+  ASSERT_TRUE(folded.ok());
+  EXPECT_EQ(folded->where, Folded::linear);
+  EXPECT_FLOAT_EQ(layer.matrices[Role::v].w[5], v[5] / 3);
+  const std::vector<float> after = output();
+  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_NEAR(before[i], after[i], 1e-4);
+  // Scales that differ between heads of one group stay at the input.
+  folded = fold_input_scales(layer, config, group, std::vector<float>{2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, stats);
+  ASSERT_TRUE(folded.ok());
+  EXPECT_EQ(folded->where, Folded::input_scale);
+}
+
 TEST(Folding, GroupedQueriesAndActivationsKeepTheScaleAtTheInput) {
   Random random(3);
   LayerWeights layer;

@@ -13,7 +13,7 @@ using testing::random_layer;
 
 TEST(Properties, MoreBitsNeverRaiseTheError) {
   const Layer layer = random_layer(48, 192, 11);
-  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "rtn:mse=20,group=0", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq",
+  for (const char* method : {"rtn", "rtn:sym=true", "rtn:mse=40", "rtn:mse=20,group=0", "gptq", "gptq:sym=true", "gptq:desc_act=false", "awq", "awq+gptq",
                              "hqq", "spqr"}) {
     double previous = std::numeric_limits<double>::infinity();
     for (int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
@@ -99,7 +99,7 @@ TEST(Properties, PermutedColumnsGiveThePermutedResult) {
 
 TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "rtn:bits=3,mse=40", "nf4", "int8", "nf4:nested=true,search=10", "fp4", "fp8:scales=block",
+  for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "awq+gptq:bits=4,group=64", "gptq:bits=3,group=64,block_size=24", "rtn:bits=3,mse=40", "nf4", "int8", "nf4:nested=true,search=10", "fp4", "fp8:scales=block",
                            "hqq:bits=3", "kquant:type=Q4_K", "kquant:type=IQ4_XS", "kquant:type=Q3_K", "ternary:group=64", "spqr"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
@@ -118,6 +118,15 @@ TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
         EXPECT_EQ(value, first) << threads << " threads, " << isa_name(isa);
       }
     }
+  }
+}
+
+TEST(Properties, BlocksOfErrorsChangeRoundingsAlone) {
+  const Layer layer = random_layer(32, 256, 19);
+  const LinearResult whole = testing::quantize("gptq:bits=3,group=256,block_size=256", layer.task());
+  for (const char* block : {"8", "24", "64"}) {
+    const LinearResult parts = testing::quantize(std::string("gptq:bits=3,group=256,block_size=") + block, layer.task());
+    EXPECT_NEAR(parts.error, whole.error, 0.02 * whole.error) << block;
   }
 }
 

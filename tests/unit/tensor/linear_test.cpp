@@ -204,6 +204,106 @@ TEST(Linear, LinearsOfOneInputShareItsPreparation) {
   EXPECT_NE(la->input_form(), lc->input_form());
 }
 
+TEST(Linear, PiecesGiveTheSameBytesAsTheWhole) {
+  Random random(6);
+  const int64_t n = 300, k = 328, m = 19;
+  const QTensor tensors[] = {make_qtensor(n, k, affine_segment(random, n, k, 4, 128)),
+                             make_qtensor(n, k, affine_segment(random, n, k, 3, 32))};
+  std::vector<float> x(static_cast<std::size_t>(m * k)), bias(static_cast<std::size_t>(n));
+  for (float& v : x) v = static_cast<float>(random.normal());
+  for (float& v : bias) v = static_cast<float>(random.normal());
+  Team team(2);
+  for (const QTensor& t : tensors)
+    for (const Compute compute : {Compute::fast, Compute::exact}) {
+      auto linear = Linear::create(t, bias, {compute, best_isa()});
+      ASSERT_TRUE(linear.ok());
+      ASSERT_TRUE(linear->prepares_in_pieces());
+      const std::size_t bytes = linear->prepared_bytes(m);
+      auto whole = Buffer::create(bytes), rows = Buffer::create(bytes), columns = Buffer::create(bytes);
+      ASSERT_TRUE(whole.ok() && rows.ok() && columns.ok());
+      std::vector<float> y(static_cast<std::size_t>(m * n)), pieces(y.size());
+      team.run([&](Worker& worker) {
+        linear->prepare(worker, x.data(), k, m, whole->data());
+        linear->multiply(worker, whole->data(), m, y.data(), n);
+      });
+      linear->prepare_rows({0, 7}, x.data(), k, m, rows->data());
+      linear->prepare_rows({7, m}, x.data(), k, m, rows->data());
+      for (int64_t begin = 0; begin < k; begin += 2 * Linear::kPieceColumns) {
+        const int64_t end = std::min(k, begin + 2 * Linear::kPieceColumns), width = end - begin;
+        std::vector<float> part(static_cast<std::size_t>(m * width));
+        for (int64_t i = 0; i < m; ++i) std::copy_n(x.data() + i * k + begin, width, part.data() + i * width);
+        linear->prepare_columns({begin, end}, part.data(), width, m, columns->data());
+      }
+      EXPECT_EQ(std::memcmp(whole->data(), rows->data(), bytes), 0);
+      EXPECT_EQ(std::memcmp(whole->data(), columns->data(), bytes), 0);
+      for (const Range part : {Range{0, 128}, Range{128, 144}, Range{144, n}}) {
+        const int64_t width = part.end - part.begin;
+        std::vector<float> out(static_cast<std::size_t>(m * width));
+        linear->multiply_rows(part, columns->data(), m, out.data(), width);
+        for (int64_t i = 0; i < m; ++i) std::copy_n(out.data() + i * width, width, pieces.data() + i * n + part.begin);
+      }
+      EXPECT_EQ(std::memcmp(y.data(), pieces.data(), y.size() * sizeof(float)), 0);
+    }
+}
+
+// K-quants: six-bit scales and minimums are read as they are stored, and give the same bytes as what they expand to.
+TEST(Linear, QuantizedScalesGiveTheSameBytesAsTheirValues) {
+  Random random(7);
+  const int64_t n = 85, k = 512, groups = k / 32, m = 11;
+  std::vector<uint8_t> codes(static_cast<std::size_t>(n * k)), numbers(static_cast<std::size_t>(n * groups));
+  std::vector<float> supers(static_cast<std::size_t>(n * groups / 8)), x(static_cast<std::size_t>(m * k));
+  for (float& v : x) v = static_cast<float>(random.normal());
+  const auto make = [&](int offset, float sign) {
+    for (uint8_t& c : numbers) c = static_cast<uint8_t>(random.below(64));
+    for (float& v : supers) v = rounded_f16(sign * (random.uniform() + 0.1f) * 1e-3f);
+    ScaleCodes form;
+    form.bits = 6;
+    form.offset = offset;
+    form.groups = 8;
+    return make_scale_codes(n, groups, std::move(form), {numbers, supers, {}, {}}).value();
+  };
+  for (const bool minimums : {true, false}) {
+    for (uint8_t& c : codes) c = static_cast<uint8_t>(random.below(16));
+    ScaleCodes scale = make(minimums ? 0 : 32, 1.0f), zero = make(0, -1.0f);
+    const std::vector<float> scales = scale.expand(n, groups), zeros = zero.expand(n, groups);
+    AffineParts parts;
+    parts.bits = 4;
+    parts.group_size = 32;
+    parts.codes = codes;
+    parts.scales = scales;
+    parts.scale_type = DType::f32;
+    parts.zero_type = DType::f32;
+    if (minimums) {
+      parts.zero_kind = ZeroKind::minimum;
+      parts.zeros = zeros;
+    }
+    const Segment plain = pack_affine(n, k, parts).value();
+    Segment coded = plain;
+    coded.scale_codes = scale;
+    if (minimums) coded.zero_codes = zero;
+    for (const Compute compute : {Compute::fast, Compute::exact})
+      for (const Isa isa : usable_isas()) {
+        std::vector<float> y[2];
+        int64_t bytes[2] = {};
+        for (const int which : {0, 1}) {
+          auto linear = Linear::create(make_qtensor(n, k, which == 0 ? plain : coded), {}, {compute, isa});
+          ASSERT_TRUE(linear.ok());
+          bytes[which] = linear->weight_bytes();
+          for (const int64_t rows : {int64_t{1}, m}) {
+            auto prepared = Buffer::create(linear->prepared_bytes(rows));
+            ASSERT_TRUE(prepared.ok());
+            std::vector<float> out(static_cast<std::size_t>(rows * n));
+            linear->prepare_alone(x.data(), k, rows, prepared->data());
+            linear->multiply_rows({0, n}, prepared->data(), rows, out.data(), n);
+            y[which].insert(y[which].end(), out.begin(), out.end());
+          }
+        }
+        EXPECT_EQ(std::memcmp(y[0].data(), y[1].data(), y[0].size() * sizeof(float)), 0) << isa_name(isa);
+        EXPECT_LE(bytes[1], bytes[0] * 3 / 4 + (minimums ? 0 : bytes[0] / 8));
+      }
+  }
+}
+
 TEST(Linear, RefusesABiasOfAnotherSize) {
   Random random(5);
   auto linear = Linear::create(make_qtensor(16, 64, affine_segment(random, 16, 64, 4, 64)), std::vector<float>(15), {});

@@ -118,6 +118,22 @@ TEST(StreamDecoder, NeverEmitsHalfACharacter) {
   EXPECT_EQ(*stream.finish(), "\xEF\xBF\xBD");
 }
 
+/// "\xA4\xC3" is one token: no token of a long run of the letter ends with a whole one.
+TEST(StreamDecoder, TokensThatAllEndWithinACharacter) {
+  const auto t = make(description(R"({"Ã": 0, "¤": 1, "¤Ã": 2})", "[]"));
+  StreamDecoder stream(*t);
+  std::string out = *stream.push(0);
+  for (int i = 0; i < 300; ++i) {
+    const std::string piece = *stream.push(2);
+    EXPECT_EQ(piece, "\xC3\xA4") << i;
+    out += piece;
+  }
+  out += *stream.push(1);
+  out += *stream.finish();
+  EXPECT_EQ(out.size(), 602u);
+  EXPECT_EQ(out.find("\xEF\xBF\xBD"), std::string::npos);
+}
+
 TEST(StreamDecoder, EndlessInvalidBytesComeOutInTheEnd) {
   const auto t = make(description(kVocab, kMerges));
   StreamDecoder stream(*t);

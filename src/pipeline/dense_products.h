@@ -1,0 +1,40 @@
+// Products with changeable dense weights, forward and back: what gradients are made of.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "model/block.h"
+#include "tensor/linear.h"
+
+namespace nbl::pipeline {
+
+class DenseProducts {
+ public:
+  struct Pair {
+    Linear forward, backward;  ///< W, and its transpose
+  };
+  DenseProducts() = default;
+  /// Of `tokens` rows at a time. Fast: weights and inputs are rounded to bfloat16 where the processor multiplies that.
+  DenseProducts(Team& team, int64_t tokens, Compute compute);
+
+  Status set(const model::LayerWeights::Matrix& matrix, bool with_backward, Pair* pair) const;
+  /// out [tokens, n] = in [tokens, k] W^T.
+  Status apply(const Linear& linear, const float* in, float* out);
+  /// dy^T in: [n, k], summed over the tokens.
+  Result<std::vector<float>> outer(const float* dy, int64_t n, const float* in, int64_t k) const;
+
+ private:
+  Result<Linear> pack(const float* w, int64_t n, int64_t k, std::vector<float> bias) const;
+
+  Team* team_ = nullptr;
+  int64_t tokens_ = 0;
+  ComputeOptions compute_;
+  bool bf16_ = false;
+  Buffer prepared_;
+};
+
+}  // namespace nbl::pipeline

@@ -1,0 +1,31 @@
+// What methods that round by gptq share with it: its options, each written once.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "quant/method.h"
+
+namespace nbl::quant {
+
+namespace gptq_options {
+inline const OptionSpec bits{"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"};
+inline const OptionSpec group_size{"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"};
+inline const OptionSpec sym{"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"};
+inline const OptionSpec mse{"mse", OptionSpec::Type::integer, "40", 0, 200, {}, "ranges tried for each grid; 0: the full one"};
+inline const OptionSpec alpha{"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"};
+inline const OptionSpec beta{"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"};
+inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"};
+inline const OptionSpec damp{"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian; raised by itself when too small"};
+}  // namespace gptq_options
+
+/// The statistics that corrections of these sizes need.
+inline uint32_t correction_needs(const Options& options) {
+  return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+}
+
+/// "gptq:" with those options of another method that gptq has by the same names, and `more`.
+Result<Recipe> gptq_of(const Options& options, std::initializer_list<std::string_view> names, std::string_view more = {});
+
+}  // namespace nbl::quant

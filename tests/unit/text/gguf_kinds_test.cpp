@@ -1,0 +1,100 @@
+// GGUF vocabularies of the kinds bert and t5, made of small tokenizers of other formats: the ids must be those of the originals.
+#include <gtest/gtest.h>
+
+#include "text/protobuf.h"
+#include "text/tokenizer.h"
+#include "unit/text/random_text.h"
+#include "unit/text/shared_data.h"
+
+namespace nbl::text {
+namespace {
+
+const std::filesystem::path kSmall = std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests/golden/tokenizers/small";
+
+void expect_same_ids(const Tokenizer& a, const Tokenizer& b, const EncodeOptions& options) {
+  testing::SplitMix rng(41);
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = testing::random_text(rng);
+    const auto x = a.encode(text, options), y = b.encode(text, options);
+    ASSERT_TRUE(x.ok() && y.ok()) << x.status().message() << y.status().message();
+    ASSERT_EQ(*x, *y) << text;
+    ASSERT_EQ(*a.decode(*x, true), *b.decode(*x, true)) << text;
+  }
+}
+
+TEST(GgufVocabularyKinds, Bert) {
+  // With the bound on a word's length that these files mean.
+  Json whole = *Json::parse(testing::read_file(kSmall / "wordpiece.json"), "wordpiece.json"), model = *whole.find("model");
+  model.set("max_input_chars_per_word", 100);
+  whole.set("model", std::move(model));
+  const std::string file = whole.dump();
+  const auto original = load_tokenizer_json(file, "", "wordpiece.json");
+  ASSERT_TRUE(original.ok()) << original.status().message();
+  Json tokens = Json::array(), types = Json::array();
+  for (TokenId id = 0; id < (*original)->vocab_size(); ++id) {
+    const std::string piece = *(*original)->piece(id);
+    const bool bracketed = piece.size() > 1 && piece.front() == '[' && piece.back() == ']';
+    tokens.push_back(bracketed ? piece : piece.starts_with("##") ? piece.substr(2) : "\xE2\x96\x81" + piece);
+    types.push_back((*original)->is_special(id) ? 3 : 1);
+  }
+  const Json metadata = Json::object({{"tokenizer.ggml.model", "bert"}, {"tokenizer.ggml.tokens", std::move(tokens)},
+                                      {"tokenizer.ggml.token_type", std::move(types)}});
+  const auto made = load_tokenizer_gguf(metadata, "a file");
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  expect_same_ids(**original, **made, {});
+  const TokenId cls = *(*made)->find("[CLS]"), sep = *(*made)->find("[SEP]");
+  const auto around = *(*made)->encode("a", {.add_special = true});
+  EXPECT_EQ(around.front(), cls);
+  EXPECT_EQ(around.back(), sep);
+}
+
+TEST(GgufVocabularyKinds, T5) {
+  for (const char* name : {"sp-unigram.model", "sp-unigram-bytes.model"}) {
+    SCOPED_TRACE(name);
+    const std::string file = testing::read_file(kSmall / name);
+    const auto original = load_tokenizer_sentencepiece(file, "", name);
+    ASSERT_TRUE(original.ok()) << original.status().message();
+    Json tokens = Json::array(), scores = Json::array(), types = Json::array(), map = Json::array();
+    Json metadata = Json::object({{"tokenizer.ggml.model", "t5"}});
+    ProtoReader in(file);
+    while (!in.done()) {
+      const ProtoField field = *in.next();
+      if (field.wire != 2 || (field.number != 1 && field.number != 3)) continue;
+      double score = 0;
+      int64_t type = 1;
+      ProtoReader inner(field.bytes);
+      while (!inner.done()) {
+        const ProtoField f = *inner.next();
+        if (field.number == 1) {
+          if (f.number == 1) tokens.push_back(f.bytes);
+          if (f.number == 2) score = static_cast<double>(f.as_float());
+          if (f.number == 3) type = f.as_int();
+        } else if (f.number == 2) {
+          for (const char c : f.bytes) map.push_back(static_cast<int64_t>(static_cast<unsigned char>(c)));
+        } else if (f.number == 3 || f.number == 4) {
+          metadata.set(f.number == 3 ? "tokenizer.ggml.add_space_prefix" : "tokenizer.ggml.remove_extra_whitespaces", f.value != 0);
+        }
+      }
+      if (field.number != 1) continue;
+      scores.push_back(score);
+      types.push_back(type);
+    }
+    // What the protocol leaves out is its default.
+    for (const char* key : {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces"})
+      if (metadata.find(key) == nullptr) metadata.set(key, true);
+    for (std::size_t i = 0; i < types.size(); ++i)
+      if (types.elements()[i].as_int() == 2) metadata.set("tokenizer.ggml.unknown_token_id", static_cast<int64_t>(i));
+    metadata.set("tokenizer.ggml.tokens", std::move(tokens));
+    metadata.set("tokenizer.ggml.scores", std::move(scores));
+    metadata.set("tokenizer.ggml.token_type", std::move(types));
+    metadata.set("tokenizer.ggml.precompiled_charsmap", std::move(map));
+    metadata.set("tokenizer.ggml.eos_token_id", 2);
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    expect_same_ids(**original, **made, {.parse_special = false});
+    EXPECT_EQ((*made)->encode("a", {.add_special = true})->back(), 2);
+  }
+}
+
+}  // namespace
+}  // namespace nbl::text
