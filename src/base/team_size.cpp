@@ -5,8 +5,7 @@
 namespace nbl {
 namespace {
 
-constexpr int64_t kShortRun = 1'000'000;                ///< nanoseconds; shorter ones say nothing
-constexpr int kLeastPatience = 8, kMostPatience = 128;  ///< runs
+constexpr int64_t kShortRun = 1'000'000;  ///< nanoseconds; shorter ones say nothing
 
 }  // namespace
 
@@ -17,7 +16,10 @@ void TeamSize::judge(int64_t took, int64_t waited, int64_t taken) noexcept {
   if (!suspicious_) {
     if (lost && undisturbed_ >= 0) {
       suspicious_ = true;
-    } else if (++undisturbed_ >= patience_ && active_ < threads_) {
+      return;
+    }
+    undisturbed_ += took;
+    if (undisturbed_ >= patience_ && active_ < threads_) {
       // A try like this has failed before: judged at once.
       ++active_;
       undisturbed_ = 0;

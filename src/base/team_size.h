@@ -3,7 +3,7 @@
 // A worker whose processor another program takes holds up all others at every barrier, and a step may have hundreds of them:
 // better to leave that processor to the other program. When workers wait at barriers for a good part of a run, the next run
 // measures who was kept from running; when that is why the others waited, the team works with one less, and tries again with
-// one more after some undisturbed runs, seldom when that has failed before. Uneven work, where the others wait for one that
+// one more after 0.2 seconds of work, or up to 3.2 when that has failed before. Uneven work, where the others wait for one that
 // runs, changes nothing.
 #pragma once
 
@@ -26,9 +26,10 @@ class TeamSize {
 
  private:
   int threads_, active_;
-  int undisturbed_ = 0;      ///< runs since active_ changed; negative: not to be suspicious for so many more
-  int patience_ = 8;         ///< undisturbed runs before one more worker is tried
+  int64_t undisturbed_ = 0;           ///< nanoseconds of runs since active_ changed; negative: not suspicious for so long
+  int64_t patience_ = kLeastPatience;  ///< after so long one more worker is tried
   bool suspicious_ = false;
+  static constexpr int64_t kLeastPatience = 200'000'000, kMostPatience = 3'200'000'000;
 };
 
 }  // namespace nbl
