@@ -169,9 +169,12 @@ int bench(const Global& global, const Args& args) {
     const Doc limits(runtime.measure_limits());
     const double limit = number(limits.root()["dram_read"].value(), "team");
     const double used = number(j, "bytes_per_token") * number(j, "decode_tok_s");
+    const bool disturbed = flag(limits.root(), "disturbed");
     out.set("memory_bandwidth", limit).set("bandwidth_share", limit > 0 ? used / limit : 0.0);
+    out.set_raw("disturbed", disturbed ? "true" : "false");
     if (global.tables()) {
-      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %)\n", used / 1e9, limit / 1e9, 100 * used / limit);
+      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %){}\n", used / 1e9, limit / 1e9, 100 * used / limit,
+                 disturbed ? ", measured beside other programs" : "");
     }
   }
   emit_json(global, indented(out.text()));

@@ -17,14 +17,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<AffineView> view_of(QTensor tensor, int64_t group_size) {
-  tensor.input_scale = {};  // goes with the activation, see divisors_of()
+Result<AffineView> view_of(const QTensor& tensor, int64_t group_size) {
+  QTensor plain = tensor;
+  plain.input_scale = {};  // goes with the activation, see divisors_of()
   AffineTarget target;
   target.bits = {4};
   target.zeros = {ZeroKind::code};
   target.scale_types = {DType::f16};
   if (group_size != 0) target.groups = {group_size >= tensor.k ? 0 : group_size};
-  NBL_ASSIGN(AffineView view, recode_affine(tensor, target, "awq"));
+  NBL_ASSIGN(AffineView view, recode_affine(plain, target, "awq"));
+  view.tensor = &tensor;
   const int64_t size = view.group_size == 0 ? tensor.k : view.group_size;
   if (tensor.n % 8 != 0 || tensor.k % size != 0) {
     return Status(
