@@ -61,7 +61,7 @@ def run(scenario, inputs, work, points, chance):
         shutil.rmtree(folder)
     print(f"{scenario.name}: {points} moments of {whole:.2f} s, {killed} killed in time, {left} left a journal or temporary file, "
           f"{complete} were complete; all ended with the same bytes", flush=True)
-    if killed == 0:
+    if killed == 0 and points >= 10:
         sys.exit(f"{scenario.name}: no job was killed before its end: nothing was tested")
 
 
