@@ -289,7 +289,7 @@ NBL_API nbl_status nbl_checkpoint_add_adapter(nbl_checkpoint* checkpoint, const 
 enum {
   NBL_INSPECT_TENSORS = 1, /* list every tensor */
   NBL_INSPECT_HASH = 2,    /* with its SHA-256: of a dense tensor's elements, of a quantized one's packed parts */
-  NBL_INSPECT_MANIFEST = 4 /* with "manifest": how nibble made the file; absent when it has none. Since 0.2 */
+  NBL_INSPECT_MANIFEST = 4 /* with "manifest": how nibble made the file; absent when it has none */
 };
 /* What it is: JSON as `nibble inspect --json` prints. flags: NBL_INSPECT_* or 0. Hashing reads every byte. */
 NBL_API nbl_status nbl_checkpoint_inspect(nbl_checkpoint* checkpoint, uint32_t flags, nbl_buffer** out_json);

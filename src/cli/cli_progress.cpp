@@ -52,7 +52,7 @@ class Display {
       const double share = static_cast<double>(p.done) / static_cast<double>(p.total);
       if (terminal_) line += " " + bar(share);
       line += fmt::format(" {}/{}", p.done, p.total);
-      if (p.done > first_ && elapsed > 0.5) {
+      if (p.done > first_ && elapsed > 0.1) {
         const double rate = static_cast<double>(p.done - first_) / elapsed;
         line += fmt::format("  {:.3g}/s  ETA {}", rate, duration(static_cast<double>(p.total - p.done) / rate));
       }

@@ -17,12 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<AffineView> view_of(QTensor tensor, int64_t group_size) {
-  tensor.input_scale = {};  // goes with the activation, see divisors_of()
+Result<AffineView> view_of(const QTensor& tensor, int64_t group_size) {
   AffineTarget target;
   target.bits = {4};
   target.zeros = {ZeroKind::code};
   target.scale_types = {DType::f16};
+  target.input_scale = true;  // goes with the activation, see divisors_of()
   if (group_size != 0) target.groups = {group_size >= tensor.k ? 0 : group_size};
   NBL_ASSIGN(AffineView view, recode_affine(tensor, target, "awq"));
   const int64_t size = view.group_size == 0 ? tensor.k : view.group_size;

@@ -26,14 +26,12 @@ void pack_line(int bits, const std::vector<uint8_t>& codes, uint32_t* words, int
   }
 }
 
-Result<AffineView> view_of(const QTensor& tensor, int bits, int64_t group_size) {
+Result<AffineView> view_of(const QTensor& tensor) {
   AffineTarget target;
-  target.bits = bits == 0 ? std::vector<int>{2, 3, 4, 5, 6, 7, 8} : std::vector<int>{bits};
+  target.bits = {2, 3, 4, 5, 6, 7, 8};
   target.zeros = {ZeroKind::symmetric, ZeroKind::code};
   target.scale_types = {DType::f16, DType::bf16, DType::f32};
   target.column_order = true;
-  if (group_size > 0) target.groups = {group_size >= tensor.k ? 0 : group_size};
-  if (group_size < 0) target.groups = {0};
   return recode_affine(tensor, target, "compressed-tensors");
 }
 
@@ -72,7 +70,7 @@ class CtPacker final : public HfPacker {
       join(std::move(mine), module);
       return {};
     }
-    NBL_ASSIGN(const AffineView view, view_like_those_before(tensor));
+    NBL_ASSIGN(const AffineView view, view_of(tensor));
     NBL_TRY(kind_ == Kind::packed ? pack_words(module, tensor, view, spool) : pack_bytes(module, tensor, view, spool));
     join(scheme_of(tensor, view), module);
     return {};
@@ -115,16 +113,6 @@ class CtPacker final : public HfPacker {
   static Scheme scheme_of(const QTensor& tensor, const AffineView& view) {
     return {view.bits, view.group_size == 0 ? -1 : view.group_size, view.zero_kind == ZeroKind::symmetric,
             !tensor.column_order.empty(), {}, {}};
-  }
-
-  // As few schemes as can be: one that is there already is taken when it holds the weight too.
-  Result<AffineView> view_like_those_before(const QTensor& tensor) const {
-    for (const Scheme& scheme : schemes_) {
-      if (!scheme.float_strategy.empty()) continue;
-      auto view = view_of(tensor, scheme.bits, scheme.group_size);
-      if (view.ok() && scheme_of(tensor, *view).same(scheme)) return view;
-    }
-    return view_of(tensor, 0, 0);
   }
 
   void join(Scheme scheme, const std::string& module) {
@@ -258,7 +246,7 @@ class CtDialect final : public Dialect {
   Status can_represent(std::string_view name, const QTensor& tensor) const override {
     if (is_plain_dense(tensor)) return {};
     const auto status = [&]() -> Status {
-      if (!is_scaled_fp8(tensor)) return view_of(tensor, 0, 0).status();
+      if (!is_scaled_fp8(tensor)) return view_of(tensor).status();
       return kind_ == Kind::integer ? no_floats() : fp8_strategy(tensor).status();
     }();
     return status.with_context(fmt::format("tensor {}", name));

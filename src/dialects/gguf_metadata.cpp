@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 namespace nbl::dialects {
 namespace {
@@ -49,6 +50,14 @@ class MetadataBuilder {
       return outer == nullptr ? nullptr : outer->find_value(hf.substr(dot + 1));
     }
     if (const Json* value = config_.find_value(hf)) return value;
+    // Keys that some configs write under another name.
+    static constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+        {"num_attention_heads", "n_head"}, {"num_hidden_layers", "n_layer"}, {"hidden_size", "n_embed"},
+        {"num_experts", "num_local_experts"}, {"num_kv_heads", "n_head_kv"}};
+    for (const auto& [name, alias] : kAliases) {
+      const Json* value = hf == name ? config_.find_value(alias) : nullptr;
+      if (value != nullptr) return value;
+    }
     const bool theta = hf == "rope_theta" || hf == "rotary_emb_base";
     return theta && rope_ != nullptr ? rope_->find_value("rope_theta") : nullptr;
   }
@@ -139,7 +148,9 @@ class MetadataBuilder {
     if (kind == "llama3") return llama3();
     if (kind == "longrope" || kind == "su") return longrope();
     if (kind != "linear" && kind != "yarn") {
-      return Status(Code::unsupported, fmt::format("GGUF has no rope scaling of kind '{}'", kind.substr(0, 40)));
+      return Status(Code::unsupported, fmt::format("GGUF has no rope scaling of kind '{}'; the native format and huggingface "
+                                                   "hold it",
+                                                   kind.substr(0, 40)));
     }
     if (kind == "yarn") NBL_TRY(yarn());
     out_.set_text(name("rope.scaling.type"), kind);
@@ -213,7 +224,7 @@ class MetadataBuilder {
     const auto most = static_cast<double>(count("context_length"));
     const double original = number(*scaling_, "original_max_position_embeddings",
                                    number(config_, "original_max_position_embeddings", most));
-    const double ratio = most / original;
+    const double ratio = number(*scaling_, "factor", most / original);
     if (!out_.has(attention)) {
       const double factor = ratio > 1 ? std::sqrt(1 + std::log(ratio) / std::log(original)) : 1.0;
       out_.set_f32(attention, static_cast<float>(factor));

@@ -189,6 +189,8 @@ const GgufArch* gguf_arch_of(const io::Container& container, std::string_view id
 
 static Result<RowMap> group_rows(int64_t rows, const Json& config) {
   const Json *all = config.find_value("num_attention_heads"), *shared = config.find_value("num_kv_heads");
+  if (all == nullptr) all = config.find_value("n_head");
+  if (shared == nullptr) shared = config.find_value("n_head_kv");
   const int64_t heads = all == nullptr ? 0 : all->as_int(), groups = shared == nullptr ? heads : shared->as_int();
   if (heads <= 0 || groups <= 0 || heads % groups != 0 || rows <= 0 || rows % (heads + 2 * groups) != 0) {
     return Status(Code::mismatch, fmt::format("{} rows for {} heads that share {} keys", rows, heads, groups));
@@ -207,6 +209,7 @@ Result<RowMap> gguf_row_map(GgufChange change, int64_t rows, const Json& config)
   if (!q && !k && change != GgufChange::neox_qkv) return RowMap();
   const Json* heads = k ? config.find_value("num_key_value_heads") : nullptr;
   if (heads == nullptr) heads = config.find_value("num_attention_heads");
+  if (heads == nullptr) heads = config.find_value("n_head");
   const int64_t count = heads == nullptr ? 0 : heads->as_int();
   const int64_t pieces = change == GgufChange::neox_qkv ? 3 * count : 2 * count;
   if (count <= 0 || rows <= 0 || rows % pieces != 0) {

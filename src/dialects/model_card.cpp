@@ -101,8 +101,8 @@ void columns(const Json& rows, std::initializer_list<std::pair<const char*, cons
 // One result of `nibble perplexity`, `compare`, `eval` or `sweep`, as --json prints it.
 void measured_one(const Json& result, std::string& out) {
   if (const Json* value = result.find_value("perplexity")) {
-    out += fmt::format("\nPerplexity {}, protocol {}, {} tokens of {}.\n", figure(value), figure(result.find_value("protocol")),
-                       figure(result.find_value("tokens")), figure(result.find_value("text")));
+    out += fmt::format("\nPerplexity {}, protocol {}, {} tokens.\n", figure(value), figure(result.find_value("protocol")),
+                       figure(result.find_value("tokens")));
   }
   if (const Json* rows = result.find_value("candidates"); rows != nullptr && rows->is_array()) {
     out += fmt::format("\nAgainst the original, protocol {}:\n", figure(result.find_value("protocol")));

@@ -63,7 +63,7 @@ class Recoder {
   Status check_form() const {
     if (tensor_.outliers) return no("outliers; the native format can");
     if (tensor_.input_rounding) return no("rounded inputs; the native format can");
-    if (!tensor_.input_scale.empty()) return no("an input scale; the native format can");
+    if (!tensor_.input_scale.empty() && !target_.input_scale) return no("an input scale; the native format can");
     if (!tensor_.column_order.empty() && !target_.column_order) return no("reordered columns; gptq can");
     if (tensor_.segments.size() != 1) return no("columns of different encodings in one weight; the native format can");
     if (segment_.encoding == Encoding::codebook) {

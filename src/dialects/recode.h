@@ -21,6 +21,7 @@ struct AffineTarget {
   std::vector<DType> scale_types;  ///< in order of preference; values must be exact in it
   std::vector<DType> zero_types;   ///< of minimums and real zeros
   bool column_order = false;       ///< whether columns may be permuted
+  bool input_scale = false;        ///< whether the format has a place for it
   bool zero_code_zero = true;      ///< whether a zero point of 0 can be stored
   /// Whether codes may move, group by group, so that their zero point becomes the middle: symmetric targets then hold
   /// weights with zero points, if the codes that are used leave room.

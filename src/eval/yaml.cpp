@@ -373,7 +373,9 @@ class Reader {
           skip();
           value.set(item.is_string() ? std::string(item.as_string()) : item.dump(), std::move(inside));
         }
-        if (at < text.size() && text[at] == ',') ++at;
+        if (at >= text.size() || text[at] == close) break;
+        if (text[at] != ',') return fail(number, fmt::format("expected a comma or '{}'", close));
+        ++at;
         skip();
       }
       if (at >= text.size()) return fail(number, "the bracket is not closed");

@@ -227,43 +227,56 @@ class GrammarBuilder::Emitter {
     return {};
   }
 
+  static int32_t plus(int64_t a, int64_t b) { return static_cast<int32_t>(std::min<int64_t>(a + b, Grammar::kNever)); }
+
+  /// Lowers the cost at `pc` to what follows from the costs that it leads to; false when it is that already.
+  bool relax(int32_t pc) {
+    const Grammar::Instruction& i = at(pc);
+    int32_t c = Grammar::kNever;
+    switch (i.op) {
+      case Op::bytes:
+        c = g_.sets[static_cast<std::size_t>(i.a)].any() ? plus(1, cost(pc + 1)) : Grammar::kNever;
+        break;
+      case Op::split:
+        for (int32_t t = 0; t < i.b; ++t) c = std::min(c, cost(g_.targets[static_cast<std::size_t>(i.a + t)]));
+        break;
+      case Op::jump:
+        c = cost(i.a);
+        break;
+      case Op::call:
+        c = plus(cost(g_.rule_start[static_cast<std::size_t>(i.a)]), cost(pc + 1));
+        break;
+      case Op::repeat:
+        c = i.b == 0 ? cost(i.a) : plus(int64_t{i.b} * cost(pc + 1), cost(i.a));
+        break;
+      case Op::ret:
+        c = 0;
+        break;
+    }
+    if (c >= cost(pc)) return false;
+    cost(pc) = c;
+    return true;
+  }
+
   /// The fewest bytes to the end, by relaxation until nothing changes.
   Status costs() {
     g_.cost.assign(g_.code.size(), Grammar::kNever);
-    const auto plus = [](int64_t a, int64_t b) {
-      return static_cast<int32_t>(std::min<int64_t>(a + b, Grammar::kNever));
-    };
+    // Within a rule, costs come from behind; between rules from either side. Rules are passed over upwards and downwards in turn, so
+    // that a chain of them is settled in two rounds, whichever way it runs.
+    std::vector<int32_t> starts(g_.rule_start.begin(), g_.rule_start.end());
+    starts.push_back(0);
+    std::sort(starts.begin(), starts.end());
+    starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
+    starts.push_back(here());
+    const auto pieces = static_cast<int64_t>(starts.size()) - 1;
     int64_t work = 0;
-    for (bool changed = true; changed;) {
+    bool upwards = false;
+    for (bool changed = true; changed; upwards = !upwards) {
       changed = false;
       if ((work += here()) > 200'000'000) return Status(Code::limit, "the grammar's rules depend on each other too deeply");
-      for (int32_t pc = here() - 1; pc >= 0; --pc) {
-        const Grammar::Instruction& i = at(pc);
-        int32_t c = Grammar::kNever;
-        switch (i.op) {
-          case Op::bytes:
-            c = g_.sets[static_cast<std::size_t>(i.a)].any() ? plus(1, cost(pc + 1)) : Grammar::kNever;
-            break;
-          case Op::split:
-            for (int32_t t = 0; t < i.b; ++t) c = std::min(c, cost(g_.targets[static_cast<std::size_t>(i.a + t)]));
-            break;
-          case Op::jump:
-            c = cost(i.a);
-            break;
-          case Op::call:
-            c = plus(cost(g_.rule_start[static_cast<std::size_t>(i.a)]), cost(pc + 1));
-            break;
-          case Op::repeat:
-            c = i.b == 0 ? cost(i.a) : plus(int64_t{i.b} * cost(pc + 1), cost(i.a));
-            break;
-          case Op::ret:
-            c = 0;
-            break;
-        }
-        if (c < cost(pc)) {
-          cost(pc) = c;
-          changed = true;
-        }
+      for (int64_t k = 0; k < pieces; ++k) {
+        const auto piece = static_cast<std::size_t>(upwards ? k : pieces - 1 - k);
+        for (int32_t pc = starts[piece + 1] - 1; pc >= starts[piece]; --pc) changed = relax(pc) || changed;
       }
     }
     if (cost(g_.rule_start[static_cast<std::size_t>(g_.root)]) >= Grammar::kNever)

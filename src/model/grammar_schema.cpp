@@ -129,9 +129,13 @@ class SchemaCompiler {
         });
         if (concerns) return refuse(place, fmt::format("\"{}\" beside enum or const", key));
       }
+    // Each value is in the list that it comes from: looking for it there would take quadratic time.
+    Json rest = Json::object();
+    for (const auto& [key, value] : s.members())
+      if (key != "enum") rest.set(key, value);
     std::vector<Node> nodes;
     for (const Json& v : all)
-      if (schema_admits_scalar(s, v)) nodes.push_back(b_.literal(v.dump()));
+      if (schema_admits_scalar(rest, v)) nodes.push_back(b_.literal(v.dump()));
     return b_.choice(std::move(nodes));
   }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "pipeline/model_tuner.h"
 #include "pipeline/streams.h"
 
 namespace nbl::pipeline {
@@ -54,7 +55,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   plan.process = current_rss_bytes();
   const bool calibrated = shape.needs != 0;
   const bool learned = shape.learned_tokens > 0;
-  const bool original = learned || (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  const bool original = learned || shape.whole_model || (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
 
   int64_t layer = 0, largest = 0, mlp = 1;
   for (const model::TensorSpec& spec : arch.tensors) {
@@ -109,6 +110,15 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.weights += layer * (4 + 4 + 4 + 2 + 2 * element) + largest * 8;
       plan.work += shape.learned_tokens * ((14 * config.hidden + 6 * config.ffn + 2 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
                    shape.threads * shape.length * shape.length * 8;
+    }
+    if (shape.whole_model) {
+      // Codes as they are and as real numbers, two means of their gradients, both directions' copies, of every layer; what is kept for
+      // the way back; the output projection and its logits.
+      const int64_t kept = std::min(ModelTuneOptions{}.activation_bytes, config.layers * tuned_activation_bytes(config, rows / shape.length, shape.length));
+      const int64_t learned_weights = config.layers * layer * (1 + 12 + 2 * element) + layer * 8;
+      const int64_t end = config.vocab * (config.hidden * (4 + 2 * element) + 256 * 4);
+      plan.weights = std::max(plan.weights, learned_weights);
+      plan.work = std::max(plan.work, kept + end + (config.layers + 8) * rows * config.hidden * 4);
     }
     const int64_t copies = runners + (learned ? 1 : 0);
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;

@@ -19,6 +19,7 @@ struct JobShape {
   uint32_t needs = 0;       ///< of all methods together
   bool sequential = false;  ///< one group's statistics at a time
   int64_t learned_tokens = 0;  ///< in a step of learning a block; 0: nothing is learned
+  bool whole_model = false;  ///< all layers are learned together at the end
   Compute compute = Compute::fast;
   int threads = 1;
 };

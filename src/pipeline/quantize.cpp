@@ -67,7 +67,6 @@ Status Job::plan() {
     model_learning_.epochs = 0;
     if (options_.log) options_.log(fmt::format("the whole model is not learned: no backward pass for models of {}", arch_->id));
   }
-  learning_ = learning_ || model_learning_.epochs > 0;
   NBL_ASSIGN(outer_, outer_recipes(input_, *arch_, config_, *overrides_, options_));
   total_ += static_cast<int64_t>(outer_.size());
   const std::vector<std::string> unused = overrides_->unused();
@@ -89,6 +88,7 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
   for (const LayerPlan& l : layers_) {
     if (l.learning.iterations > 0) shape.learned_tokens = std::max({shape.learned_tokens, batch, l.learning.batch_tokens});
   }
+  shape.whole_model = model_learning_.epochs > 0;
   shape.compute = options_.compute;
   shape.threads = team_.size();
   NBL_ASSIGN(memory_, plan_memory(input_, *arch_, config_, shape, options_.max_memory_bytes));
@@ -132,7 +132,7 @@ Status Job::start_streams() {
   streams.windows = options_.calibration.windows;
   streams.length = options_.calibration.length;
   streams.compute = options_.compute;
-  streams.original = learning_ || (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
+  streams.original = learning_ || model_learning_.epochs > 0 || (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
   streams.keep_input = learning_;
   streams.spill = spill_;
   NBL_ASSIGN(streams_, Streams::create(input_, *arch_, config_, team_, options_.calibration.ids, streams));

@@ -132,7 +132,6 @@ int main(int argc, char** argv) {
   EXPECT(argc == 3);
   EXPECT(nbl_version_number() >= NBL_VERSION_MAJOR * 10000 + NBL_VERSION_MINOR * 100 + NBL_VERSION_PATCH);
   options.threads = 1;
-  options.isa = "scalar";
   options.log = on_log;
   TRY(nbl_runtime_create(&options, &runtime));
   EXPECT(nbl_runtime_threads(runtime) == 1);

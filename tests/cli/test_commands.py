@@ -426,7 +426,7 @@ class Models(Case):
         self.assertLess(nf4["bits_per_weight"], int8["bits_per_weight"])
         self.assertEqual(j["pareto"], ["original", "rtn:bits=8,group=-1", "nf4:block=64"])
         html = (folder / "report.html").read_text()
-        self.assertEqual(html.count("<svg"), 4)  # three scatter plots, the bars of one task
+        self.assertEqual(html.count("<svg"), 6)  # three scatter plots, two and the bars of one task
         self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)

@@ -19,8 +19,13 @@ import numpy as np
 
 NIBBLE = sys.argv[1]
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "architectures" / "data"
-# Written and read back here with the same logits, but not what llama.cpp computes; each has a reason.
-ELSEWHERE = {}
+# Written and read back here with the same logits, but not loaded by llama.cpp.
+NOT_LOADED = {"deepseek-v2": "it wants q_lora_rank of models of other than 27 layers", "falcon-new-decoder": "its Falcon has no biases",
+              "llama-longrope-long": "its Llama has no lists of rope factors", "llama-longrope-short": "the same",
+              "olmo2": "heads share the width there", "starcoder2-no-bias": "its StarCoder2 has biases"}
+# Loaded, but another computation: llama.cpp does not read everything that the file says.
+OTHERWISE = {"mixtral": "no sliding window (9 tokens here)", "phi3": "no sliding window (11 tokens here)",
+             "starcoder2": "no sliding window (9 tokens here)", "phi3-short": "the list of factors goes by the size of the context"}
 
 
 def formula():
@@ -63,17 +68,22 @@ class Architectures(unittest.TestCase):
                     self.assertIn("native format", done.stderr, name)
                     refused.append(f"{name}: {done.stderr.strip().splitlines()[0][:160]}")
                     continue
+                if name in NOT_LOADED:
+                    with self.assertRaises(ValueError):
+                        peer.open_model(folder / "m.gguf", context=64)
+                    print(f"\n{name} is not loaded: {NOT_LOADED[name]}", end="")
+                    continue
                 llama = peer.open_model(folder / "m.gguf", context=64)
                 llama.eval(golden["ids"])
                 want = np.array(golden["logits"])
                 got = llama.scores[golden["positions"], :want.shape[1]]
                 worst = np.abs(got - want).max() / np.abs(want).max()
-                if name in ELSEWHERE:
-                    print(f"\n{name}: {worst:.1e} apart, {ELSEWHERE[name]}", end="")
+                if name in OTHERWISE:
+                    print(f"\n{name} is {worst:.1e} apart: {OTHERWISE[name]}", end="")
                     continue
                 agreed.append(f"{name} {worst:.0e}")
                 # Its GELU comes from a table of halves, and attention rounds to them.
-                self.assertLess(worst, 5e-3, name)
+                self.assertLess(worst, 5e-3, f"{name}: {worst}")
         print("\nagree:", ", ".join(agreed), "\nrefused:", *refused, sep="\n  ")
         self.assertGreater(len(agreed), 20)
 

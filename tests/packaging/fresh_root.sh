@@ -38,11 +38,11 @@ mount -t proc proc "$root/proc"
 inside 'apt-get -q update >/dev/null'
 
 echo "== the .deb"
-rm -rf "$build/fresh-deb" "$root"/tmp/nibble*
+rm -rf "$build/fresh-deb" "$root"/srv/nibble*
 (cd "$build" && cpack -G DEB -B "$build/fresh-deb" >/dev/null)
-cp "$build"/fresh-deb/*.deb "$root/tmp/nibble.deb"
-inside 'apt-get -qy install --no-install-recommends /tmp/nibble.deb >/dev/null'
-inside 'cd /tmp && nibble --version
+cp "$build"/fresh-deb/*.deb "$root/srv/nibble.deb"
+inside 'apt-get -qy install --no-install-recommends /srv/nibble.deb >/dev/null'
+inside 'cd /srv && nibble --version
   nibble info >/dev/null
   nibble quantize builtin -o nibble-small --method rtn --bits 4 --group-size 64 --quiet
   nibble verify nibble-small
@@ -56,10 +56,10 @@ inside 'apt-get -qy remove nibble >/dev/null; ! command -v nibble'
 if [ -n "$wheel" ]; then
   echo "== the wheel, alone in a virtual environment"
   inside 'apt-get -qy install --no-install-recommends python3 python3-venv >/dev/null'
-  cp "$wheel" "$root/tmp/"
-  inside "rm -rf /tmp/nibble-venv && python3 -m venv /tmp/nibble-venv && /tmp/nibble-venv/bin/pip install -q --no-index /tmp/$(basename "$wheel")"
-  inside 'cd /tmp && /tmp/nibble-venv/bin/nibble --version && /tmp/nibble-venv/bin/nibble inspect builtin --quiet | head -n 3
-    /tmp/nibble-venv/bin/python -c "
+  cp "$wheel" "$root/srv/"
+  inside "rm -rf /srv/nibble-venv && python3 -m venv /srv/nibble-venv && /srv/nibble-venv/bin/pip install -q --no-index /srv/$(basename "$wheel")"
+  inside 'cd /srv && /srv/nibble-venv/bin/nibble --version && /srv/nibble-venv/bin/nibble inspect builtin --quiet | head -n 3
+    /srv/nibble-venv/bin/python -c "
 import nibble, pathlib
 model = nibble.Model.from_pretrained(pathlib.Path(nibble.__file__).parent / \"share/nibble/models/prose-3.7m\", quantize=\"nf4:block=64\")
 print(\"\".join(model.stream(\"It was a bright morning, and\", 12)))"'
@@ -68,8 +68,8 @@ fi
 if [ "$source" = yes ]; then
   echo "== the source tree"
   inside 'apt-get -qy install --no-install-recommends git python3 ca-certificates >/dev/null'
-  rm -rf "$root/tmp/nibble-source"
-  git clone -q "$top" "$root/tmp/nibble-source"
-  inside 'cd /tmp/nibble-source && examples/quickstart.sh'
+  rm -rf "$root/srv/nibble-source"
+  git clone -q "$top" "$root/srv/nibble-source"
+  inside 'cd /srv/nibble-source && examples/quickstart.sh'
 fi
 echo "fresh root: ok"

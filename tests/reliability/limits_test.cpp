@@ -59,7 +59,8 @@ TEST(Limits, WhatTheCallerLowersIsRefused) {
   }
   {
     const Lowered lowered("tokenizer_tokens", 100);
-    EXPECT_NE(open(), NBL_OK);
+    nbl_tokenizer* tokenizer = nullptr;
+    EXPECT_REFUSED(NBL_E_LIMIT, "100", nbl_tokenizer_open(runtime.get(), model_path().c_str(), &tokenizer));
   }
   {
     const Lowered lowered("model_layers", 1);

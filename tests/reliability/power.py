@@ -198,7 +198,7 @@ def main():
     parser.add_argument("--again", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("scenarios", nargs="*", default=[])
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="nibble-power-") as name:
         inputs = pathlib.Path(name)
         prepare(inputs)

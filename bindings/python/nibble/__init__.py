@@ -20,7 +20,7 @@ from typing import Any as _Any
 
 from ._jobs import Evaluation, Quantizer, compare, convert, evaluate, load, perplexity, quantize
 from ._lib import (BusyError, CancelledError, CorruptError, InputOutputError, InvalidArgumentError, LimitError,
-                   MismatchError, NibbleError, NotFoundError, OutOfMemoryError, UnsupportedError, lib as _lib)
+                   MismatchError, NibbleError, NotFoundError, OutOfMemoryError, UnsupportedError, lib as _library)
 from ._model import Batch, Model, Session, generation_settings
 from ._progress import Progress
 from ._qtensor import QTensor
@@ -28,47 +28,47 @@ from ._results import Generated, Result, Rows
 from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime, limits, set_limit
 from ._sweep import Sweep, sweep
 
-__version__: str = _lib.nbl_version().decode()
+__version__: str = _library.nbl_version().decode()
 
 
 def methods() -> list[dict]:
     """Quantization methods with their options."""
-    return _json.loads(_lib.nbl_methods_json())
+    return _json.loads(_library.nbl_methods_json())
 
 
 def dialects() -> list[dict]:
     """Checkpoint formats."""
-    return _json.loads(_lib.nbl_dialects_json())
+    return _json.loads(_library.nbl_dialects_json())
 
 
 def architectures() -> list[dict]:
     """Model families."""
-    return _json.loads(_lib.nbl_architectures_json())
+    return _json.loads(_library.nbl_architectures_json())
 
 
 def isas() -> list[dict]:
     """Instruction sets that kernels exist for."""
-    return _json.loads(_lib.nbl_isas_json())
+    return _json.loads(_library.nbl_isas_json())
 
 
 def protocols() -> list[dict]:
     """Perplexity protocols."""
-    return _json.loads(_lib.nbl_protocols_json())
+    return _json.loads(_library.nbl_protocols_json())
 
 
 def task_kinds() -> list[dict]:
     """Kinds of evaluation task."""
-    return _json.loads(_lib.nbl_tasks_json())
+    return _json.loads(_library.nbl_tasks_json())
 
 
 def quantizer_settings() -> list[dict]:
     """Settings that every Quantizer takes."""
-    return _json.loads(_lib.nbl_quantizer_settings_json())
+    return _json.loads(_library.nbl_quantizer_settings_json())
 
 
 def evaluation_settings() -> list[dict]:
     """Settings that an Evaluation takes."""
-    return _json.loads(_lib.nbl_evaluation_settings_json())
+    return _json.loads(_library.nbl_evaluation_settings_json())
 
 
 def __getattr__(name: str) -> _Any:

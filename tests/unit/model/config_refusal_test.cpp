@@ -171,12 +171,13 @@ TEST(ConfigKeys, OfOneFamilyAreRefusedByName) {
 
 /// What training and programs put there changes nothing.
 TEST(ConfigKeys, HarmlessOnesAreNoHindrance) {
+  const Json harmless = parse(R"({"attention_dropout":0.1,"hidden_dropout":0.1,"use_cache":false,"initializer_range":0.5,
+      "transformers_version":"4.44.0","torch_dtype":"bfloat16","pretraining_tp":2,"router_aux_loss_coef":0.1,"_name_or_path":"x",
+      "output_router_logits":true,"auto_map":{"AutoModel":"x.Y"},"architectures":["X"],"num_nextn_predict_layers":1,"alibi":null,
+      "rope_scaling":null,"logit_scale":null,"residual_multiplier":null,"num_experts":null,"unsloth_version":"2025.1"})");
   for (const auto& [type, base] : bases()) {
     Json config = base;
-    for (const auto& [key, value] : parse(R"({"attention_dropout":0.1,"hidden_dropout":0.1,"use_cache":false,"initializer_range":0.5,
-        "transformers_version":"4.44.0","torch_dtype":"bfloat16","pretraining_tp":2,"router_aux_loss_coef":0.1,"_name_or_path":"x",
-        "output_router_logits":true,"auto_map":{"AutoModel":"x.Y"},"architectures":["X"],"num_nextn_predict_layers":1,"alibi":null,
-        "rope_scaling":null,"logit_scale":null,"residual_multiplier":null,"num_experts":null,"unsloth_version":"2025.1"})").members())
+    for (const auto& [key, value] : harmless.members())
       if (base.find_value(key) == nullptr || key == "use_cache") config.set(key, value);
     const auto plain = read(base), changed = read(config);
     ASSERT_TRUE(changed.ok()) << type << ": " << changed.status().message();
