@@ -147,8 +147,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   using I = typename T::I;
   constexpr int ACC = kSums<T, NT, MR, SHORT>;
   constexpr int64_t kTileBytes = 128 * Codes::kBits;
-  constexpr int64_t kAhead = 4096;  // bytes of codes
   const SegmentView& w = a.w;
+  // Bytes of codes that are fetched ahead: more than memory under load takes, and less than a short row tile has.
+  const int64_t ahead_bytes = w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
   const Codes codes(w);
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 
@@ -159,13 +160,13 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   NBL_EACH (i, MR) row_i[i] = i0 + i < a.m ? i0 + i : a.m - 1;
   NBL_EACH (t, NT) {
     p[t] = w.codes + (tile + t) * w.column_tiles * kTileBytes;
-    ahead[t] = p[t] + kAhead;
+    ahead[t] = p[t] + ahead_bytes;
     rows[t] = rows_of_tile(a, tile + t);
     NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
   }
   // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
   // row tile after the next.
-  const int64_t turn = NT == 2 ? w.column_tiles - kAhead / kTileBytes : -1;
+  const int64_t turn = NT == 2 ? w.column_tiles - ahead_bytes / kTileBytes : -1;
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
     NBL_EACH (t, NT)
