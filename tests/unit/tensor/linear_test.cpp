@@ -299,7 +299,8 @@ TEST(Linear, QuantizedScalesGiveTheSameBytesAsTheirValues) {
           }
         }
         EXPECT_EQ(std::memcmp(y[0].data(), y[1].data(), y[0].size() * sizeof(float)), 0) << isa_name(isa);
-        EXPECT_LE(bytes[1], bytes[0] * 3 / 4 + (minimums ? 0 : bytes[0] / 8));
+        // A byte a group and four bytes a super-block instead of four bytes a group, once or twice.
+        EXPECT_LE(bytes[1], minimums ? bytes[0] * 4 / 5 : bytes[0] * 7 / 8);
       }
   }
 }

@@ -100,7 +100,7 @@ TEST(Hostile, InvalidUtf8) {
 }
 
 /// Runs in a process that may take so many bytes more than it has; true when it ends well.
-bool within(std::size_t bytes, const std::function<bool()>& work) {
+bool within([[maybe_unused]] std::size_t bytes, const std::function<bool()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {
 #ifndef NIBBLE_SANITIZED
