@@ -117,7 +117,7 @@ Status in_use(const fs::path& path) {
 }
 
 /// The name is durable only when the directory is; some file systems cannot sync one.
-int sync_directory_of(const fs::path& path) noexcept {
+int sync_directory_of(const fs::path& path) {
   const int fd = ::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return 0;
   const int error = ::fsync(fd) != 0 && errno == EIO ? EIO : 0;
