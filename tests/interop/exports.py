@@ -122,11 +122,9 @@ class Exports(unittest.TestCase):
         for name, module in packed.items():
             weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
             torch.testing.assert_close(weight.float(), want[name + ".weight"].float(), rtol=0, atol=0, msg=name)
-        # On processors with AVX512-BF16 its product is one of bfloat16, activations and scales included. Without that kernel it
-        # dequantizes to float32 and multiplies.
-        for module in packed.values():
-            module.support_avx512bf16_for_cpu = False
-        self.same_logits(logits_of(model), dense)
+        self.same_logits(self.unpacked_logits({n + ".weight": dequantize_4bit(m.weight.data, m.weight.quant_state) for n, m in packed.items()}), dense)
+        # Its own product is one of bfloat16 on a processor, activations and scales included.
+        self.same_logits(logits_of(model), dense, 2e-2)
         self.runs_here(path, dense)
 
     @unittest.skipUnless(have("bitsandbytes"), "bitsandbytes is not installed")
@@ -144,8 +142,7 @@ class Exports(unittest.TestCase):
             self.assertTrue(module.weight.quant_state.nested, name)
             weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
             torch.testing.assert_close(weight.float(), want[name + ".weight"].float(), rtol=0, atol=0, msg=name)
-            module.support_avx512bf16_for_cpu = False
-        self.same_logits(logits_of(model), dense)
+        self.same_logits(self.unpacked_logits({n + ".weight": dequantize_4bit(m.weight.data, m.weight.quant_state) for n, m in packed.items()}), dense)
         self.runs_here(path, dense)
 
     @unittest.skipUnless(have("bitsandbytes"), "bitsandbytes is not installed")
@@ -156,14 +153,17 @@ class Exports(unittest.TestCase):
         stored = load_file(path / "model.safetensors")
         self.same_logits(self.unpacked_logits({n: int8_vectorwise_dequant(stored[n], stored[n.replace(".weight", ".SCB")])
                                                for n in self.values(dense)}), dense)
-        # Its own product rounds activations to 8 bits, as the format means it; so does ours.
+        # Its own product rounds activations to 8 bits, as the format means it, from bfloat16; exact compute multiplies the values
+        # themselves, and must be the nearer to their product.
         theirs = torch.log_softmax(torch.tensor(logits_of(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32))).double(), -1)
+        exact = torch.log_softmax(torch.tensor(self.dense_logits(dense)).double(), -1)
         requests = self.dir / "int8.jsonl"
         requests.write_text(json.dumps({"context_ids": IDS[:1], "continuation_ids": IDS[1:]}) + "\n")
         ours = nibble("score", path, "--requests", requests, "--compute", "exact")["results"][0]["token_logprobs"]
-        want = [theirs[i, token].item() for i, token in enumerate(IDS[1:])]
-        print(f" log-probabilities of int8 products within {np.abs(np.subtract(ours, want)).max():.1e}", end="", flush=True)
-        np.testing.assert_allclose(ours, want, rtol=0, atol=0.1)
+        at = [exact[i, token].item() for i, token in enumerate(IDS[1:])]
+        off = np.abs(np.subtract([theirs[i, token].item() for i, token in enumerate(IDS[1:])], at)).mean()
+        print(f" log-probabilities of int8 products off by {np.abs(np.subtract(ours, at)).mean():.2f}, its own by {off:.2f}", end="", flush=True)
+        self.assertLess(np.abs(np.subtract(ours, at)).mean(), off)
         for name, want in self.values(dense).items():
             got = int8_vectorwise_dequant(stored[name], stored[name.replace(".weight", ".SCB")])
             self.assertLess((got - want.float()).abs().max(), 1e-6 * want.float().abs().max(), name)
