@@ -19,7 +19,8 @@ class Draw:
         return usual if self.maybe(0.4) else self.pick(ACTIVATIONS)
 
     def window(self):
-        return self.pick([1, 2, 3, 7, 9, 16, 17, self.length - 1, self.length, self.length + 5])
+        # Not 1: transformers' cache of such a window keeps every key (its last 0 are all of them).
+        return self.pick([2, 3, 7, 9, 16, 17, self.length - 1, self.length, self.length + 5])
 
     def tokens(self):
         return dict(bos_token_id=1, eos_token_id=2, pad_token_id=None)
@@ -264,7 +265,8 @@ def bloom(d):
 
 def mpt(d):
     heads, _, dim, hidden, _ = d.heads(grouped=False, even=False)
-    attention = dict(alibi_bias_max=d.pick([4, 8, 16]))
+    # transformers takes 8 whatever alibi_bias_max says.
+    attention = dict(alibi_bias_max=8)
     if d.maybe(0.4):
         attention["clip_qkv"] = d.pick([0.5, 2.0])
     if d.maybe(0.4):
@@ -338,8 +340,8 @@ def deepseek(d):
     rope_dim = d.pick([2, 4, 6, 8])
     r = d.rope(rope_dim)
     return dict(s, moe_intermediate_size=d.between(9, 40), n_routed_experts=groups * per_group, num_experts_per_tok=d.between(1, chosen * per_group),
-                n_shared_experts=d.between(1, 2), first_k_dense_replace=d.between(0, s["num_hidden_layers"]), kv_lora_rank=d.between(3, 20),
-                q_lora_rank=d.pick([None, d.between(3, 20)]), qk_nope_head_dim=d.between(1, 12), qk_rope_head_dim=rope_dim,
+                n_shared_experts=d.between(1, 2), first_k_dense_replace=d.between(0, s["num_hidden_layers"]), kv_lora_rank=2 * d.between(2, 10),
+                q_lora_rank=d.pick([None, d.between(3, 20)]), qk_nope_head_dim=2 * d.between(1, 6), qk_rope_head_dim=rope_dim,
                 v_head_dim=d.between(1, 16), attention_bias=d.maybe(0.3), hidden_act=d.activation("silu"), n_group=groups, topk_group=chosen,
                 routed_scaling_factor=d.pick([1.0, 2.5]), rope_parameters=r)
 

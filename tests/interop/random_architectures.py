@@ -79,14 +79,18 @@ def as_transformers_4(config, rng):
         return
     if config["model_type"] in ("phi3",):
         config["original_max_position_embeddings"] = rope.pop("original_max_position_embeddings", config.get("original_max_position_embeddings"))
-    config["rope_scaling"] = {rng.choice(["rope_type", "type"]): kind, **rope}
+    # transformers does not see a "type" for Gemma 3, which has a "rope_type" already.
+    key = "rope_type" if config["model_type"].startswith("gemma3") else rng.choice(["rope_type", "type"])
+    config["rope_scaling"] = {key: kind, **rope}
 
 
 def load_reference(directory, name):
     # Falcon's eager attention adds ALiBi twice.
     attention = "sdpa" if name == "falcon" else "eager"
+    # torch's grouped products of experts want rows of 16 bytes; one expert after the other takes any size.
+    experts = {"experts_implementation": "eager"} if name in ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3") else {}
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation=attention, output_loading_info=True)
+        directory, dtype=torch.float32, attn_implementation=attention, output_loading_info=True, **experts)
     if report["missing_keys"] or report["mismatched_keys"]:
         raise AssertionError(f"transformers did not find {sorted(report['missing_keys'])}")
     return model.eval()
