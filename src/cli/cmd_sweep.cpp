@@ -4,13 +4,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <set>
 
 #include "cli/cli.h"
 #include "cli/eval_tables.h"
 #include "cli/json_text.h"
 #include "cli/quantize_job.h"
+#include "cli/scratch.h"
 #include "cli/sweep.h"
 
 namespace nibble::cli {
@@ -22,27 +22,6 @@ struct Args {
   std::vector<std::string> tasks, baselines;
   std::string data;
   int64_t windows = 0, limit = 0, calib_tokens = 65536, tokens = 40, reps = 3, bench_prompt = 128, bench_gen = 32;
-};
-
-/// A directory that goes away with everything in it.
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (fs::temp_directory_path() / "nibble-sweep-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr)
-      throw Failure(kLimit, fmt::format("cannot make a directory like '{}'", pattern));
-    path_ = pattern;
-  }
-  ~Scratch() {
-    std::error_code ec;
-    fs::remove_all(path_, ec);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
 };
 
 /// "gptq:bits=4,group=64" as a file name.
@@ -104,7 +83,7 @@ int sweep(const Global& global, const Args& args) {
   std::optional<Scratch> scratch;
   fs::path folder;
   if (args.output.empty()) {
-    folder = scratch.emplace().path();
+    folder = scratch.emplace(fs::temp_directory_path() / "nibble-sweep-", kLimit).path();
   } else {
     folder = args.output;
     std::error_code ec;

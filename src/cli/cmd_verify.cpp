@@ -1,6 +1,5 @@
 // nibble verify: a file against its own manifest, by hashes or by making it again.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/json_text.h"
 #include "cli/quantize_job.h"
+#include "cli/scratch.h"
 
 namespace nibble::cli {
 namespace {
@@ -33,26 +33,6 @@ int hashes(const Global& global, const Args& args) {
   emit_json(global, json);
   return ok ? kDone : kAnswerIsNo;
 }
-
-/// A directory that goes when the job ends, however it does.
-class Scratch {
- public:
-  explicit Scratch(const fs::path& beside) : path_(beside.string() + fmt::format(".{}.reproduce", ::getpid())) {
-    std::error_code ec;
-    fs::create_directory(path_, ec);
-    if (ec) throw Failure(kBadInput, fmt::format("cannot make the directory '{}': {}", path_.string(), ec.message()));
-  }
-  ~Scratch() {
-    std::error_code ec;
-    fs::remove_all(path_, ec);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// Where the two files first differ, or nothing.
 std::string difference(const fs::path& a, const fs::path& b, const std::string& name) {
@@ -131,8 +111,10 @@ int reproduce(const Global& global, const Args& args) {
     job.calibration_tokens = integer(c.value_unsafe(), "tokens");
     job.calibration_length = integer(c.value_unsafe(), "length");
   }
-  const Scratch scratch(args.model);
-  const fs::path again = scratch.path() / fs::path(args.model).filename();
+  fs::path model = args.model;
+  if (!model.has_filename()) model = model.parent_path();  // "model/"
+  const Scratch scratch(model.string() + ".reproduce-", kBadInput);
+  const fs::path again = scratch.path() / model.filename();
   const Checkpoint original = global.open_checkpoint(runtime, original_of(args, text(m["source"].value_unsafe(), "name")));
   run_quantize_job(global, runtime, original, job, again.string());
   const std::vector<std::string> found = differences(args.model, again);

@@ -147,6 +147,7 @@ class Reproduce(Jobs):
         self.accept("quantize", MODEL, "-o", output, "--method", "rtn:bits=4,group=64", "--format", "gptq",
                     "--overrides", r".*down_proj\.weight=", "--quiet")
         self.assertTrue(self.result("verify", output, "--reproduce", "--original", MODEL)["ok"])
+        self.assertTrue(self.result("verify", f"{output}/", "--reproduce", "--original", MODEL)["ok"])
 
     def test_what_is_missing_is_named(self):
         output = self.dir / "out.safetensors"

@@ -114,36 +114,21 @@ class Exports(unittest.TestCase):
         import bitsandbytes as bnb
         from bitsandbytes.functional import dequantize_4bit
         from transformers import AutoModelForCausalLM
-        path, dense = self.export("nf4", "nf4:block=64", "bitsandbytes")
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        want = self.values(dense)
-        packed = {n: m for n, m in model.named_modules() if isinstance(m, bnb.nn.Linear4bit)}
-        self.assertEqual(len(packed), 28)
-        for name, module in packed.items():
-            weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
-            torch.testing.assert_close(weight.float(), want[name + ".weight"].float(), rtol=0, atol=0, msg=name)
-        self.same_logits(self.unpacked_logits({n + ".weight": dequantize_4bit(m.weight.data, m.weight.quant_state) for n, m in packed.items()}), dense)
-        # Its own product is one of bfloat16 on a processor, activations and scales included.
-        self.same_logits(logits_of(model), dense, 2e-2)
-        self.runs_here(path, dense)
-
-    @unittest.skipUnless(have("bitsandbytes"), "bitsandbytes is not installed")
-    def test_bitsandbytes_nested(self):
-        import bitsandbytes as bnb
-        from bitsandbytes.functional import dequantize_4bit
-        from transformers import AutoModelForCausalLM
-        path, dense = self.export("nf4-nested", "nf4:block=64,nested=true", "bitsandbytes")
-        self.assertTrue(json.loads((path / "config.json").read_text())["quantization_config"]["bnb_4bit_use_double_quant"])
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        want = self.values(dense)
-        packed = {n: m for n, m in model.named_modules() if isinstance(m, bnb.nn.Linear4bit)}
-        self.assertEqual(len(packed), 28)
-        for name, module in packed.items():
-            self.assertTrue(module.weight.quant_state.nested, name)
-            weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
-            torch.testing.assert_close(weight.float(), want[name + ".weight"].float(), rtol=0, atol=0, msg=name)
-        self.same_logits(self.unpacked_logits({n + ".weight": dequantize_4bit(m.weight.data, m.weight.quant_state) for n, m in packed.items()}), dense)
-        self.runs_here(path, dense)
+        for name, recipe, nested in (("nf4", "nf4:block=64", False), ("nf4-nested", "nf4:block=64,nested=true", True)):
+            with self.subTest(name):
+                path, dense = self.export(name, recipe, "bitsandbytes")
+                self.assertEqual(json.loads((path / "config.json").read_text())["quantization_config"]["bnb_4bit_use_double_quant"], nested)
+                model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+                packed = {n + ".weight": m.weight for n, m in model.named_modules() if isinstance(m, bnb.nn.Linear4bit)}
+                self.assertTrue(all(weight.quant_state.nested == nested for weight in packed.values()))
+                values = {n: dequantize_4bit(weight.data, weight.quant_state) for n, weight in packed.items()}
+                want = self.values(dense)
+                for weight, value in values.items():
+                    torch.testing.assert_close(value.float(), want[weight].float(), rtol=0, atol=0, msg=weight)
+                self.same_logits(self.unpacked_logits(values), dense)
+                # Its own product is one of bfloat16 on a processor, activations and scales included.
+                self.same_logits(logits_of(model), dense, 2e-2)
+                self.runs_here(path, dense)
 
     @unittest.skipUnless(have("bitsandbytes"), "bitsandbytes is not installed")
     def test_bitsandbytes_int8(self):
