@@ -24,7 +24,7 @@ class TeamBackend {
 
  private:
   struct Threads;
-  int threads_;
+  [[maybe_unused]] int threads_;  // OpenMP's team asks for as many as each run wants
   std::unique_ptr<Threads> workers_;
 };
 
