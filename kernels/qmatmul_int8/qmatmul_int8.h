@@ -44,6 +44,8 @@ struct QmatmulInt8Args {
   int64_t ldy = 0;
   const float* bias = nullptr;  ///< [n] or null; used when !accumulate
   bool accumulate = false;
+  /// Activation rows that a register block takes at most: 4 or 8, or 0 for as many as the variant likes. Changes no bit.
+  int32_t block_rows = 0;
 };
 
 using QmatmulInt8Fn = void (*)(const QmatmulInt8Args*) noexcept;

@@ -238,6 +238,10 @@ constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
 constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
 constexpr int64_t kFetchAhead = 16;     // lines of the next panel's codes that a block of activation rows asks for
 
+// Lanes that multiply two rows by two rows want lines in pairs, [row][8 columns].
+template <class T>
+concept PairLanes = requires { typename T::PairSum; };
+
 template <class T, class Codes, int Q0>
 NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
   T::store(out + 64 * Q0, operand<T, Codes, 0, Q0>(codes, tile));
@@ -256,6 +260,9 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
     unpack_lines<T, Codes, 1>(codes, p, out);
     unpack_lines<T, Codes, 2>(codes, p, out);
     unpack_lines<T, Codes, 3>(codes, p, out);
+    if constexpr (PairLanes<T>) {
+      for (int64_t line = 0; line < 16; line += 2) T::pair_lines(out + 64 * line);
+    }
   }
 }
 
@@ -274,6 +281,24 @@ struct PanelStep {
   const float* dsums;
 };
 
+// The integer sums of a step, two activation rows at a time; the last meets itself where their number is odd.
+template <class T, int MR>
+NBL_INLINE void pair_step(const PanelStep<T, 1>& s, typename T::I (&acc)[1][MR]) {
+  constexpr int kPairs = (MR + 1) / 2;
+  typename T::PairSum sum[kPairs];
+  NBL_EACH (p, kPairs) sum[p] = T::pair_zero();
+  const uint8_t* panel = s.panel;
+  for (int64_t tile = 0; tile < s.tiles; ++tile) {
+    const int8_t* x[2 * kPairs];
+    NBL_EACH (i, 2 * kPairs) x[i] = s.x + tile * s.x_stride + (i < MR ? i : MR - 1) * kCols;
+    for (int64_t line = 0; line < s.lines; line += 2, panel += 128) {
+      T::template pair_dot<kPairs>(sum, panel, x);
+      NBL_EACH (i, 2 * kPairs) x[i] += 8;
+    }
+  }
+  NBL_EACH (i, MR) acc[0][i] = i % 2 == 0 ? T::template unpair<0>(sum[i / 2]) : T::template unpair<1>(sum[i / 2]);
+}
+
 // y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
 // step points to overlaps y.
 template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
@@ -285,7 +310,8 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   const uint8_t* panel = s.panel;
   const int8_t* x_tile = s.x;
   const int64_t lines = s.lines, x_stride = s.x_stride;
-  for (int64_t tile = 0; tile < s.tiles; ++tile) {
+  if constexpr (PairLanes<T>) pair_step<T, MR>(s, acc);
+  for (int64_t tile = 0; !PairLanes<T> && tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
     x_tile += x_stride;
     // The next column tile's activations come from the second-level cache or from further away.
@@ -414,15 +440,22 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
     // Where four rows would be left over, two blocks of eight end the rows: both keep the multipliers busy.
     const int64_t rest = (i1 - i0) % MR;
     const int64_t whole = MR == 12 && rest == 4 && i1 - i0 >= 16 ? i1 - 16 : i1 - rest;
+    const bool largest = a.block_rows == 0 || a.block_rows >= MR;
     int64_t i = i0;
-    for (; i < whole; i += MR) {
+    for (; largest && i < whole; i += MR) {
       fetch();
       panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
     }
     if constexpr (MR == 12)
-      for (; i + 8 <= i1; i += 8) panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+      for (; a.block_rows != 4 && i + 8 <= i1; i += 8) {
+        if (!largest) fetch();
+        panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+      }
     if (MR > 4)
-      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+      for (; i + 4 <= i1; i += 4) {
+        if (a.block_rows == 4) fetch();
+        panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+      }
     for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
@@ -445,7 +478,7 @@ NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
   if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT>(a, tile, 0);
   if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT>(a, tile, 0);
   if constexpr (!SHORT && T::kRegisters == 32) {
-    if (a.m > 4) {
+    if (a.m > 4 && a.block_rows != 4) {
       for (int64_t i = 0; i < a.m; i += 8) few_rows<T, Codes, CODEBOOK, NT, 8, SHORT>(a, tile, i);
       return;
     }

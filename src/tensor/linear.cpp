@@ -15,6 +15,7 @@
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
 #include "tensor/coded_numbers.h"
+#include "tensor/kernel_tuner.h"
 #include "tensor/linear_view.h"
 
 namespace nbl {
@@ -71,7 +72,7 @@ struct Linear::Impl {
   InputForm form;
   std::vector<kernels::SegmentView> views;  ///< one a segment
   kernels::QmatmulExactVariant exact{};
-  kernels::QmatmulInt8Variant int8{};
+  std::vector<Int8Choices> int8;  ///< one a segment
   kernels::MatmulBf16Variant bf16{};  ///< run is null where there is none
   kernels::PrepareInputVariant prepare{};
   std::vector<int32_t> outlier_columns;  ///< in packed order
@@ -117,7 +118,6 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   impl->bias = std::move(bias);
   impl->options = options;
   impl->exact = kernels::select_qmatmul_exact(options.isa);
-  impl->int8 = kernels::select_qmatmul_int8(options.isa);
   impl->prepare = kernels::select_prepare_input(options.isa);
   if (const auto* bf16 = kernels::select_matmul_bf16(options.isa); bf16 != nullptr && options.compute == Compute::fast)
     impl->bf16 = *bf16;
@@ -152,6 +152,9 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
     if (impl->views.back().groups > 1) step = std::gcd(step, s.group_size);
   }
   form.group = form.quantized ? static_cast<int32_t>(step) : 0;
+  impl->int8.assign(impl->views.size(), default_int8_choices(options.isa));
+  for (std::size_t s = 0; s < impl->views.size() && options.tuner != nullptr; ++s)
+    if (impl->integer(s)) impl->int8[s] = options.tuner->choose(impl->views[s], t.n, step, options.isa);
   form.keep_f32 = form.quantized && (dense || t.outliers.has_value());
 
   if (t.outliers.has_value()) {
@@ -199,7 +202,7 @@ const InputForm& Linear::input_form() const noexcept { return impl_->form; }
 int64_t Linear::weight_bytes() const noexcept { return impl_->weight_bytes; }
 
 std::string Linear::kernel_name() const {
-  return impl_->form.quantized ? impl_->int8.name : impl_->form.bf16 ? impl_->bf16.name : impl_->exact.name;
+  return impl_->form.quantized ? impl_->int8.front().front().variant.name : impl_->form.bf16 ? impl_->bf16.name : impl_->exact.name;
 }
 
 std::size_t Linear::prepared_bytes(int64_t m) const noexcept {
@@ -322,7 +325,9 @@ void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t
       a.d = at<float>(prepared, l.d) + first;
       a.sums = at<float>(prepared, l.sums) + first;
       a.dsums = at<float>(prepared, l.dsums) + first;
-      impl.int8.run(&a);
+      const Int8Choice& choice = impl.int8[s][static_cast<std::size_t>(row_class(m))];
+      a.block_rows = choice.block_rows;
+      choice.variant.run(&a);
     } else if (l.has_bf16 && impl.in_bf16(impl.views[s])) {
       kernels::MatmulBf16Args a;
       fill(a);

@@ -15,6 +15,8 @@
 
 namespace nbl {
 
+class KernelTuner;
+
 /// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set.
 /// fast: activations quantized to int8 per group for affine and codebook segments, which gives the same bytes for any thread
 /// count, batch size and instruction set too; rounded to bfloat16 for many rows by dense f16, bf16 and e4m3 segments where
@@ -24,6 +26,8 @@ enum class Compute : int32_t { exact = 0, fast = 1 };
 struct ComputeOptions {
   Compute compute = Compute::fast;
   Isa isa = Isa::scalar;  ///< kernels for this instruction set or the best one below it
+  /// Chooses among kernels of integer products by measuring, or null: the best instruction set. Changes no bit of a result.
+  KernelTuner* tuner = nullptr;
 };
 
 /// How an input must be prepared for a Linear. Linears with equal keys can share one prepared input.
