@@ -90,9 +90,13 @@ NBL_INLINE void store_rows(float* y, int rows, typename T::F v) {
 }
 
 template <class T>
-NBL_INLINE typename T::F first_value(const QmatmulInt8Args& a, int64_t row, int rows, int64_t i) {
-  if (a.accumulate) return load_rows<T>(a.y + i * a.ldy + row, rows);
-  return a.bias != nullptr ? load_rows<T>(a.bias + row, rows) : T::zero_f();
+NBL_INLINE typename T::F first_value(const QmatmulInt8Args& a, int64_t row, int rows) {
+  return a.bias != nullptr && !a.accumulate ? load_rows<T>(a.bias + row, rows) : T::zero_f();
+}
+template <class T>
+NBL_INLINE void store_sum(const QmatmulInt8Args& a, int64_t row, int rows, int64_t i, typename T::F sum) {
+  float* y = a.y + i * a.ldy + row;
+  store_rows<T>(y, rows, a.accumulate ? T::add_f(load_rows<T>(y, rows), sum) : sum);
 }
 
 NBL_INLINE int rows_of_tile(const QmatmulInt8Args& a, int64_t tile) {
@@ -162,7 +166,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     p[t] = w.codes + (tile + t) * w.column_tiles * kTileBytes;
     ahead[t] = p[t] + ahead_bytes;
     rows[t] = rows_of_tile(a, tile + t);
-    NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
+    NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t]);
   }
   // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
   // row tile after the next.
@@ -227,7 +231,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   }
   NBL_EACH (t, NT)
     NBL_EACH (i, MR)
-      if (i0 + i < a.m) store_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t], y[t][i]);
+      if (i0 + i < a.m) store_sum<T>(a, (tile + t) * kRows, rows[t], i0 + i, y[t][i]);
 }
 
 // ---- Many activation rows: a panel of NT row tiles is unpacked to bytes once, then multiplied in register blocks.
@@ -381,13 +385,13 @@ template <class T, int NT>
 NBL_NOINLINE void load_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, float* sums) {
   for (int64_t i = i0; i < i1; ++i)
     for (int t = 0; t < NT; ++t, sums += kRows)
-      T::store_f(sums, first_value<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t), i));
+      T::store_f(sums, first_value<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t)));
 }
 template <class T, int NT>
 NBL_NOINLINE void store_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, const float* sums) {
   for (int64_t i = i0; i < i1; ++i)
     for (int t = 0; t < NT; ++t, sums += kRows)
-      store_rows<T>(a.y + i * a.ldy + (tile + t) * kRows, rows_of_tile(a, tile + t), T::load_f(sums));
+      store_sum<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t), i, T::load_f(sums));
 }
 // Brings the lines that store_sums() will write: rows far apart that no prefetcher expects.
 template <int NT>
