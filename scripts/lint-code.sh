@@ -52,7 +52,7 @@ if command -v clang-tidy >/dev/null; then
       --extra-arg=-Wno-unknown-warning-option -p "$build" || failed=1
   fi
   ran=1
-  echo "clang-tidy: $(printf '%s\n' "$files" | grep -c . || true) files"
+  echo "clang-tidy: $(printf '%s\n' $files | grep -c . || true) files"
 else
   echo "clang-tidy is not installed: left out"
 fi

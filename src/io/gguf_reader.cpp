@@ -43,10 +43,9 @@ int64_t scalar_bytes(ValueType type) noexcept {
     case ValueType::u64:
     case ValueType::i64:
     case ValueType::f64:
-      return 8;
-    case ValueType::string:
+    case ValueType::string:  // at least: its length
     case ValueType::array:
-      return 8;  // at least: their lengths
+      return 8;
   }
   return 0;
 }
