@@ -47,7 +47,7 @@ Json schema_json(std::span<const Spec> schema) {
       o.set("min", spec.min);
       o.set("max", spec.max);
     }
-    if (spec.type == Spec::Type::choice) {
+    if (!spec.choices.empty()) {
       Json choices = Json::array();
       for (const std::string_view choice : spec.choices) choices.push_back(choice);
       o.set("choices", std::move(choices));

@@ -4,6 +4,7 @@
 
 #include "quant/affine.h"
 #include "quant/gptq_options.h"
+#include "quant/hessian_factor.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -25,7 +26,7 @@ const OptionSpec kOptions[] = {
     gptq_options::alpha,
     gptq_options::beta,
     gptq_options::refine,
-    gptq_options::damp,
+    kDampOption,
 };
 
 class AutoroundMethod final : public Method {

@@ -1,6 +1,7 @@
 // awq+gptq: awq's scales, folded into what produces the input, then gptq's rounding of the scaled weights.
 #include "quant/affine.h"
 #include "quant/gptq_options.h"
+#include "quant/hessian_factor.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -14,7 +15,7 @@ const OptionSpec kOptions[] = {
     {"grid", OptionSpec::Type::integer, "20", 1, 200, {}, "awq's: exponents tried in the scale search"},
     gptq_options::mse,
     gptq_options::refine,
-    gptq_options::damp,
+    kDampOption,
 };
 
 class AwqGptqMethod final : public Method {

@@ -23,7 +23,7 @@ const OptionSpec kOptions[] = {
     {"super_size", OptionSpec::Type::integer, "16", 1, 4096, {}, "rows that share the 16-bit numbers of these"},
     {"outliers", OptionSpec::Type::real, "0.01", 0, 0.5, {}, "share of the weights kept in 16 bits"},
     {"act_order", OptionSpec::Type::boolean, "true", 0, 1, {}, "columns and groups in falling order of their activations"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
+    kDampOption,
 };
 
 /// The weight in packed order with everything found before it is rounded.
@@ -128,7 +128,7 @@ class SpqrMethod final : public Method {
                                 const MethodContext& context) const override {
     NBL_TRY(check_task(task));
     std::vector<std::string> notes;
-    const HessianFactor factor = feedback_factor(task, options.real("damp"), context, &notes);
+    const HessianFactor factor = feedback_factor(task, damping_of(options), context, &notes);
     Plan plan = make_plan(task, options);
     fit_groups(plan, context);
     choose_outliers(plan, options.real("outliers"), context);
