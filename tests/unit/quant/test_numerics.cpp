@@ -73,35 +73,41 @@ TEST(PivotedFactor, RaisesNegativePivotsAndRefusesWhatIsNoNumber) {
 
 /// Simulated inputs with known second moments: the damping that comes nearest to these is found without knowing them.
 TEST(Damping, TheAutomaticOneIsNearTheBestForTheNumberOfTokens) {
-  constexpr int64_t k = 64;
+  constexpr std::size_t k = 64;
   for (const int64_t tokens : {32, 256, 4096}) {
     Random random(static_cast<uint64_t>(tokens));
-    std::vector<double> size(k), sum(k * k);
-    for (double& s : size) s = std::exp(0.8 * random.normal());
-    std::vector<double> x(k);
-    for (int64_t t = 0; t < tokens; ++t) {
-      for (std::size_t i = 0; i < k; ++i) x[i] = size[i] * random.normal();
-      for (std::size_t i = 0; i < k; ++i)
-        for (std::size_t j = 0; j < k; ++j) sum[i * k + j] += x[i] * x[j];
-    }
-    const std::vector<float> hessian(sum.begin(), sum.end());
-    const double chosen = automatic_damping(hessian, k, tokens);
-    double mean = 0;
-    for (std::size_t i = 0; i < k; ++i) mean += sum[i * (k + 1)] / (static_cast<double>(tokens) * k);
-    // Squared distance of (S + d mean I) / (1 + d) to the truth.
-    const auto distance = [&](double d) {
-      double total = 0;
-      for (std::size_t i = 0; i < k; ++i) {
-        for (std::size_t j = 0; j < k; ++j) {
-          const double s = sum[i * k + j] / static_cast<double>(tokens), truth = i == j ? size[i] * size[i] : 0.0;
-          const double e = (s + (i == j ? d * mean : 0.0)) / (1 + d) - truth;
-          total += e * e;
-        }
+    std::vector<double> size(k), x(k);
+    for (double& s : size) s = std::exp(0.5 * random.normal());
+    double chosen_error = 0, more = 0, less = 0;  // over several draws
+    for (int draw = 0; draw < 8; ++draw) {
+      std::vector<double> sum(k * k);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (std::size_t i = 0; i < k; ++i) x[i] = size[i] * random.normal();
+        for (std::size_t i = 0; i < k; ++i)
+          for (std::size_t j = 0; j < k; ++j) sum[i * k + j] += x[i] * x[j];
       }
-      return total;
-    };
-    EXPECT_LT(distance(chosen), distance(chosen * 4)) << tokens;
-    EXPECT_LT(distance(chosen), distance(chosen / 4)) << tokens;
+      const std::vector<float> hessian(sum.begin(), sum.end());
+      double mean = 0;
+      for (std::size_t i = 0; i < k; ++i) mean += sum[i * (k + 1)] / static_cast<double>(tokens * 64);
+      // Squared distance of (S + d mean I) / (1 + d) to the truth.
+      const auto distance = [&](double d) {
+        double total = 0;
+        for (std::size_t i = 0; i < k; ++i) {
+          for (std::size_t j = 0; j < k; ++j) {
+            const double s = sum[i * k + j] / static_cast<double>(tokens), truth = i == j ? size[i] * size[i] : 0.0;
+            const double e = (s + (i == j ? d * mean : 0.0)) / (1 + d) - truth;
+            total += e * e;
+          }
+        }
+        return total;
+      };
+      const double chosen = automatic_damping(hessian, 64, tokens);
+      chosen_error += distance(chosen);
+      more += distance(chosen * 2);
+      less += distance(chosen / 2);
+    }
+    EXPECT_LT(chosen_error, more) << tokens;
+    EXPECT_LT(chosen_error, less) << tokens;
   }
 }
 
