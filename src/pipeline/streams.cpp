@@ -107,12 +107,13 @@ Status Streams::replace(model::Part part, const model::LayerWeights::Matrix& mat
 }
 
 Status Streams::step(std::size_t point, int64_t batch) {
-  if (kept_ && kept_->ready()) {
+  if (kept_ && kept_->ready() && kept_from_ == point_ && kept_to_ == point) {
     const std::size_t count = static_cast<std::size_t>(batch_windows(batch) * options_.length * config_.hidden);
     NBL_ASSIGN(const float* values, hidden_.load(batch));
     stream_.assign(values, values + count);
     NBL_TRY(kept_->add(batch, stream_.data()));
-    return hidden_.store(batch, stream_.data());
+    NBL_TRY(hidden_.store(batch, stream_.data()));
+    return point < quantized_->groups() ? begin(*quantized_, point, hidden_, batch) : Status();
   }
   NBL_TRY(begin(*quantized_, point_, hidden_, batch));
   return commit(*quantized_, point, hidden_, batch);
@@ -192,14 +193,13 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
   const std::size_t point = quantized_->restart_point(groups.front());
   const std::size_t original_point = quantized_->restart_point(next);
   drifted_ = drifted_ || groups.front() > 0;
-  const bool keep = kept_ && groups.size() == 1 && adds_to_stream(groups_[groups.front()], config_, *arch_) &&
-                    !of_expert(groups_[groups.front()]) && !config_.parallel_residual;
-  if (point == point_ && kept_) kept_->drop();  // what was kept is for another point
+  if (kept_ && (point == point_ || kept_to_ != point)) kept_->drop();
+  const bool keep = kept_ && !kept_->ready() && groups.size() == 1 && !config_.parallel_residual &&
+                    adds_to_stream(groups_[groups.front()], config_, *arch_);
   for (int64_t b = 0; b < batches(); ++b) {
     NBL_TRY(tick(b * quantized_->windows()));
     const bool beside = this->beside(b);
-    if (point > point_) NBL_TRY(step(point, b));
-    NBL_TRY(begin(*quantized_, point, hidden_, b));
+    NBL_TRY(point > point_ ? step(point, b) : begin(*quantized_, point_, hidden_, b));
     if (beside) NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
     for (std::size_t i = 0; i < groups.size(); ++i) {
       const std::size_t g = groups[i];
@@ -207,8 +207,8 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       const model::GroupInput in = quantized_->input();
       const bool writes = adds_to_stream(groups_[g], config_, *arch_), compared = original_ && !of_expert(groups_[g]);
       if (keep) {
-        if (b == 0) NBL_TRY(next_kept.start(groups_[g].linears.front(), in.k));
-        next_kept.store(b, in.x, in.ldx, in.m);
+        if (b == 0) NBL_TRY(kept_->start(groups_[g].linears.front(), in.k));
+        kept_->store(b, in.x, in.ldx, in.m);
       }
       if (sums.size() <= i) {
         uint32_t wanted = needs[i];
@@ -236,6 +236,8 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
   }
   point_ = point;
   original_point_ = original_point;
+  kept_from_ = point;
+  kept_to_ = quantized_->restart_point(groups.front() + 1);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     NBL_ASSIGN((*stats)[groups[i]], sums[i].finish(*team_));
   }

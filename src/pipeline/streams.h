@@ -94,6 +94,7 @@ class Streams {
   std::size_t point_ = 0, original_point_ = 0;
   std::vector<model::InputGroup> groups_;        ///< of the layer at hand
   std::optional<KeptInput> kept_;
+  std::size_t kept_from_ = 0, kept_to_ = 0;  ///< the points that what is kept leads between
   std::vector<float> stream_;  ///< a batch of the stream on its way to the next point
   bool drifted_ = false;  ///< some weight before the point differs
 };

@@ -13,7 +13,7 @@ namespace {
 
 /// Damping beyond this says that the matrix is wrong, not that it is close to singular: pivoting is the gentler step.
 constexpr double kMostDamping = 0.25;
-constexpr double kLeastDamping = 1e-5;
+constexpr double kLeastDamping = 1e-5, kMostAutomaticDamping = 10;
 constexpr double kLeastPivot = 1e-6;  ///< of the mean diagonal, when no damping was asked for
 
 /// The damped matrix, its columns in order and back to front: its lower factor is R back to front.
@@ -97,7 +97,7 @@ double automatic_damping(std::span<const float> hessian, int64_t k, int64_t toke
   // Of the estimate (1 - rho) S + rho tr(S) / p I; the sums are n S, and n cancels out.
   const double spread = (n + 1 - 2 / p) * (squares - trace * trace / p);
   const double rho = spread > 0 ? std::min(1.0, ((1 - 2 / p) * squares + trace * trace) / spread) : 1.0;
-  return std::clamp(rho < 1 ? rho / (1 - rho) : kMostDamping, kLeastDamping, kMostDamping);
+  return std::clamp(rho < 1 ? rho / (1 - rho) : kMostAutomaticDamping, kLeastDamping, kMostAutomaticDamping);
 }
 
 HessianFactor factor_hessian(const InputStats& stats, std::vector<int32_t> order, double damp, const MethodContext& context,
@@ -135,7 +135,7 @@ HessianFactor factor_hessian(const InputStats& stats, std::vector<int32_t> order
       return factor;
     }
     const double more = std::max(damping * 4, 1e-4);
-    if (more > kMostDamping) break;
+    if (more > std::max(kMostDamping, damp)) break;
     damping = more;
   }
   std::vector<double> a = reversed(hessian, factor, damp * mean, context);

@@ -133,6 +133,12 @@ class Method {
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
 
+  /// Share of the calibration windows over which kNeedCross and kNeedResidual compare with the unquantized model.
+  virtual double original_share(const Options& options) const {
+    (void)options;
+    return 1;
+  }
+
   /// What the pipeline is to do with a block of this method's linears, all of which must fill LinearResult::affine.
   virtual BlockLearning block_learning(const Options& options) const {
     (void)options;

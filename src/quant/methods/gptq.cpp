@@ -22,6 +22,7 @@ const OptionSpec kOptions[] = {
     opt::mse,
     opt::alpha,
     opt::beta,
+    opt::correct,
     opt::refine,
     {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
     {"block_size", OptionSpec::Type::integer, "128", 8, 65536, {}, "columns whose errors are passed on together; changes roundings alone"},
@@ -46,6 +47,7 @@ class GptqMethod final : public Method {
     return correction_needs(options);
   }
   bool sequential(const Options& options) const override { return options.boolean("true_sequential"); }
+  double original_share(const Options& options) const override { return options.real("correct"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));

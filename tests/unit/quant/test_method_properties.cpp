@@ -156,6 +156,30 @@ TEST(Ternary, AMatrixOfThreeValuesIsReturnedExactly) {
   }
 }
 
+TEST(Binary, AMatrixOfTwoValuesIsReturnedExactly) {
+  Layer layer = random_layer(24, 192, 5);
+  Random random(6);
+  for (float& w : layer.weight) w = random.uniform() < 0.5f ? 0.25f : -0.125f;
+  EXPECT_EQ(testing::dequantize(testing::quantize("binary", layer.task()).tensor), layer.weight);
+}
+
+TEST(Binary, TheResidualAndFeedbackLowerTheError) {
+  const Layer layer = random_layer(48, 256, 9);
+  double before = 1;
+  for (const char* text : {"binary:residual=0", "binary:residual=0.25", "binary:residual=0.5", "binary:residual=1"}) {
+    const LinearResult result = testing::quantize(text, layer.task());
+    EXPECT_LT(result.error, before) << text;
+    before = result.error;
+  }
+  const LinearResult mixed = testing::quantize("binary:residual=0.25", layer.task());
+  ASSERT_EQ(mixed.tensor.segments.size(), 2u);
+  EXPECT_EQ(mixed.tensor.segments[0].bits, 2);
+  EXPECT_EQ(mixed.tensor.segments[0].k_count, 64);
+  EXPECT_EQ(mixed.tensor.segments[1].bits, 1);
+  EXPECT_LT(mixed.error, testing::quantize("binary:residual=0.25,feedback=false", layer.task()).error);
+  EXPECT_LT(testing::quantize("binary:residual=0,feedback=false", layer.task()).error, testing::quantize("rtn:bits=1,group=128", layer.task()).error);
+}
+
 TEST(Kquant, EveryTypeBeatsRoundingToNearest) {
   const Layer layer = random_layer(40, 512, 41);
   double previous = 1;
