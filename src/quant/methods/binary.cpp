@@ -20,7 +20,7 @@ namespace {
 
 const OptionSpec kOptions[] = {
     {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share two values; -1: a row"},
-    {"residual", OptionSpec::Type::real, "0.1", 0, 1, {}, "share of the columns with a second bit for what the first one misses, in steps of 64 columns"},
+    {"residual", OptionSpec::Type::real, "0.1", 0, 1, {}, "share of the columns with a second bit for what the first one misses, in steps of 64"},
     {"feedback", OptionSpec::Type::boolean, "true", 0, 1, {}, "round with error feedback through the inputs' second moments"},
     kDampOption,
 };
@@ -60,7 +60,8 @@ class BinaryMethod final : public Method {
     }
     const int64_t wanted = std::llround(options.real("residual") * static_cast<double>(k));
     // The first segment ends at a multiple of 64 or holds everything.
-    const int64_t two_bits = std::min(k, (wanted + kSegmentStep / 2) / kSegmentStep * kSegmentStep);
+    int64_t two_bits = std::min(k, (wanted + kSegmentStep / 2) / kSegmentStep * kSegmentStep);
+    if (wanted > 0 && two_bits == 0 && k > kSegmentStep) two_bits = kSegmentStep;
     const std::vector<int32_t> order = packed_order(task, importance, two_bits);
     std::vector<int64_t> place(order.size());
     for (std::size_t p = 0; p < order.size(); ++p) place[static_cast<std::size_t>(order[p])] = static_cast<int64_t>(p);
