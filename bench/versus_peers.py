@@ -117,7 +117,7 @@ def quality(engines, cache, model, text, windows, threads):
 
 def same_file(engines, cache, model, args):
     """The trained model's own file in every engine: decode and prefill, interleaved."""
-    runners = {"nibble": lambda: nibble(model, args.threads, args.prompt, args.gen, args.depth)[:2]}
+    runners = {"nibble": lambda: nibble(model, args)[:2]}
     for engine in engines:
         runners[engine] = lambda e=engine: peer(e, cache, model, args.threads, args.prompt, args.gen, args.depth)
     samples = {name: [] for name in runners}
@@ -134,9 +134,9 @@ def same_file(engines, cache, model, args):
     return lines + [""]
 
 
-def nibble(model, threads, prompt, gen, depth):
-    out = json.loads(run([NIBBLE, "bench", model, "--prompt", prompt, "--gen", gen, "--depth", depth, "--reps", 1,
-                          "--threads", threads, "--quiet", "--json", "-"]))
+def nibble(model, args):
+    out = json.loads(run([NIBBLE, "bench", model, "--prompt", args.prompt, "--gen", args.gen, "--depth", args.depth, "--reps", 1,
+                          "--threads", args.threads, "--quiet", "--json", "-"] + (["--isa", args.isa] if args.isa else [])))
     return out["prefill_tok_s"], out["decode_tok_s"], out
 
 
@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--cache", type=pathlib.Path, required=True)
     parser.add_argument("--engines", default="llama.cpp,ik_llama.cpp")
     parser.add_argument("--trained", type=pathlib.Path, help="a trained model in GGUF: check that all engines say the same, and how fast")
-    parser.add_argument("--text", type=pathlib.Path, default=ROOT / "examples/builtin/evaluation.txt")
+    parser.add_argument("--text", type=pathlib.Path, default=ROOT / "examples/data/evaluation.txt")
     parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -153,6 +153,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--gen", type=int, default=32)
     parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--isa", default="", help="the instruction set that nibble is held to; the engines are built for it")
     parser.add_argument("--only", default="", help="row labels, comma separated")
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
@@ -181,7 +182,7 @@ def main():
         ours = args.cache / f"random-{args.layers}-{recipe.replace(':', '-').replace(',', '-').replace('=', '')}.safetensors"
         if not ours.exists():
             run([NIBBLE, "quantize", source, "-o", ours, "--method", recipe, "--lm-head", "--quiet"])
-        runners = {"nibble": (recipe, ours, lambda: nibble(ours, args.threads, args.prompt, args.gen, args.depth)[:2])}
+        runners = {"nibble": (recipe, ours, lambda o=ours: nibble(o, args)[:2])}
         for engine in engines:
             theirs = source if kind == "BF16" else args.cache / f"random-{args.layers}-{kind}.gguf"
             if not theirs.exists():
@@ -210,7 +211,7 @@ def main():
             lines.append(f"| {label} | {name} | {kind_text} | {path.stat().st_size / 1e6:.0f} | {decode:.1f} ({best[name][1]:.1f}) |"
                          f" {prefill:.0f} ({best[name][0]:.0f}) |"
                          f" {ratio if ratio else ' | '} |")
-        out = nibble(ours, args.threads, args.prompt, args.gen, args.depth)[2]
+        out = nibble(ours, args)[2]
         shares[label] = (out["bytes_per_token"] * base[1] / limits["dram_read"]["team"],
                          2 * operations(args.layers) * base[0] / limits["int8_dot"]["team"])
         print("\n".join(lines[-1 - len(engines):]), file=sys.stderr)
@@ -224,7 +225,7 @@ def main():
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text("# nibble and its peers: speed\n\n`bench/versus_peers.sh "
-                            + " ".join(f"--{k} {v}" for k, v in vars(args).items() if k in ("rounds", "layers", "depth"))
+                            + " ".join(f"--{k} {v}" for k, v in vars(args).items() if k in ("rounds", "layers", "depth", "isa") and v != "")
                             + "`\n\n" + text)
 
 

@@ -5,20 +5,35 @@
 # makes one random model in TinyLlama's shapes, quantizes it with each engine, and interleaves the runs.
 # An engine that is built already is found as CACHE/ENGINE/engine_bench (llama.cpp, ik_llama.cpp); --engines names those to
 # run.
-#   bench/versus_peers.sh [--cache DIR] [--engines A,B] [--rounds N] [--threads N] [--layers N] [--out FILE.md]
+# --isa avx2: engines built for AVX2 and FMA alone (CACHE/ENGINE-avx2), and nibble with --isa avx2.
+#   bench/versus_peers.sh [--cache DIR] [--engines A,B] [--isa avx2] [--rounds N] [--threads N] [--layers N] [--out FILE.md]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=build/peers
 engines=llama.cpp,ik_llama.cpp
+isa=
 args=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --cache) cache=$2; shift 2 ;;
     --engines) engines=$2; shift 2 ;;
-    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --isa) isa=$2; shift 2 ;;
+    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) args+=("$1"); shift ;;
   esac
 done
+case $isa in
+  "") target=(-DGGML_NATIVE=ON) ;;
+  avx2)
+    target=(-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON
+            -DGGML_AVX_VNNI=OFF -DGGML_AVX512=OFF -DGGML_AVX512_VNNI=OFF -DGGML_AVX512_BF16=OFF)
+    ;;
+  *)
+    echo "versus_peers.sh: --isa $isa is not known; avx2 is" >&2
+    exit 2
+    ;;
+esac
+suffix=${isa:+-$isa}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 
@@ -36,7 +51,7 @@ build_engine() {  # NAME PYPI-NAME VERSION
   # ik's source distribution lacks this generated fragment; an empty one builds.
   mkdir -p "$cache/$name/common/cmake"
   [ -e "$cache/$name/common/cmake/build-info-gen-cpp.cmake" ] || touch "$cache/$name/common/cmake/build-info-gen-cpp.cmake"
-  cmake -S "$cache/$name" -B "$cache/$name/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_OPENMP=ON \
+  cmake -S "$cache/$name" -B "$cache/$name/build" -G Ninja -DCMAKE_BUILD_TYPE=Release "${target[@]}" -DGGML_OPENMP=ON \
     -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_UI=OFF -DBUILD_SHARED_LIBS=ON >/dev/null
   ninja -C "$cache/$name/build" llama >/dev/null
   touch "$cache/$name/BUILT"
@@ -51,17 +66,23 @@ build_bench() {  # NAME COMPILER-FLAG...
   c++ -O2 -std=c++17 "$@" -I"$tree/include" -I"$tree/ggml/include" bench/peers/engine_bench.cpp "${library[@]}" \
     "-Wl,-rpath,$folders" -o "$tree/engine_bench"
 }
-case ,$engines, in *,llama.cpp,*)
-  [ -x "$cache/llama.cpp/engine_bench" ] || build_engine llama.cpp llama-cpp-python 0.3.36
-  build_bench llama.cpp ;;
-esac
-case ,$engines, in *,ik_llama.cpp,*)
-  [ -x "$cache/ik_llama.cpp/engine_bench" ] || build_engine ik_llama.cpp ik-llama-cpp-python 0.1.5
-  build_bench ik_llama.cpp -DOLDER_INTERFACE ;;
-esac
+built=
+for engine in ${engines//,/ }; do
+  case $engine in
+    llama.cpp) source=(llama-cpp-python 0.3.36) flags=() ;;
+    ik_llama.cpp) source=(ik-llama-cpp-python 0.1.5) flags=(-DOLDER_INTERFACE) ;;
+    *)
+      echo "versus_peers.sh: engine '$engine' is not known; llama.cpp and ik_llama.cpp are" >&2
+      exit 2
+      ;;
+  esac
+  [ -x "$cache/$engine$suffix/engine_bench" ] || build_engine "$engine$suffix" "${source[@]}"
+  build_bench "$engine$suffix" ${flags[@]+"${flags[@]}"}
+  built=$built${built:+,}$engine$suffix
+done
 
 if [ ! -x "$cache/venv/bin/python" ]; then
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/pip" install -q numpy gguf
 fi
-exec "$cache/venv/bin/python" bench/versus_peers.py --cache "$cache" --engines "$engines" ${args[@]+"${args[@]}"}
+exec "$cache/venv/bin/python" bench/versus_peers.py --cache "$cache" --engines "$built" ${isa:+--isa "$isa"} ${args[@]+"${args[@]}"}

@@ -193,10 +193,15 @@ typedef struct nbl_runtime_options {
 NBL_API nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** out_runtime);
 NBL_API void nbl_runtime_destroy(nbl_runtime* runtime);
 
+/* One setting as text, one of nbl_runtime_settings_json(), for models and matrices made from then on.
+ * Errors: INVALID_ARGUMENT naming the settings there are, or what this one may be. */
+NBL_API nbl_status nbl_runtime_set(nbl_runtime* runtime, const char* name, const char* value);
+
 /* The number of threads of the team, at least 1. NULL gives 0. */
 NBL_API int32_t nbl_runtime_threads(const nbl_runtime* runtime);
 
-/* JSON: version, CPU, memory, instruction sets usable and chosen, and everything section 5 lists. */
+/* JSON: version, CPU, memory, instruction sets usable and chosen, the settings, what tuning chose ("tuned": [{"shape", "choice",
+ * "us", "default_us"}]), and everything section 5 lists. */
 NBL_API nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json);
 
 /* What the machine can do at most, measured: JSON {"threads", "dram_read", "l2_read", "f32_fma", "int8_dot",
@@ -225,7 +230,9 @@ NBL_API const char* nbl_isas_json(void);
 NBL_API const char* nbl_protocols_json(void);
 /* [{"id", "summary", "version", "output_type", "num_fewshot", "metrics", "files"}]: benchmark tasks; groups have "members". */
 NBL_API const char* nbl_tasks_json(void);
-/* [{"name", "type", "default", "min", "max", "choices", "help"}]: settings of every quantizer, whatever its method. */
+/* [{"name", "type", "default", "min", "max", "choices", "help"}]: settings of a runtime. */
+NBL_API const char* nbl_runtime_settings_json(void);
+/* The same of every quantizer, whatever its method. */
 NBL_API const char* nbl_quantizer_settings_json(void);
 /* The same, for evaluations. */
 NBL_API const char* nbl_evaluation_settings_json(void);

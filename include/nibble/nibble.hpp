@@ -148,6 +148,8 @@ class Runtime {
   }
   nbl_runtime* get() const noexcept { return handle_.get(); }
   int32_t threads() const noexcept { return nbl_runtime_threads(get()); }
+  /// One of nbl_runtime_settings_json(), for models made from then on.
+  void set(const std::string& name, const std::string& value) { check(nbl_runtime_set(get(), name.c_str(), value.c_str())); }
   /// JSON.
   std::string info() const {
     return detail::text_of([&](nbl_buffer** out) { return nbl_runtime_info(get(), out); });

@@ -5,6 +5,10 @@
 //   v[p] = x[order[p]] * scale[order[p]]            (order: identity when null; scale: 1 when null)
 //   d    = max|v| / 127 over the step               X[p] = round_to_nearest_even(v[p] * (127 / max|v|))
 //
+// and, where asked for, what that leaves over as a second plane of int8, which makes 15 or 16 bits of the two:
+//
+//   X2[p] = round_to_nearest_even((v[p] * (127 / max|v|) - X[p]) * 254)             v ~ d X + d / 254 X2
+//
 // A step whose largest magnitude is below 1e-35 becomes zeros with d = 0. A NaN or an infinity makes d that value and X
 // zero, so that products come out NaN instead of a plausible number. Every variant gives the same bytes.
 //
@@ -34,6 +38,8 @@ struct PrepareInputArgs {
   float* sums = nullptr;     ///< float(sum X)
   float* dsums = nullptr;    ///< d * float(sum X)
   int64_t d_stride = 0;      ///< floats from one step's to the next's
+  int64_t low_plane = 0;     ///< bytes from q to the second plane's q, a whole number of floats; 0: there is none
+  int64_t low_scales = 0;    ///< floats from d, sums and dsums to the second plane's
 };
 
 using PrepareInputFn = void (*)(const PrepareInputArgs*) noexcept;

@@ -15,6 +15,13 @@ NBL_INLINE const float* gather_columns(const PrepareInputArgs& a, int64_t p, int
   return room;
 }
 
+// The scale and sums of a step of one plane.
+NBL_INLINE void store_scale(const PrepareInputArgs& a, int64_t at, float d, float total) {
+  a.d[at] = d;
+  a.sums[at] = total;
+  a.dsums[at] = d * total;
+}
+
 template <class T>
 NBL_INLINE void quantize_step(const PrepareInputArgs& a, const float* v, int64_t p0, int64_t count) {
   using I = typename T::I;
@@ -28,23 +35,31 @@ NBL_INLINE void quantize_step(const PrepareInputArgs& a, const float* v, int64_t
   __builtin_memcpy(&largest, &bits, 4);
   const int64_t at = p0 / a.step * a.d_stride;
   if (!(largest >= 1e-35f) || bits >= 0x7f800000) {
-    for (int64_t j = 0; j < count; j += 16) T::store_i8(a.q + (p0 + j) / 64 * a.q_stride + (p0 + j) % 64, T::zero());
-    a.d[at] = largest < 1e-35f ? 0.0f : largest;
-    a.sums[at] = 0.0f;
-    a.dsums[at] = a.d[at] * 0.0f;
+    for (int64_t j = 0; j < count; j += 16) {
+      int8_t* q = a.q + (p0 + j) / 64 * a.q_stride + (p0 + j) % 64;
+      T::store_i8(q, T::zero());
+      if (a.low_plane != 0) T::store_i8(q + a.low_plane, T::zero());
+    }
+    store_scale(a, at, largest < 1e-35f ? 0.0f : largest, 0.0f);
+    if (a.low_plane != 0) store_scale(a, at + a.low_scales, 0.0f, 0.0f);
     return;
   }
-  const F inverse = T::set1_f(127.0f / largest);
-  I sum = T::zero();
+  const F inverse = T::set1_f(127.0f / largest), finer = T::set1_f(254.0f);
+  I sum = T::zero(), low_sum = T::zero();
   for (int64_t j = 0; j < count; j += 16) {
-    const I q = T::round_i(T::mul_f(T::load_f(v + j), inverse));
+    const F scaled = T::mul_f(T::load_f(v + j), inverse);
+    const I q = T::round_i(scaled);
+    int8_t* out = a.q + (p0 + j) / 64 * a.q_stride + (p0 + j) % 64;
     sum = T::add(sum, q);
-    T::store_i8(a.q + (p0 + j) / 64 * a.q_stride + (p0 + j) % 64, q);
+    T::store_i8(out, q);
+    if (a.low_plane == 0) continue;
+    const I low = T::round_i(T::mul_f(T::sub_f(scaled, T::to_f(q)), finer));
+    low_sum = T::add(low_sum, low);
+    T::store_i8(out + a.low_plane, low);
   }
-  const float total = static_cast<float>(T::reduce_add(sum));
-  a.d[at] = largest / 127.0f;
-  a.sums[at] = total;
-  a.dsums[at] = a.d[at] * total;
+  const float d = largest / 127.0f;
+  store_scale(a, at, d, static_cast<float>(T::reduce_add(sum)));
+  if (a.low_plane != 0) store_scale(a, at + a.low_scales, d / 254.0f, static_cast<float>(T::reduce_add(low_sum)));
 }
 
 template <class T>

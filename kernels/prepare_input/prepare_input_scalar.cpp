@@ -28,17 +28,27 @@ void prepare_input__scalar(const PrepareInputArgs* args) noexcept {
     }
     const bool usual = largest >= 1e-35f && std::isfinite(largest);
     const float inverse = 127.0f / largest;
-    int32_t sum = 0;
+    int32_t sum = 0, low_sum = 0;
     for (int64_t p = p0; p < p1; ++p) {
-      const int32_t q = usual ? static_cast<int32_t>(std::nearbyintf(value(p) * inverse)) : 0;
-      a.q[p / 64 * a.q_stride + p % 64] = static_cast<int8_t>(q);
+      const float scaled = value(p) * inverse;
+      const int32_t q = usual ? static_cast<int32_t>(std::nearbyintf(scaled)) : 0;
+      int8_t* const out = a.q + p / 64 * a.q_stride + p % 64;
+      *out = static_cast<int8_t>(q);
       sum += q;
+      if (a.low_plane == 0) continue;
+      const int32_t low = usual ? static_cast<int32_t>(std::nearbyintf((scaled - static_cast<float>(q)) * 254.0f)) : 0;
+      out[a.low_plane] = static_cast<int8_t>(low);
+      low_sum += low;
     }
+    const auto store_scale = [&](int64_t at, float d, int32_t total) {
+      a.d[at] = d;
+      a.sums[at] = static_cast<float>(total);
+      a.dsums[at] = d * static_cast<float>(total);
+    };
     const int64_t at = p0 / a.step * a.d_stride;
     const float d = usual ? largest / 127.0f : largest < 1e-35f ? 0.0f : largest;
-    a.d[at] = d;
-    a.sums[at] = static_cast<float>(sum);
-    a.dsums[at] = d * static_cast<float>(sum);
+    store_scale(at, d, sum);
+    if (a.low_plane != 0) store_scale(at + a.low_scales, usual ? d / 254.0f : 0.0f, low_sum);
   }
 }
 

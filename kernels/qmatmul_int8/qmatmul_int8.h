@@ -43,7 +43,9 @@ struct QmatmulInt8Args {
   float* y = nullptr;            ///< y[i * ldy + row]
   int64_t ldy = 0;
   const float* bias = nullptr;  ///< [n] or null; used when !accumulate
-  bool accumulate = false;
+  bool accumulate = false;      ///< the finished sums are added to y; else they begin with bias or 0 and are y
+  /// Activation rows that a register block takes at most: 4 or 8, or 0 for as many as the variant likes. Changes no bit.
+  int32_t block_rows = 0;
 };
 
 using QmatmulInt8Fn = void (*)(const QmatmulInt8Args*) noexcept;

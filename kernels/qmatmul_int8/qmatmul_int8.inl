@@ -90,9 +90,13 @@ NBL_INLINE void store_rows(float* y, int rows, typename T::F v) {
 }
 
 template <class T>
-NBL_INLINE typename T::F first_value(const QmatmulInt8Args& a, int64_t row, int rows, int64_t i) {
-  if (a.accumulate) return load_rows<T>(a.y + i * a.ldy + row, rows);
-  return a.bias != nullptr ? load_rows<T>(a.bias + row, rows) : T::zero_f();
+NBL_INLINE typename T::F first_value(const QmatmulInt8Args& a, int64_t row, int rows) {
+  return a.bias != nullptr && !a.accumulate ? load_rows<T>(a.bias + row, rows) : T::zero_f();
+}
+template <class T>
+NBL_INLINE void store_sum(const QmatmulInt8Args& a, int64_t row, int rows, int64_t i, typename T::F sum) {
+  float* y = a.y + i * a.ldy + row;
+  store_rows<T>(y, rows, a.accumulate ? T::add_f(load_rows<T>(y, rows), sum) : sum);
 }
 
 NBL_INLINE int rows_of_tile(const QmatmulInt8Args& a, int64_t tile) {
@@ -162,7 +166,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
     p[t] = w.codes + (tile + t) * w.column_tiles * kTileBytes;
     ahead[t] = p[t] + ahead_bytes;
     rows[t] = rows_of_tile(a, tile + t);
-    NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t], row_i[i]);
+    NBL_EACH (i, MR) y[t][i] = first_value<T>(a, (tile + t) * kRows, rows[t]);
   }
   // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
   // row tile after the next.
@@ -227,7 +231,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   }
   NBL_EACH (t, NT)
     NBL_EACH (i, MR)
-      if (i0 + i < a.m) store_rows<T>(a.y + (i0 + i) * a.ldy + (tile + t) * kRows, rows[t], y[t][i]);
+      if (i0 + i < a.m) store_sum<T>(a, (tile + t) * kRows, rows[t], i0 + i, y[t][i]);
 }
 
 // ---- Many activation rows: a panel of NT row tiles is unpacked to bytes once, then multiplied in register blocks.
@@ -237,6 +241,10 @@ constexpr int64_t kManyTileRows = 5;    // and matrix tiles
 constexpr int64_t kPanelColumns = 512;  // a panel of two row tiles is 16 KB
 constexpr int64_t kBlockRows = 256;     // activation rows at a time: their sums are 32 KB
 constexpr int64_t kFetchAhead = 16;     // lines of the next panel's codes that a block of activation rows asks for
+
+// Lanes that multiply two rows by two rows want lines in pairs, [row][8 columns].
+template <class T>
+concept PairLanes = requires { typename T::PairSum; };
 
 template <class T, class Codes, int Q0>
 NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
@@ -256,6 +264,9 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
     unpack_lines<T, Codes, 1>(codes, p, out);
     unpack_lines<T, Codes, 2>(codes, p, out);
     unpack_lines<T, Codes, 3>(codes, p, out);
+    if constexpr (PairLanes<T>) {
+      for (int64_t line = 0; line < 16; line += 2) T::pair_lines(out + 64 * line);
+    }
   }
 }
 
@@ -274,6 +285,24 @@ struct PanelStep {
   const float* dsums;
 };
 
+// The integer sums of a step, two activation rows at a time; the last meets itself where their number is odd.
+template <class T, int MR>
+NBL_INLINE void pair_step(const PanelStep<T, 1>& s, typename T::I (&acc)[1][MR]) {
+  constexpr int kPairs = (MR + 1) / 2;
+  typename T::PairSum sum[kPairs];
+  NBL_EACH (p, kPairs) sum[p] = T::pair_zero();
+  const uint8_t* panel = s.panel;
+  for (int64_t tile = 0; tile < s.tiles; ++tile) {
+    const int8_t* x[2 * kPairs];
+    NBL_EACH (i, 2 * kPairs) x[i] = s.x + tile * s.x_stride + (i < MR ? i : MR - 1) * kCols;
+    for (int64_t line = 0; line < s.lines; line += 2, panel += 128) {
+      T::template pair_dot<kPairs>(sum, panel, x);
+      NBL_EACH (i, 2 * kPairs) x[i] += 8;
+    }
+  }
+  NBL_EACH (i, MR) acc[0][i] = i % 2 == 0 ? T::template unpair<0>(sum[i / 2]) : T::template unpair<1>(sum[i / 2]);
+}
+
 // y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
 // step points to overlaps y.
 template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
@@ -285,7 +314,8 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   const uint8_t* panel = s.panel;
   const int8_t* x_tile = s.x;
   const int64_t lines = s.lines, x_stride = s.x_stride;
-  for (int64_t tile = 0; tile < s.tiles; ++tile) {
+  if constexpr (PairLanes<T>) pair_step<T, MR>(s, acc);
+  for (int64_t tile = 0; !PairLanes<T> && tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
     x_tile += x_stride;
     // The next column tile's activations come from the second-level cache or from further away.
@@ -355,13 +385,13 @@ template <class T, int NT>
 NBL_NOINLINE void load_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, float* sums) {
   for (int64_t i = i0; i < i1; ++i)
     for (int t = 0; t < NT; ++t, sums += kRows)
-      T::store_f(sums, first_value<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t), i));
+      T::store_f(sums, first_value<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t)));
 }
 template <class T, int NT>
 NBL_NOINLINE void store_sums(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1, const float* sums) {
   for (int64_t i = i0; i < i1; ++i)
     for (int t = 0; t < NT; ++t, sums += kRows)
-      store_rows<T>(a.y + i * a.ldy + (tile + t) * kRows, rows_of_tile(a, tile + t), T::load_f(sums));
+      store_sum<T>(a, (tile + t) * kRows, rows_of_tile(a, tile + t), i, T::load_f(sums));
 }
 // Brings the lines that store_sums() will write: rows far apart that no prefetcher expects.
 template <int NT>
@@ -414,15 +444,22 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
     // Where four rows would be left over, two blocks of eight end the rows: both keep the multipliers busy.
     const int64_t rest = (i1 - i0) % MR;
     const int64_t whole = MR == 12 && rest == 4 && i1 - i0 >= 16 ? i1 - 16 : i1 - rest;
+    const bool largest = a.block_rows == 0 || a.block_rows >= MR;
     int64_t i = i0;
-    for (; i < whole; i += MR) {
+    for (; largest && i < whole; i += MR) {
       fetch();
       panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
     }
     if constexpr (MR == 12)
-      for (; i + 8 <= i1; i += 8) panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+      for (; a.block_rows != 4 && i + 8 <= i1; i += 8) {
+        if (!largest) fetch();
+        panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+      }
     if (MR > 4)
-      for (; i + 4 <= i1; i += 4) panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+      for (; i + 4 <= i1; i += 4) {
+        if (a.block_rows == 4) fetch();
+        panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+      }
     for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
@@ -445,7 +482,7 @@ NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
   if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT>(a, tile, 0);
   if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT>(a, tile, 0);
   if constexpr (!SHORT && T::kRegisters == 32) {
-    if (a.m > 4) {
+    if (a.m > 4 && a.block_rows != 4) {
       for (int64_t i = 0; i < a.m; i += 8) few_rows<T, Codes, CODEBOOK, NT, 8, SHORT>(a, tile, i);
       return;
     }

@@ -77,7 +77,7 @@ Result<const Linear*> linear_of(nbl_qtensor* q, Compute compute) {
   const auto index = static_cast<std::size_t>(compute);
   const std::lock_guard lock(q->mutex);
   if (!q->made[index]) {
-    NBL_ASSIGN(q->linears[index], Linear::create(q->tensor, {}, {compute, q->runtime->isa}));
+    NBL_ASSIGN(q->linears[index], Linear::create(q->tensor, {}, q->runtime->compute(compute)));
     q->made[index] = true;
   }
   return &q->linears[index];

@@ -18,9 +18,9 @@ void RuntimeState::note(const std::string& message) const {
   if (log != nullptr) log(log_user, NBL_LOG_INFO, message.c_str());
 }
 
-ComputeOptions RuntimeState::compute(int32_t mode) const {
-  return {mode == NBL_COMPUTE_EXACT ? Compute::exact : Compute::fast, isa};
-}
+ComputeOptions RuntimeState::compute(int32_t mode) { return compute(mode == NBL_COMPUTE_EXACT ? Compute::exact : Compute::fast); }
+
+ComputeOptions RuntimeState::compute(Compute mode) { return {mode, isa, tune ? &tuner : nullptr}; }
 
 Status check_compute(int32_t mode) {
   if (mode >= NBL_COMPUTE_DEFAULT && mode <= NBL_COMPUTE_FAST) return {};
@@ -116,6 +116,17 @@ nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** 
 
 void nbl_runtime_destroy(nbl_runtime* runtime) { delete runtime; }
 
+nbl_status nbl_runtime_set(nbl_runtime* runtime, const char* name, const char* value) {
+  return guard(runtime, [&]() -> Status {
+    NBL_TRY(require(runtime, "runtime"));
+    NBL_TRY(require(name, "name"));
+    NBL_TRY(require(value, "value"));
+    NBL_ASSIGN(const auto settings, nbl::quant::Options::create(runtime_settings(), {{name, value}}, "runtime"));
+    runtime->state->tune = settings.text("tune") == "on";
+    return {};
+  });
+}
+
 int32_t nbl_runtime_threads(const nbl_runtime* runtime) { return runtime == nullptr ? 0 : runtime->state->team.size(); }
 
 nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
@@ -130,6 +141,13 @@ nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
     for (const nbl::Isa isa : nbl::usable_isas()) available.push_back(nbl::isa_name(isa));
     j.set("isa_available", std::move(available));
     j.set("threads", state.team.size());
+    j.set("tune", state.tune ? "on" : "off");
+    Json tuned = Json::array();
+    for (const nbl::KernelTuner::Entry& e : state.tuner.entries()) {
+      tuned.push_back(Json::object(
+          {{"shape", e.shape}, {"choice", e.choice}, {"us", e.microseconds}, {"default_us", e.default_microseconds}}));
+    }
+    j.set("tuned", std::move(tuned));
     j.set("methods", methods_catalog());
     j.set("dialects", dialects_catalog());
     j.set("architectures", architectures_catalog());

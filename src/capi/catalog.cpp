@@ -70,6 +70,7 @@ const char* text_of() noexcept {
 }
 
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
+Json runtime_settings_catalog() { return schema_json(runtime_settings()); }
 Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
 Json limits_catalog() {
@@ -189,6 +190,13 @@ Json tasks_catalog() {
   return list;
 }
 
+std::span<const Spec> runtime_settings() {
+  static const std::vector<Spec> schema{
+      {"tune", Spec::Type::choice, "off", 0, 0, {"off", "on"}, "choose kernels by measuring them on each shape, a few milliseconds when a model is made ready; no result changes"},
+  };
+  return schema;
+}
+
 std::span<const Spec> quantizer_settings() {
   static const std::vector<Spec> schema = [] {
     std::vector<std::string_view> formats;
@@ -267,6 +275,7 @@ const char* nbl_architectures_json(void) { return text_of<architectures_catalog>
 const char* nbl_isas_json(void) { return text_of<isas_catalog>(); }
 const char* nbl_protocols_json(void) { return text_of<protocols_catalog>(); }
 const char* nbl_tasks_json(void) { return text_of<tasks_catalog>(); }
+const char* nbl_runtime_settings_json(void) { return text_of<runtime_settings_catalog>(); }
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
 const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }

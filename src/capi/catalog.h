@@ -20,6 +20,7 @@ Json protocols_catalog();
 Json tasks_catalog();
 
 /// Settings are described by the same schema as a method's options.
+std::span<const quant::OptionSpec> runtime_settings();
 std::span<const quant::OptionSpec> quantizer_settings();
 std::span<const quant::OptionSpec> evaluation_settings();
 

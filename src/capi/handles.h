@@ -22,6 +22,7 @@
 #include "nibble/nibble.h"
 #include "pipeline/pipeline.h"
 #include "tensor/checkpoint.h"
+#include "tensor/kernel_tuner.h"
 #include "tensor/linear.h"
 #include "tensor/qtensor.h"
 #include "text/chat_template.h"
@@ -33,6 +34,8 @@ struct RuntimeState {
   explicit RuntimeState(int threads) : team(threads) {}
   Team team;
   Isa isa = Isa::scalar;
+  KernelTuner tuner;
+  std::atomic<bool> tune{false};  ///< whether models made from now on ask the tuner
   int64_t max_memory_bytes = 0;
   Allocator allocator;  ///< without functions: the system's memory
   nbl_log_fn log = nullptr;
@@ -40,7 +43,8 @@ struct RuntimeState {
 
   void warn(const std::string& message) const;
   void note(const std::string& message) const;
-  ComputeOptions compute(int32_t mode) const;
+  ComputeOptions compute(int32_t mode);
+  ComputeOptions compute(Compute mode);
 };
 using RuntimePtr = std::shared_ptr<RuntimeState>;
 

@@ -33,6 +33,7 @@ struct Global {
   int32_t threads = 0;
   std::string isa;
   std::string compute = "fast";
+  std::string tune = "off";
   std::string max_ram;
   uint64_t seed = 0;
   std::string json;

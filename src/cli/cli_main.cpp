@@ -41,6 +41,11 @@ void add_global_options(CLI::App& app, Global& g) {
       ->check(CLI::IsMember({"exact", "fast"}))
       ->capture_default_str()
       ->group(group);
+  app.add_option("--tune", g.tune,
+                 "on: choose kernels by measuring them on each shape, a few milliseconds at the start; no result changes")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--max-ram", g.max_ram, "stop with status 4 once the process holds more memory: 512M, 4G")
       ->group(group);
   app.add_option("--seed", g.seed, "seed of every random choice")->capture_default_str()->group(group);
@@ -131,7 +136,9 @@ Runtime Global::make_runtime() const {
       if (level <= most) fmt::print(stderr, "{}: {}\n", level == NBL_LOG_WARNING ? "warning" : "note", message);
     };
   }
-  return Runtime(std::move(options));
+  Runtime runtime(std::move(options));
+  runtime.set("tune", tune);
+  return runtime;
 }
 
 namespace {

@@ -16,6 +16,7 @@ namespace nibble::cli {
 
 std::string bench_in_child(const Global& global, const std::string& model, const std::vector<std::string>& options) {
   std::vector<std::string> arguments{"nibble", "bench", model, "--json", "-", "--quiet", "--compute", global.compute};
+  if (global.tune == "on") arguments.insert(arguments.end(), {"--tune", "on"});
   if (global.threads > 0) arguments.insert(arguments.end(), {"--threads", fmt::format("{}", global.threads)});
   if (!global.isa.empty()) arguments.insert(arguments.end(), {"--isa", global.isa});
   if (!global.max_ram.empty()) arguments.insert(arguments.end(), {"--max-ram", global.max_ram});

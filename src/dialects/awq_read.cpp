@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "dialects/awq_layout.h"
+#include "dialects/code_lines.h"
 #include "dialects/common.h"
 #include "dialects/group_order.h"
 #include "tensor/tiles.h"
@@ -29,6 +30,32 @@ T element(const io::RawTensor& tensor, int64_t index) noexcept {
 
 bool is_matrix(const io::RawTensor& tensor, std::string_view type) {
   return tensor.type == type && tensor.shape.size() == 2 && tensor.shape[0] > 0 && tensor.shape[1] > 0;
+}
+
+// The layout gemm keeps eight neighbouring rows' codes of one column in a word. Four columns' words of up to 16 rows, `bytes` (4 or 8)
+// bytes each and `column_bytes` apart, become a line: the four bytes of every nibble are brought together in pairs, then in fours.
+void line_of_gemm(const std::byte* src, int64_t column_bytes, int64_t columns, int64_t bytes, uint32_t* line) noexcept {
+  constexpr uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f, kBytes = 0x00ff00ff00ff00ff, kPairs = 0x0000ffff0000ffff;
+  uint64_t word[4] = {};
+  if (columns == 4 && bytes == 8) {
+    for (int64_t i = 0; i < 4; ++i) std::memcpy(&word[i], src + i * column_bytes, 8);
+  } else {
+    for (int64_t i = 0; i < columns; ++i) std::memcpy(&word[i], src + i * column_bytes, static_cast<std::size_t>(bytes));
+  }
+  for (std::size_t odd = 0; odd < 2; ++odd) {
+    const uint64_t a = (word[0] >> (4 * odd)) & kNibbles, b = (word[1] >> (4 * odd)) & kNibbles;
+    const uint64_t c = (word[2] >> (4 * odd)) & kNibbles, d = (word[3] >> (4 * odd)) & kNibbles;
+    const uint64_t ab[2] = {(a & kBytes) | (b & kBytes) << 8, ((a >> 8) & kBytes) | (b & ~kBytes)};
+    const uint64_t cd[2] = {(c & kBytes) | (d & kBytes) << 8, ((c >> 8) & kBytes) | (d & ~kBytes)};
+    for (std::size_t i = 0; i < 2; ++i) {  // bytes i and i + 2 of both words
+      const uint64_t low = (ab[i] & kPairs) | (cd[i] & kPairs) << 16, high = ((ab[i] >> 16) & kPairs) | (cd[i] & ~kPairs);
+      const int row = kAwqNibble[2 * i + odd], other = kAwqNibble[2 * i + 4 + odd];
+      line[row] = static_cast<uint32_t>(low);
+      line[8 + row] = static_cast<uint32_t>(low >> 32);
+      line[other] = static_cast<uint32_t>(high);
+      line[8 + other] = static_cast<uint32_t>(high >> 32);
+    }
+  }
 }
 
 class AwqPacking final : public Packing {
@@ -169,27 +196,30 @@ class AwqPacking final : public Packing {
   static Result<QTensor> read_gemm(const Module& m) {
     NBL_ASSIGN(const Segment spec, spec_of(m, ZeroKind::code));
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(m.n, spec));
-    std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * m.k));
     const int64_t words = m.n / 8;
+    CodeLines lines;
+    for (int64_t c = 0; c < spec.column_tiles(); ++c) {  // along the rows, as they lie in memory
+      for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+        for (int64_t l = 0; l < kTileCols / 4; ++l) {
+          const int64_t column = c * kTileCols + 4 * l;
+          line_of_gemm(m.qweight->bytes.data() + 4 * (column * words + 2 * t), 4 * words,
+                       std::clamp<int64_t>(m.k - column, 0, 4), builder.rows(t) / 2, lines.words[l]);
+        }
+        builder.set_lines(t, c, lines);
+      }
+    }
     for (int64_t t = 0; t < builder.row_tiles(); ++t) {
       const int64_t rows = builder.rows(t);
-      for (int64_t w = 0; w < rows / 8; ++w) {
-        uint8_t* out = codes.data() + 8 * w * m.k;
-        for (int64_t k = 0; k < m.k; ++k) {
-          const auto word = element<uint32_t>(*m.qweight, k * words + 2 * t + w);
-          for (int i = 0; i < 8; ++i) out[kAwqNibble[i] * m.k + k] = static_cast<uint8_t>((word >> (4 * i)) & 15);
-        }
-        for (int64_t g = 0; g < m.groups; ++g) {
-          const auto word = element<uint32_t>(*m.qzeros, g * words + 2 * t + w);
-          for (int i = 0; i < 8; ++i)
-            builder.set_zero_code(kTileRows * t + 8 * w + kAwqNibble[i], g, (word >> (4 * i)) & 15);
-        }
-      }
       for (int64_t g = 0; g < m.groups; ++g) {
+        uint8_t zeros[kTileRows] = {};
+        for (int64_t w = 0; w < rows / 8; ++w) {
+          const auto word = element<uint32_t>(*m.qzeros, g * words + 2 * t + w);
+          for (int i = 0; i < 8; ++i) zeros[8 * w + kAwqNibble[i]] = (word >> (4 * i)) & 15;
+        }
+        builder.set_zero_codes(t, g, zeros);
         std::memcpy(builder.scales(t, g), m.scales->bytes.data() + 2 * (g * m.n + kTileRows * t),
                     static_cast<std::size_t>(2 * rows));
       }
-      builder.set_codes(t, codes.data(), m.k);
     }
     return make_qtensor(m.n, m.k, std::move(builder).finish());
   }
@@ -206,21 +236,25 @@ class AwqPacking final : public Packing {
     const bool fast = layout_ == AwqLayout::gemv_fast;
     NBL_ASSIGN(const Segment spec, spec_of(m, fast ? ZeroKind::minimum : ZeroKind::code));
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(m.n, spec));
-    std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * m.k));
+    std::vector<uint8_t> codes(static_cast<std::size_t>(fast ? kTileRows * m.k : 0));
+    WordLine words[8] = {};
+    CodeLines lines;
     const int64_t padded = m.scales->shape[1], zero_words = m.qzeros->shape[1];
     for (int64_t t = 0; t < builder.row_tiles(); ++t) {
-      for (int64_t r = 0; r < builder.rows(t); ++r) {
-        const int64_t row = t * kTileRows + r;
-        for (int64_t k = 0; k < m.k; ++k) {
-          uint32_t code;
-          if (fast) {
-            const int64_t nibble = fast_nibble(row, k);
-            code =
-                static_cast<uint32_t>(element<uint16_t>(*m.qweight, row / 4 * m.k + nibble / 4)) >> (4 * (nibble % 4));
-          } else {
-            code = element<uint32_t>(*m.qweight, row * (m.k / 8) + k / 8) >> (4 * (k % 8));
-          }
-          codes[static_cast<std::size_t>(r * m.k + k)] = code & 15;
+      const int64_t rows = builder.rows(t), first = t * kTileRows;
+      for (int64_t c = 0; c < spec.column_tiles() && !fast; ++c) {
+        const int64_t columns = std::min(kTileCols, m.k - c * kTileCols);
+        std::fill(std::begin(words), std::end(words), WordLine{});
+        load_words_of_rows(m.qweight->bytes.data() + first * m.k / 2 + c * kTileCols / 2, m.k / 2, rows, columns / 2, words);
+        lines_from_words(4, WordOrder::stream, words, columns, &lines);
+        builder.set_lines(t, c, lines);
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t row = first + r;
+        for (int64_t k = 0; k < m.k && fast; ++k) {
+          const int64_t nibble = fast_nibble(row, k);
+          const auto word = static_cast<uint32_t>(element<uint16_t>(*m.qweight, row / 4 * m.k + nibble / 4));
+          codes[static_cast<std::size_t>(r * m.k + k)] = (word >> (4 * (nibble % 4))) & 15;
         }
         for (int64_t g = 0; g < m.groups; ++g) {
           const int64_t scale = fast ? g * m.n + row : row * padded + g;
@@ -233,7 +267,7 @@ class AwqPacking final : public Packing {
           }
         }
       }
-      builder.set_codes(t, codes.data(), m.k);
+      if (fast) builder.set_codes(t, codes.data(), m.k);
     }
     return make_qtensor(m.n, m.k, std::move(builder).finish());
   }

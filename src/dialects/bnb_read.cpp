@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "dialects/bnb_layout.h"
+#include "dialects/code_lines.h"
 #include "dialects/common.h"
 #include "tensor/tiles.h"
 
@@ -195,6 +196,68 @@ class BnbPacking final : public Packing {
     return product + w.offset;
   }
 
+  static void set_scales(const FourBit& w, SegmentBuilder& builder) {
+    const int64_t groups = builder.spec().groups(), size = builder.spec().group_size == 0 ? w.k : builder.spec().group_size;
+    const bool plain = w.nested_map == nullptr && size == w.block;  // each block is a group
+    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+      for (int64_t g = 0; g < groups; ++g) {
+        const int64_t row = t * kTileRows, rows = builder.rows(t);
+        if (plain) {
+          gather_elements(4, w.absmax->bytes.data() + 4 * (row * groups + g), 4 * groups, rows, builder.scales(t, g));
+          continue;
+        }
+        for (int64_t r = 0; r < rows; ++r) builder.set_scale(row + r, g, scale_of(w, ((row + r) * w.k + g * size) / w.block));
+      }
+    }
+  }
+
+  // Rows of whole bytes, two codes each, the first in the upper half.
+  static void set_nibbles(const FourBit& w, SegmentBuilder& builder) {
+    WordLine words[8] = {};
+    CodeLines lines;
+    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+      const std::byte* source = w.codes->bytes.data() + t * kTileRows * w.k / 2;
+      for (int64_t c = 0; c < builder.spec().column_tiles(); ++c) {
+        const int64_t columns = std::min(kTileCols, w.k - c * kTileCols);
+        if (columns < kTileCols) std::fill(std::begin(words), std::end(words), WordLine{});
+        load_words_of_rows(source + c * kTileCols / 2, w.k / 2, builder.rows(t), columns / 2, words);
+        for (WordLine& line : words) {
+          for (uint32_t& word : line) word = ((word >> 4) & 0x0f0f0f0fu) | (word & 0x0f0f0f0fu) << 4;
+        }
+        lines_from_words(4, WordOrder::stream, words, columns, &lines);
+        builder.set_lines(t, c, lines);
+      }
+    }
+  }
+
+  // The general way: codes, or the values where no groups suit.
+  static void set_one_by_one(const FourBit& w, bool fits, SegmentBuilder& builder) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(w.codes->bytes.data());
+    const auto code_at = [&](int64_t i) {
+      return static_cast<uint8_t>(i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15);
+    };
+    std::vector<uint8_t> codes(static_cast<std::size_t>(fits ? kTileRows * w.k : 0));
+    std::vector<float> values(static_cast<std::size_t>(fits ? 0 : kTileRows * w.k));
+    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+      for (int64_t r = 0; r < builder.rows(t); ++r) {
+        const int64_t first = (t * kTileRows + r) * w.k;
+        for (int64_t c = 0; c < w.k; ++c) {
+          const auto at = static_cast<std::size_t>(r * w.k + c);
+          if (fits) {
+            codes[at] = code_at(first + c);
+          } else {
+            values[at] = scale_of(w, (first + c) / w.block) * float_at(*w.map, code_at(first + c));
+          }
+        }
+      }
+      if (fits) {
+        builder.set_codes(t, codes.data(), w.k);
+      } else {
+        builder.set_dense(t, reinterpret_cast<const std::byte*>(values.data()), 4 * w.k);
+      }
+    }
+  }
+
   // Blocks run over the flattened weight. Where they do not end with the rows, the groups are what both divide into.
   static Result<QTensor> read_four_bit(const FourBit& w) {
     int64_t group = w.block;
@@ -213,34 +276,16 @@ class BnbPacking final : public Packing {
       spec.value_type = DType::f32;
     }
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(w.n, spec));
-    const auto* bytes = reinterpret_cast<const uint8_t*>(w.codes->bytes.data());
-    const auto code_at = [&](int64_t i) {
-      return static_cast<uint8_t>(i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15);
-    };
-    std::vector<uint8_t> codes(static_cast<std::size_t>(fits ? kTileRows * w.k : 0));
-    std::vector<float> values(static_cast<std::size_t>(fits ? 0 : kTileRows * w.k));
-    const int64_t groups = spec.groups(), size = group == 0 ? w.k : group;
-    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
-      for (int64_t r = 0; r < builder.rows(t); ++r) {
-        const int64_t row = t * kTileRows + r, first = row * w.k;
-        if (fits) {
-          for (int64_t c = 0; c < w.k; ++c) codes[static_cast<std::size_t>(r * w.k + c)] = code_at(first + c);
-          for (int64_t g = 0; g < groups; ++g) builder.set_scale(row, g, scale_of(w, (first + g * size) / w.block));
-        } else {
-          for (int64_t c = 0; c < w.k; ++c) {
-            values[static_cast<std::size_t>(r * w.k + c)] =
-                scale_of(w, (first + c) / w.block) * float_at(*w.map, code_at(first + c));
-          }
-        }
-      }
-      if (fits) {
-        builder.set_codes(t, codes.data(), w.k);
-      } else {
-        builder.set_dense(t, reinterpret_cast<const std::byte*>(values.data()), 4 * w.k);
-      }
+    // What nested scales are made of is kept, and they come from that.
+    const bool nested = fits && w.nested_map != nullptr && group == w.block;
+    if (fits && !nested) set_scales(w, builder);
+    if (fits && w.k % 2 == 0) {
+      set_nibbles(w, builder);
+    } else {
+      set_one_by_one(w, fits, builder);
     }
     Segment segment = std::move(builder).finish();
-    if (fits && w.nested_map != nullptr && group == w.block) {  // keep what the scales are made of
+    if (nested) {
       ScaleCodes form;
       form.bits = 8;
       form.rows = 0;
@@ -250,7 +295,7 @@ class BnbPacking final : public Packing {
       std::vector<float> supers, map;
       for (int64_t i = 0; i < w.nested_absmax->shape[0]; ++i) supers.push_back(float_at(*w.nested_absmax, i));
       for (int64_t i = 0; i < 256; ++i) map.push_back(float_at(*w.nested_map, i));
-      NBL_ASSIGN(form, make_scale_codes(w.n, groups, std::move(form), {w.absmax->bytes.as<uint8_t>(), supers, {}, map}));
+      NBL_ASSIGN(form, make_scale_codes(w.n, segment.groups(), std::move(form), {w.absmax->bytes.as<uint8_t>(), supers, {}, map}));
       NBL_TRY(set_scale_codes(w.n, std::move(form), &segment));
     }
     return make_qtensor(w.n, w.k, std::move(segment));

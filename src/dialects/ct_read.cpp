@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "dialects/code_lines.h"
 #include "dialects/common.h"
 #include "dialects/ct_layout.h"
 #include "dialects/fp8_values.h"
@@ -228,6 +229,74 @@ class CtPacking final : public Packing {
         tensor.shape.empty() || element_count(tensor.shape).value() == 1 ? 0 : row * m.groups + group);
   }
 
+  // Codes that run across the words of a row, or a byte each with its middle at 0.
+  static Status set_stream(const Module& m, const GroupOrder& order, SegmentBuilder& builder) {
+    const int width = m.packed ? m.bits : 8;
+    const int64_t row_bytes = m.packed ? 4 * m.codes->shape[1] : m.k, each = int64_t{2} * width, tiles = builder.spec().column_tiles();
+    std::vector<WordLine> words(static_cast<std::size_t>(order.columns.empty() ? each : tiles * each));
+    CodeLines lines;
+    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+      const std::byte* source = m.codes->bytes.data() + t * kTileRows * row_bytes;
+      const auto load = [&](int64_t first, int64_t bytes) {
+        if (bytes < static_cast<int64_t>(words.size()) * 4) std::fill(words.begin(), words.end(), WordLine{});
+        load_words_of_rows(source + first, row_bytes, builder.rows(t), bytes, words.data());
+        return m.packed || raise_bytes(m.bits, builder.rows(t), words);
+      };
+      if (!order.columns.empty() && !load(0, row_bytes)) return outside(m, t * kTileRows);
+      for (int64_t c = 0; c < tiles; ++c) {
+        const int64_t columns = std::min(kTileCols, m.k - c * kTileCols), first = 4 * c * each;
+        if (!order.columns.empty()) {
+          lines_of_columns(width, WordOrder::stream, words.data(), order.columns.data() + c * kTileCols, columns, &lines);
+        } else {
+          if (!load(first, std::min(4 * each, row_bytes - first))) return outside(m, t * kTileRows);
+          lines_from_words(width, WordOrder::stream, words.data(), columns, &lines);
+        }
+        builder.set_lines(t, c, lines);
+      }
+    }
+    return {};
+  }
+
+  // Adds the middle of `bits` bits to every byte; false when one does not fit then.
+  static bool raise_bytes(int bits, int64_t rows, std::vector<WordLine>& words) {
+    const uint32_t middle = 0x01010101u << (bits - 1), above = ~(0x01010101u * ((1u << bits) - 1u));
+    uint32_t beyond = 0;
+    for (WordLine& line : words) {
+      for (uint32_t& word : line) {
+        word = ((word & 0x7f7f7f7fu) + (middle & 0x7f7f7f7fu)) ^ ((word ^ middle) & 0x80808080u);  // no carry from byte to byte
+        beyond |= word & above;
+      }
+      for (int64_t r = rows; r < kTileRows; ++r) line[static_cast<std::size_t>(r)] = 0;
+    }
+    return beyond == 0;
+  }
+
+  // Words of whole codes that leave bits over, as older files have them.
+  static void set_padded(const Module& m, const GroupOrder& order, SegmentBuilder& builder) {
+    std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * m.k)), line(static_cast<std::size_t>(m.k));
+    for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+      for (int64_t r = 0; r < builder.rows(t); ++r) {
+        unpack_line(*m.codes, (t * kTileRows + r) * m.codes->shape[1], 1, m.bits, m.straddling, m.k, line.data());
+        uint8_t* out = codes.data() + r * m.k;
+        for (std::size_t p = 0; p < line.size(); ++p)
+          out[p] = order.columns.empty() ? line[p] : line[static_cast<std::size_t>(order.columns[p])];
+      }
+      builder.set_codes(t, codes.data(), m.k);
+    }
+  }
+
+  // Says which code of a row tile is none.
+  static Status outside(const Module& m, int64_t row) {
+    const int half = 1 << (m.bits - 1);
+    for (int64_t i = row * m.k; i < std::min(m.n, row + kTileRows) * m.k; ++i) {
+      const int code = static_cast<int8_t>(m.codes->bytes.bytes()[static_cast<std::size_t>(i)]);
+      if (code >= -half && code < half) continue;
+      return Status(Code::corrupt, fmt::format("{}: tensor {} holds {} in row {}, column {}, outside {} bits", m.codes->file,
+                                               m.codes->name, code, i / m.k, i % m.k, m.bits));
+    }
+    return Status(Code::internal, "a code outside its bits was not found again");
+  }
+
   static Result<QTensor> read_affine(const Module& m) {
     std::vector<int32_t> index(static_cast<std::size_t>(m.k));
     bool unset = m.g_idx == nullptr;
@@ -278,36 +347,22 @@ class CtPacking final : public Packing {
     const bool symmetric = std::all_of(zeros.begin(), zeros.end(), [&](uint8_t z) { return z == half; });
     spec.zero_kind = symmetric ? ZeroKind::symmetric : ZeroKind::code;
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(m.n, spec));
-    std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * m.k)), line(static_cast<std::size_t>(m.k));
-    const int64_t words = m.codes->shape[1], size = dtype_bytes(scale_type);
+    if (m.packed && !m.straddling) {
+      set_padded(m, order, builder);
+    } else {
+      NBL_TRY(set_stream(m, order, builder));
+    }
+    const int64_t size = dtype_bytes(scale_type), stride = element_count(m.scale->shape).value() == 1 ? 0 : m.groups;
     for (int64_t t = 0; t < builder.row_tiles(); ++t) {
-      for (int64_t r = 0; r < builder.rows(t); ++r) {
-        const int64_t row = t * kTileRows + r;
-        if (m.packed) {
-          unpack_line(*m.codes, row * words, 1, m.bits, m.straddling, m.k, line.data());
-        } else {
-          for (int64_t c = 0; c < m.k; ++c) {
-            const int code =
-                static_cast<int8_t>(m.codes->bytes.bytes()[static_cast<std::size_t>(row * m.k + c)]) + half;
-            if (code < 0 || code >= 2 * half) {
-              return Status(Code::corrupt, fmt::format("{}: tensor {} holds {} in row {}, column {}, outside {} bits",
-                                                       m.codes->file, m.codes->name, code - half, row, c, m.bits));
-            }
-            line[static_cast<std::size_t>(c)] = static_cast<uint8_t>(code);
-          }
-        }
-        uint8_t* out = codes.data() + r * m.k;
-        for (std::size_t p = 0; p < line.size(); ++p)
-          out[p] = order.columns.empty() ? line[p] : line[static_cast<std::size_t>(order.columns[p])];
-        for (std::size_t g = 0; g < order.groups.size(); ++g) {
-          const int64_t stored = order.groups[g], packed = static_cast<int64_t>(g);
-          std::memcpy(builder.scales(t, packed) + r * size,
-                      m.scale->bytes.data() + static_cast<int64_t>(slot(m, *m.scale, row, stored)) * size,
-                      static_cast<std::size_t>(size));
-          if (!symmetric) builder.set_zero_code(row, packed, zeros[static_cast<std::size_t>(row * m.groups + stored)]);
-        }
+      const int64_t row = t * kTileRows, rows = builder.rows(t);
+      for (std::size_t g = 0; g < order.groups.size(); ++g) {
+        const int64_t stored = order.groups[g], at = stride == 0 ? 0 : row * stride + stored;
+        gather_elements(size, m.scale->bytes.data() + at * size, stride * size, rows, builder.scales(t, static_cast<int64_t>(g)));
+        uint8_t codes[kTileRows] = {};
+        for (int64_t r = 0; r < rows && !symmetric; ++r)
+          codes[r] = zeros[static_cast<std::size_t>((row + r) * m.groups + stored)];
+        if (!symmetric) builder.set_zero_codes(t, static_cast<int64_t>(g), codes);
       }
-      builder.set_codes(t, codes.data(), m.k);
     }
     QTensor tensor = make_qtensor(m.n, m.k, std::move(builder).finish());
     if (!order.columns.empty()) {

@@ -34,15 +34,6 @@ void fifth_bits(const uint8_t* qh, uint8_t* codes) noexcept {
   for (int e = 0; e < 32; ++e) codes[e] = static_cast<uint8_t>(codes[e] | ((high >> e) & 1u) << 4);
 }
 
-void q4_0(const uint8_t* b, uint8_t* codes, float* scales, float*) {
-  scales[0] = half_at(b);
-  nibbles_32(b + 2, codes);
-}
-void q4_1(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
-  scales[0] = half_at(b);
-  zeros[0] = half_at(b + 2);
-  nibbles_32(b + 4, codes);
-}
 void q5_0(const uint8_t* b, uint8_t* codes, float* scales, float*) {
   scales[0] = half_at(b);
   nibbles_32(b + 6, codes);
@@ -54,38 +45,88 @@ void q5_1(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
   nibbles_32(b + 8, codes);
   fifth_bits(b + 4, codes);
 }
-void q8_0(const uint8_t* b, uint8_t* codes, float* scales, float*) {
-  scales[0] = half_at(b);
-  for (int e = 0; e < 32; ++e) codes[e] = static_cast<uint8_t>(b[2 + e] ^ 0x80);  // signed to offset 128
+
+// Blocks of 32 codes of `block_bytes` bytes, their codes from byte `at` on: nibbles as above, or signed bytes.
+template <int block_bytes, int at, bool nibbles>
+void lines_32(const uint8_t* const* rows, int64_t row_count, int64_t blocks, int64_t column_tile, CodeLines* out) noexcept {
+  *out = {};
+  for (int64_t b = 0; b < 2 && 2 * column_tile + b < blocks; ++b) {
+    uint32_t(*lines)[kTileRows] = out->words + 8 * b;
+    for (int64_t r = 0; r < row_count; ++r) {
+      uint32_t words[nibbles ? 4 : 8];
+      std::memcpy(words, rows[r] + (2 * column_tile + b) * block_bytes + at, sizeof(words));
+      for (int64_t w = 0; w < 4; ++w) {
+        if constexpr (nibbles) {
+          lines[w][r] = words[w] & 0x0f0f0f0fu;
+          lines[w + 4][r] = (words[w] >> 4) & 0x0f0f0f0fu;
+        } else {
+          lines[w][r] = words[w] ^ 0x80808080u;
+          lines[w + 4][r] = words[w + 4] ^ 0x80808080u;
+        }
+      }
+    }
+  }
 }
 
-// The K types' products of a super-scale (f16) and a sub-scale (4 to 8 bits) are exact in f32.
-void q2_k(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
-  const uint8_t* qs = b + 16;
-  const float d = half_at(b + 80), dmin = half_at(b + 82);
-  for (int g = 0; g < 16; ++g) {
-    scales[g] = d * static_cast<float>(b[g] & 15);
-    zeros[g] = -(dmin * static_cast<float>(b[g] >> 4));
-  }
-  for (int e = 0; e < 256; ++e) {
-    const int n = e / 128, j = e % 128 / 32, l = e % 32;
-    codes[e] = (qs[32 * n + l] >> (2 * j)) & 3;
+// Blocks of 256 codes: Words::of() gives four codes of the first and of the second 32 columns of a quarter, from column 4 i on.
+template <class Words>
+void lines_256(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  if (row_count < kTileRows) *out = {};
+  for (int64_t r = 0; r < row_count; ++r) {
+    const uint8_t* block = rows[r] + column_tile / 4 * Words::kBytes;
+    for (int64_t i = 0; i < 8; ++i) Words::of(block, static_cast<int>(column_tile % 4), 4 * i, out->words[i][r], out->words[8 + i][r]);
   }
 }
-void q3_k(const uint8_t* b, uint8_t* codes, float* scales, float*) {
-  const uint8_t *hmask = b, *qs = b + 32, *sc = b + 96;
-  const float d = half_at(b + 108);
-  for (int s = 0; s < 16; ++s) {
-    const int low = s < 8 ? sc[s] & 15 : sc[s - 8] >> 4;
-    const int high = (sc[8 + s % 4] >> (2 * (s / 4))) & 3;
-    scales[s] = d * static_cast<float>((low | high << 4) - 32);
-  }
-  for (int e = 0; e < 256; ++e) {
-    const int n = e / 128, j = e % 128 / 32, l = e % 32;
-    const int bit = (hmask[l] >> (4 * n + j)) & 1;
-    codes[e] = static_cast<uint8_t>(((qs[32 * n + l] >> (2 * j)) & 3) | bit << 2);
-  }
+
+uint32_t word_at(const uint8_t* p) noexcept {
+  uint32_t word;
+  std::memcpy(&word, p, 4);
+  return word;
 }
+
+struct Q2KWords {
+  static constexpr int64_t kBytes = 84;
+  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
+    const uint32_t w = word_at(b + 16 + 32 * (quarter / 2) + at) >> (4 * (quarter % 2));
+    first = w & 0x03030303u;
+    second = (w >> 2) & 0x03030303u;
+  }
+};
+struct Q3KWords {
+  static constexpr int64_t kBytes = 110;
+  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
+    const uint32_t w = word_at(b + 32 + 32 * (quarter / 2) + at) >> (4 * (quarter % 2)), high = word_at(b + at) >> (2 * quarter);
+    first = (w & 0x03030303u) | (high & 0x01010101u) << 2;
+    second = ((w >> 2) & 0x03030303u) | ((high >> 1) & 0x01010101u) << 2;
+  }
+};
+template <int64_t block_bytes, int64_t codes_at, int64_t high_at>
+struct Q45KWords {
+  static constexpr int64_t kBytes = block_bytes;
+  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
+    const uint32_t w = word_at(b + codes_at + 32 * quarter + at);
+    first = w & 0x0f0f0f0fu;
+    second = (w >> 4) & 0x0f0f0f0fu;
+    if constexpr (high_at > 0) {
+      const uint32_t high = word_at(b + high_at + at) >> (2 * quarter);
+      first |= (high & 0x01010101u) << 4;
+      second |= ((high >> 1) & 0x01010101u) << 4;
+    }
+  }
+};
+using Q4KWords = Q45KWords<144, 16, 0>;
+using Q5KWords = Q45KWords<176, 48, 16>;
+struct Q6KWords {
+  static constexpr int64_t kBytes = 210;
+  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
+    const int64_t half = quarter / 2;
+    const int upper = quarter % 2;  // of the nibbles
+    const uint32_t high = word_at(b + 128 + 32 * half + at) >> (4 * upper);
+    first = ((word_at(b + 64 * half + at) >> (4 * upper)) & 0x0f0f0f0fu) | (high & 0x03030303u) << 4;
+    second = ((word_at(b + 64 * half + 32 + at) >> (4 * upper)) & 0x0f0f0f0fu) | ((high >> 2) & 0x03030303u) << 4;
+  }
+};
+
 // The 6-bit scale and minimum of sub-block j of Q4_K and Q5_K.
 void k_scale_min(const uint8_t* s, int j, int& scale, int& minimum) noexcept {
   if (j < 4) {
@@ -96,47 +137,6 @@ void k_scale_min(const uint8_t* s, int j, int& scale, int& minimum) noexcept {
     minimum = (s[j + 4] >> 4) | (s[j] >> 6) << 4;
   }
 }
-void q4_k(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
-  const float d = half_at(b), dmin = half_at(b + 2);
-  const uint8_t* qs = b + 16;
-  for (int j = 0; j < 8; ++j) {
-    int scale, minimum;
-    k_scale_min(b + 4, j, scale, minimum);
-    scales[j] = d * static_cast<float>(scale);
-    zeros[j] = -(dmin * static_cast<float>(minimum));
-    for (int l = 0; l < 32; ++l) {
-      const uint8_t byte = qs[32 * (j / 2) + l];
-      codes[32 * j + l] = j % 2 == 0 ? byte & 15 : byte >> 4;
-    }
-  }
-}
-void q5_k(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
-  const float d = half_at(b), dmin = half_at(b + 2);
-  const uint8_t *qh = b + 16, *qs = b + 48;
-  for (int j = 0; j < 8; ++j) {
-    int scale, minimum;
-    k_scale_min(b + 4, j, scale, minimum);
-    scales[j] = d * static_cast<float>(scale);
-    zeros[j] = -(dmin * static_cast<float>(minimum));
-    for (int l = 0; l < 32; ++l) {
-      const uint8_t byte = qs[32 * (j / 2) + l];
-      const int low = j % 2 == 0 ? byte & 15 : byte >> 4;
-      codes[32 * j + l] = static_cast<uint8_t>(low | ((qh[l] >> j) & 1) << 4);
-    }
-  }
-}
-void q6_k(const uint8_t* b, uint8_t* codes, float* scales, float*) {
-  const uint8_t *ql = b, *qh = b + 128;
-  const float d = half_at(b + 208);
-  for (int s = 0; s < 16; ++s) scales[s] = d * static_cast<float>(static_cast<int8_t>(b[192 + s]));
-  for (int e = 0; e < 256; ++e) {
-    const int n = e / 128, t = e % 128 / 32, l = e % 32;
-    const uint8_t byte = ql[64 * n + l + 32 * (t & 1)];
-    const int low = t < 2 ? byte & 15 : byte >> 4;
-    const int high = (qh[32 * n + l] >> (2 * t)) & 3;
-    codes[e] = static_cast<uint8_t>(low | high << 4);
-  }
-}
 void iq4_xs(const uint8_t* b, uint8_t* codes, float* scales, float*) {
   const float d = half_at(b);
   const int high = b[2] | b[3] << 8;
@@ -145,10 +145,6 @@ void iq4_xs(const uint8_t* b, uint8_t* codes, float* scales, float*) {
     scales[ib] = d * static_cast<float>(ls - 32);
     nibbles_32(b + 8 + 16 * ib, codes + 32 * ib);
   }
-}
-void mxfp4(const uint8_t* b, uint8_t* codes, float* scales, float*) {
-  scales[0] = e8m0_to_f32(b[0]);
-  nibbles_32(b + 1, codes);
 }
 void nvfp4(const uint8_t* b, uint8_t* codes, float* scales, float*) {
   for (int s = 0; s < 4; ++s) {
@@ -188,7 +184,7 @@ void tq2_0(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
   }
 }
 
-// Their codes alone.
+// Scales and minimums of the K types: codes, and one number (f16) for all of a block. Their products are exact in f32.
 void q2_k_codes(const uint8_t* b, uint8_t* scale, uint8_t* zero, float* d, float* dmin) {
   *d = half_at(b + 80);
   *dmin = -half_at(b + 82);
@@ -233,19 +229,19 @@ constexpr auto kMin = ZeroKind::minimum;
 constexpr auto kCode = ZeroKind::code;
 
 constexpr GgufBlock kBlocks[] = {
-    {"Q4_0", kAffine, 4, 32, DType::f16, kSym, DType::f16, nullptr, q4_0},
-    {"Q4_1", kAffine, 4, 32, DType::f16, kMin, DType::f16, nullptr, q4_1},
+    {"Q4_0", kAffine, 4, 32, DType::f16, kSym, DType::f16, nullptr, nullptr, lines_32<18, 2, true>},
+    {"Q4_1", kAffine, 4, 32, DType::f16, kMin, DType::f16, nullptr, nullptr, lines_32<20, 4, true>},
     {"Q5_0", kAffine, 5, 32, DType::f16, kSym, DType::f16, nullptr, q5_0},
     {"Q5_1", kAffine, 5, 32, DType::f16, kMin, DType::f16, nullptr, q5_1},
-    {"Q8_0", kAffine, 8, 32, DType::f16, kSym, DType::f16, nullptr, q8_0},
-    {"Q2_K", kAffine, 2, 16, DType::f32, kMin, DType::f32, nullptr, q2_k},
-    {"Q3_K", kAffine, 3, 16, DType::f32, kSym, DType::f32, nullptr, q3_k},
-    {"Q4_K", kAffine, 4, 32, DType::f32, kMin, DType::f32, nullptr, q4_k},
-    {"Q5_K", kAffine, 5, 32, DType::f32, kMin, DType::f32, nullptr, q5_k},
-    {"Q6_K", kAffine, 6, 16, DType::f32, kSym, DType::f32, nullptr, q6_k},
-    {"IQ4_NL", kCodebook, 4, 32, DType::f16, kSym, DType::f16, kIq4, q4_0},
+    {"Q8_0", kAffine, 8, 32, DType::f16, kSym, DType::f16, nullptr, nullptr, lines_32<34, 2, false>},
+    {"Q2_K", kAffine, 2, 16, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q2KWords>},
+    {"Q3_K", kAffine, 3, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_256<Q3KWords>},
+    {"Q4_K", kAffine, 4, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q4KWords>},
+    {"Q5_K", kAffine, 5, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q5KWords>},
+    {"Q6_K", kAffine, 6, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_256<Q6KWords>},
+    {"IQ4_NL", kCodebook, 4, 32, DType::f16, kSym, DType::f16, kIq4, nullptr, lines_32<18, 2, true>},
     {"IQ4_XS", kCodebook, 4, 32, DType::f32, kSym, DType::f32, kIq4, iq4_xs},
-    {"MXFP4", kCodebook, 4, 32, DType::e8m0, kSym, DType::f32, kE2m1, mxfp4},
+    {"MXFP4", kCodebook, 4, 32, DType::e8m0, kSym, DType::f32, kE2m1, nullptr, lines_32<17, 1, true>},
     {"NVFP4", kCodebook, 4, 16, DType::f16, kSym, DType::f16, kE2m1, nvfp4},
     {"TQ1_0", kAffine, 2, 256, DType::f16, kCode, DType::f16, nullptr, tq1_0},
     {"TQ2_0", kAffine, 2, 256, DType::f16, kCode, DType::f16, nullptr, tq2_0},
@@ -303,36 +299,81 @@ Result<QTensor> dense_rows(const io::RawTensor& tensor, const RowMap& rows) {
   return make_qtensor(n, k, std::move(builder).finish());
 }
 
-/// Gives the segment its scales and minimums as the file keeps them, beside their values: kernels read those instead.
-Status keep_codes(const io::RawTensor& tensor, const io::GgufType& type, const RowMap& rows, Segment& segment) {
-  const GgufSubScales* sub = nullptr;
-  for (const GgufSubScales& s : kSubScales)
-    if (s.type == tensor.type) sub = &s;
-  if (sub == nullptr) return {};
-  const int64_t n = tensor.shape[0], blocks = tensor.shape[1] / type.block, groups = segment.groups();
-  const int64_t each = groups / blocks;
-  const auto count = static_cast<std::size_t>(n * groups);
-  std::vector<uint8_t> scale(count), zero(sub->zero_bits > 0 ? count : 0);
-  std::vector<float> supers(static_cast<std::size_t>(n * blocks)), zero_supers(zero.empty() ? 0 : supers.size());
-  const auto* data = reinterpret_cast<const uint8_t*>(tensor.bytes.data());
-  for (int64_t row = 0; row < n; ++row) {
-    const uint8_t* source = data + (rows ? rows(row) : row) * blocks * type.block_bytes;
-    for (int64_t b = 0; b < blocks; ++b) {
-      const int64_t at = row * groups + b * each;
-      sub->codes(source + b * type.block_bytes, scale.data() + at, zero.empty() ? nullptr : zero.data() + at,
-                 supers.data() + row * blocks + b, zero.empty() ? nullptr : zero_supers.data() + row * blocks + b);
+using TileRows = const uint8_t* [kTileRows];
+
+/// Tiles of a type that has `lines`; `row_at` gives where a row of the result lies, `scales(t, rows, count)` sets a row tile's.
+template <class RowAt, class Scales>
+void set_tiles(const GgufBlock& block, int64_t blocks, const RowAt& row_at, SegmentBuilder& builder, const Scales& scales) {
+  CodeLines lines;
+  for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+    TileRows rows = {};
+    const int64_t count = builder.rows(t);
+    for (int64_t r = 0; r < count; ++r) rows[r] = row_at(t * kTileRows + r);
+    for (int64_t c = 0; c < builder.spec().column_tiles(); ++c) {
+      block.lines(rows, count, blocks, c, &lines);
+      builder.set_lines(t, c, lines);
     }
+    scales(t, rows, count);
   }
+}
+
+/// Blocks of one group: their scales and minimums are copied as they are.
+template <class RowAt>
+void set_plain_blocks(const GgufBlock& block, int64_t block_bytes, int64_t blocks, const RowAt& row_at, SegmentBuilder& builder) {
+  const int64_t scale_bytes = dtype_bytes(block.scale_type);
+  set_tiles(block, blocks, row_at, builder, [&](int64_t t, const TileRows& rows, int64_t count) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      std::byte *scales = builder.scales(t, b), *zeros = builder.zeros(t, b);
+      for (int64_t r = 0; r < count; ++r) {
+        const uint8_t* source = rows[r] + b * block_bytes;
+        if (scale_bytes == 2) {
+          std::memcpy(scales + 2 * r, source, 2);
+        } else {
+          scales[r] = static_cast<std::byte>(*source);
+        }
+        if (block.zero_kind == ZeroKind::minimum) std::memcpy(zeros + 2 * r, source + 2, 2);
+      }
+    }
+  });
+}
+
+/// Blocks of the K types: scales and minimums as numbers, and beside them as the file keeps them, which is what kernels read.
+template <class RowAt>
+Result<Segment> k_segment(const GgufBlock& block, const GgufSubScales& sub, int64_t block_bytes, int64_t n, int64_t blocks,
+                          const RowAt& row_at, SegmentBuilder builder) {
+  const int64_t groups = builder.spec().groups(), each = groups / blocks;
+  const auto count = static_cast<std::size_t>(n * groups);
+  std::vector<uint8_t> scale_codes(count), zero_codes(sub.zero_bits > 0 ? count : 0);
+  std::vector<float> supers(static_cast<std::size_t>(n * blocks)), zero_supers(zero_codes.empty() ? 0 : supers.size());
+  set_tiles(block, blocks, row_at, builder, [&](int64_t t, const TileRows& rows, int64_t row_count) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      auto* scales = reinterpret_cast<float*>(builder.scales(t, b * each));
+      auto* zeros = zero_codes.empty() ? nullptr : reinterpret_cast<float*>(builder.zeros(t, b * each));
+      for (int64_t r = 0; r < row_count; ++r) {
+        const int64_t row = t * kTileRows + r;
+        uint8_t* s = scale_codes.data() + row * groups + b * each;
+        uint8_t* z = zeros == nullptr ? nullptr : zero_codes.data() + row * groups + b * each;
+        float d = 0, dmin = 0;
+        sub.codes(rows[r] + b * block_bytes, s, z, &d, &dmin);
+        supers[static_cast<std::size_t>(row * blocks + b)] = d;
+        for (int64_t g = 0; g < each; ++g) scales[g * kTileRows + r] = d * static_cast<float>(s[g] - sub.scale_offset);
+        if (zeros == nullptr) continue;
+        zero_supers[static_cast<std::size_t>(row * blocks + b)] = dmin;
+        for (int64_t g = 0; g < each; ++g) zeros[g * kTileRows + r] = dmin * static_cast<float>(z[g]);
+      }
+    }
+  });
+  Segment segment = std::move(builder).finish();
   ScaleCodes form;
   form.groups = each;
-  form.bits = sub->scale_bits;
-  form.offset = sub->scale_offset;
-  NBL_ASSIGN(segment.scale_codes, make_scale_codes(n, groups, form, {scale, supers, {}, {}}));
-  if (zero.empty()) return {};
-  form.bits = sub->zero_bits;
+  form.bits = sub.scale_bits;
+  form.offset = sub.scale_offset;
+  NBL_ASSIGN(segment.scale_codes, make_scale_codes(n, groups, form, {scale_codes, supers, {}, {}}));
+  if (zero_codes.empty()) return segment;
+  form.bits = sub.zero_bits;
   form.offset = 0;
-  NBL_ASSIGN(segment.zero_codes, make_scale_codes(n, groups, form, {zero, zero_supers, {}, {}}));
-  return {};
+  NBL_ASSIGN(segment.zero_codes, make_scale_codes(n, groups, form, {zero_codes, zero_supers, {}, {}}));
+  return segment;
 }
 
 }  // namespace
@@ -353,28 +394,45 @@ Result<QTensor> gguf_matrix(const io::RawTensor& tensor, const RowMap& rows) {
   const int64_t n = tensor.shape[0], k = tensor.shape[1];
   const int64_t blocks = k / type->block, row_bytes = blocks * type->block_bytes, groups = type->block / block->group;
   NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, block_segment(*block, k)));
-  std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * k));
   const auto* data = reinterpret_cast<const uint8_t*>(tensor.bytes.data());
-  float scales[16], zeros[16];
+  const auto row_at = [&](int64_t row) { return data + (rows ? rows(row) : row) * row_bytes; };
+  for (const GgufSubScales& sub : kSubScales) {
+    if (sub.type != tensor.type) continue;
+    NBL_ASSIGN(Segment segment, k_segment(*block, sub, type->block_bytes, n, blocks, row_at, std::move(builder)));
+    return make_qtensor(n, k, std::move(segment));
+  }
+  if (block->lines != nullptr) {
+    set_plain_blocks(*block, type->block_bytes, blocks, row_at, builder);
+    return make_qtensor(n, k, std::move(builder).finish());
+  }
+  std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * k));
+  // A row tile's scales and zeros as the segment has them, so that they are converted together.
+  std::vector<float> scales(static_cast<std::size_t>(kTileRows * blocks * groups)), zeros(scales.size());
+  float some[16], others[16];
   for (int64_t t = 0; t < builder.row_tiles(); ++t) {
     for (int64_t r = 0; r < builder.rows(t); ++r) {
-      const int64_t row = t * kTileRows + r;
-      const uint8_t* source = data + (rows ? rows(row) : row) * row_bytes;
+      const uint8_t* source = row_at(t * kTileRows + r);
       for (int64_t b = 0; b < blocks; ++b) {
-        block->decode(source + b * type->block_bytes, codes.data() + r * k + b * type->block, scales, zeros);
+        block->decode(source + b * type->block_bytes, codes.data() + r * k + b * type->block, some, others);
         for (int64_t g = 0; g < groups; ++g) {
-          builder.set_scale(row, b * groups + g, scales[g]);
-          if (block->zero_kind == ZeroKind::minimum) builder.set_zero(row, b * groups + g, zeros[g]);
+          const auto slot = static_cast<std::size_t>((b * groups + g) * kTileRows + r);
+          scales[slot] = some[g];
+          if (block->zero_kind == ZeroKind::minimum) zeros[slot] = others[g];
           if (block->zero_kind == ZeroKind::code)
-            builder.set_zero_code(row, b * groups + g, static_cast<uint32_t>(zeros[g]));
+            builder.set_zero_code(t * kTileRows + r, b * groups + g, static_cast<uint32_t>(others[g]));
         }
       }
     }
     builder.set_codes(t, codes.data(), k);
+    // Missing rows of the last tile keep nothing.
+    for (std::size_t i = 0; builder.rows(t) < kTileRows && i < scales.size(); ++i) {
+      if (static_cast<int64_t>(i) % kTileRows >= builder.rows(t)) scales[i] = zeros[i] = 0;
+    }
+    convert_from_f32(scales.data(), static_cast<int64_t>(scales.size()), block->scale_type, builder.scales(t, 0));
+    if (block->zero_kind == ZeroKind::minimum)
+      convert_from_f32(zeros.data(), static_cast<int64_t>(zeros.size()), block->zero_type, builder.zeros(t, 0));
   }
-  Segment segment = std::move(builder).finish();
-  NBL_TRY(keep_codes(tensor, *type, rows, segment));
-  return make_qtensor(n, k, std::move(segment));
+  return make_qtensor(n, k, std::move(builder).finish());
 }
 
 std::string gguf_description(const io::RawTensor& tensor) {

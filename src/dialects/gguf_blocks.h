@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "io/container.h"
 #include "tensor/qtensor.h"
+#include "tensor/tiles.h"
 
 namespace nbl::dialects {
 
@@ -24,8 +25,12 @@ struct GgufBlock {
   ZeroKind zero_kind;
   DType zero_type;
   const float* table;  ///< 16 entries, for codebooks
-  /// Writes a block's codes, its scales and (when zero_kind asks for them) its zeros.
+  /// Writes a block's codes, its scales and (when zero_kind asks for them) its zeros. Null where `lines` takes its place.
   void (*decode)(const uint8_t* block, uint8_t* codes, float* scales, float* zeros);
+  /// The codes of up to 16 rows' columns from 64 * column_tile on as lines (what is missing is 0), without a row-major copy. Of the K
+  /// types, and of blocks that begin with their one scale, then their minimum if they have one, both as the segment keeps them. Null
+  /// for the others.
+  void (*lines)(const uint8_t* const* rows, int64_t row_count, int64_t blocks, int64_t column_tile, CodeLines* out) = nullptr;
 };
 
 /// The K types' scales are codes times one number a block: how they are kept.

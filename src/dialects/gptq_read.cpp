@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "dialects/code_lines.h"
 #include "dialects/common.h"
 #include "dialects/gptq_layout.h"
 #include "dialects/group_order.h"
@@ -47,8 +48,10 @@ class GptqPacking final : public Packing {
   Result<std::vector<int32_t>> group_index(const Module& m) const;
   /// The zero points of one stored group, [n].
   void zero_row(const Module& m, int64_t group, uint8_t* zeros) const;
-  /// Codes of rows [row, row + rows), row r at out + r * k, column c at position[c] (or c).
-  void code_rows(const Module& m, int64_t row, int64_t rows, const std::vector<int32_t>& position, uint8_t* out) const;
+  /// All codes into tiles, column p of them the module's column order.columns[p] (or p).
+  void set_codes(const Module& m, const GroupOrder& order, SegmentBuilder& builder) const;
+  /// Codes of rows [row, row + rows), row r at out + r * k.
+  void code_rows(const Module& m, int64_t row, int64_t rows, uint8_t* out) const;
   Result<QTensor> values(const Module& m, const std::vector<int32_t>& g_idx) const;
   void judge_zeros(const HfDirectory& directory, const std::vector<Module>& all, std::vector<std::string>& warnings);
 
@@ -165,25 +168,35 @@ void GptqPacking::zero_row(const Module& m, int64_t group, uint8_t* zeros) const
   }
 }
 
-void GptqPacking::code_rows(const Module& m, int64_t row, int64_t rows, const std::vector<int32_t>& position,
-                            uint8_t* out) const {
-  const int64_t words = m.qweight->shape[0];
+void GptqPacking::set_codes(const Module& m, const GroupOrder& order, SegmentBuilder& builder) const {
+  const int64_t words = m.qweight->shape[0], each = int64_t{2} * m.bits, tiles = builder.spec().column_tiles();
   const std::byte* data = m.qweight->bytes.data();
-  const auto place = [&](int64_t k) { return position.empty() ? k : position[static_cast<std::size_t>(k)]; };
-  if (32 % m.bits == 0) {  // whole codes in each word: go along the words of all rows together
-    const int fields = 32 / m.bits;
-    const uint32_t mask = (1u << m.bits) - 1u;
-    for (int64_t w = 0; w < words; ++w) {
-      uint32_t line[kTileRows];
-      std::memcpy(line, data + 4 * (w * m.n + row), static_cast<std::size_t>(4 * rows));
-      const auto used = static_cast<int>(std::min<int64_t>(fields, m.k - w * fields));
-      for (int j = 0; j < used; ++j) {
-        uint8_t* column = out + place(w * fields + j);
-        for (int64_t r = 0; r < rows; ++r) column[r * m.k] = static_cast<uint8_t>((line[r] >> (j * m.bits)) & mask);
+  std::vector<WordLine> line(static_cast<std::size_t>(order.columns.empty() ? each : tiles * each));
+  CodeLines lines;
+  if (order.columns.empty()) {  // along the rows: a column tile's words are a few long runs
+    for (int64_t c = 0; c < tiles; ++c) {
+      const int64_t count = std::min(each, words - c * each), columns = std::min(kTileCols, m.k - c * kTileCols);
+      std::fill(line.begin(), line.end(), WordLine{});
+      for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+        load_words_side_by_side(data + 4 * (c * each * m.n + t * kTileRows), 4 * m.n, builder.rows(t), count, line.data());
+        lines_from_words(m.bits, convention_.order, line.data(), columns, &lines);
+        builder.set_lines(t, c, lines);
       }
     }
     return;
   }
+  for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+    load_words_side_by_side(data + 4 * t * kTileRows, 4 * m.n, builder.rows(t), words, line.data());
+    for (int64_t c = 0; c < tiles; ++c) {
+      lines_of_columns(m.bits, convention_.order, line.data(), order.columns.data() + c * kTileCols,
+                       std::min(kTileCols, m.k - c * kTileCols), &lines);
+      builder.set_lines(t, c, lines);
+    }
+  }
+}
+
+void GptqPacking::code_rows(const Module& m, int64_t row, int64_t rows, uint8_t* out) const {
+  const int64_t words = m.qweight->shape[0];
   for (int64_t k = 0; k < m.k; k += 32) {
     for (int64_t r = 0; r < rows; ++r) {
       uint32_t run[8] = {};
@@ -193,7 +206,7 @@ void GptqPacking::code_rows(const Module& m, int64_t row, int64_t rows, const st
       }
       uint8_t codes[32];
       unpack_words(m.bits, convention_.order, run, 1, codes);
-      for (int64_t i = 0; i < std::min<int64_t>(32, m.k - k); ++i) out[r * m.k + place(k + i)] = codes[i];
+      for (int64_t i = 0; i < std::min<int64_t>(32, m.k - k); ++i) out[r * m.k + k + i] = codes[i];
     }
   }
 }
@@ -240,26 +253,16 @@ Result<QTensor> GptqPacking::read(const HfDirectory& directory, std::string_view
   const bool symmetric = std::all_of(zeros.begin(), zeros.end(), [&](uint8_t z) { return z == centre; });
   spec.zero_kind = symmetric ? ZeroKind::symmetric : ZeroKind::code;
 
-  std::vector<int32_t> position;  // original -> packed
-  if (!order.columns.empty()) {
-    position.resize(order.columns.size());
-    for (std::size_t p = 0; p < position.size(); ++p)
-      position[static_cast<std::size_t>(order.columns[p])] = static_cast<int32_t>(p);
-  }
   NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(m.n, spec));
-  std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * m.k));
+  set_codes(m, order, builder);
   const int64_t scale_bytes = dtype_bytes(scale_type);
   for (int64_t t = 0; t < builder.row_tiles(); ++t) {
-    const int64_t row = t * kTileRows, rows = builder.rows(t);
-    code_rows(m, row, rows, position, codes.data());
-    builder.set_codes(t, codes.data(), m.k);
+    const int64_t row = t * kTileRows;
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t stored = order.groups[static_cast<std::size_t>(g)];
       std::memcpy(builder.scales(t, g), m.scales->bytes.data() + (stored * m.n + row) * scale_bytes,
-                  static_cast<std::size_t>(rows * scale_bytes));
-      for (int64_t r = 0; r < rows && !symmetric; ++r) {
-        builder.set_zero_code(row + r, g, zeros[static_cast<std::size_t>(stored * m.n + row + r)]);
-      }
+                  static_cast<std::size_t>(builder.rows(t) * scale_bytes));
+      if (!symmetric) builder.set_zero_codes(t, g, zeros.data() + stored * m.n + row);
     }
   }
   QTensor tensor = make_qtensor(m.n, m.k, std::move(builder).finish());
@@ -282,7 +285,7 @@ Result<QTensor> GptqPacking::values(const Module& m, const std::vector<int32_t>&
   for (int64_t g = 0; g < m.groups; ++g) zero_row(m, g, zeros.data() + g * m.n);
   std::vector<float> rows(codes.size());
   for (int64_t t = 0; t < builder.row_tiles(); ++t) {
-    code_rows(m, t * kTileRows, builder.rows(t), {}, codes.data());
+    code_rows(m, t * kTileRows, builder.rows(t), codes.data());
     for (int64_t r = 0; r < builder.rows(t); ++r) {
       const int64_t n = t * kTileRows + r;
       for (int64_t c = 0; c < m.k; ++c) {
@@ -319,7 +322,7 @@ void GptqPacking::judge_zeros(const HfDirectory& directory, const std::vector<Mo
     const auto index = group_index(m);
     if (!index.ok()) continue;  // reading the module says so
     const int64_t rows = std::min(kTileRows, m.n);
-    code_rows(m, 0, rows, {}, codes.data());
+    code_rows(m, 0, rows, codes.data());
     for (int64_t r = 0; r < rows; ++r) {
       double codes_sum = 0;
       int64_t count = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,12 +16,15 @@
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
 #include "tensor/coded_numbers.h"
+#include "tensor/kernel_tuner.h"
 #include "tensor/linear_view.h"
 
 namespace nbl {
 namespace {
 
 constexpr int64_t kLargestStep = 128;  ///< columns that one activation scale covers at most
+constexpr int64_t kNearBytes = 128 * 1024;  ///< of weights that stay in the second-level cache between two planes
+constexpr int64_t kTwinRows = 4;            ///< so many rows and their second planes are multiplied together
 constexpr int64_t kPrepareBlock = 1024;
 constexpr int64_t kBf16Rows = 8;  ///< from this many activation rows on, dense segments are multiplied in bfloat16
 
@@ -30,6 +34,8 @@ struct PreparedLayout {
   int64_t columns = 0;  // padded
   int64_t steps = 0;
   int64_t ldx = 0;  // floats a row
+  int64_t rows = 0;  // of int8: the second planes of few rows are rows of their own, after the first planes
+  int64_t low_q = 0, low_scales = 0;  // bytes and floats from a first plane to its second
   int64_t d = 0, sums = 0, dsums = 0, f32 = 0, bf16 = 0, bytes = 0;
   bool has_f32 = false, has_bf16 = false;
 };
@@ -40,11 +46,17 @@ PreparedLayout prepared_layout(const InputForm& form, int64_t m) noexcept {
   l.ldx = l.columns % 512 == 0 ? l.columns + 16 : l.columns;
   if (form.quantized) {
     l.steps = ceil_div(l.columns, form.group);
-    const int64_t line = round_up(l.steps * m * 4, 64);
-    l.d = l.columns * m;
+    l.rows = form.planes == 2 && m <= kTwinRows ? 2 * m : m;
+    const int64_t line = round_up(l.steps * l.rows * 4, 64);
+    l.d = l.columns * l.rows;
     l.sums = l.d + line;
     l.dsums = l.sums + line;
-    l.f32 = l.dsums + line;
+    const int64_t plane = l.dsums + line;
+    l.f32 = form.planes * m == l.rows ? plane : 2 * plane;
+    if (form.planes == 2) {
+      l.low_q = l.rows > m ? m * kTileCols : plane;
+      l.low_scales = l.rows > m ? m : plane / 4;
+    }
   }
   l.has_f32 = !form.quantized || form.keep_f32;
   l.has_bf16 = form.bf16 && m >= kBf16Rows;
@@ -62,6 +74,56 @@ const T* at(const std::byte* base, int64_t offset) noexcept {
   return reinterpret_cast<const T*>(base + offset);
 }
 
+/// Both planes of m activation rows that are the 2m rows of `a`: y = (y or bias) + first + second.
+void multiply_twins(kernels::QmatmulInt8Fn run, kernels::QmatmulInt8Args a) noexcept {
+  constexpr int64_t kRoom = 4096;
+  alignas(64) float sums[kRoom];
+  const int64_t m = a.m, tiles = kRoom / (2 * m * kTileRows), end = a.tile_end, ldy = a.ldy;
+  float* const y = a.y;
+  const float* const bias = a.accumulate ? nullptr : a.bias;
+  const bool add = a.accumulate;
+  a.m = 2 * m;
+  a.ldy = tiles * kTileRows;
+  a.bias = nullptr;
+  a.accumulate = false;
+  for (; a.tile_begin < end; a.tile_begin = a.tile_end) {
+    a.tile_end = std::min(end, a.tile_begin + tiles);
+    const int64_t row = a.tile_begin * kTileRows, rows = std::min(a.n, a.tile_end * kTileRows) - row;
+    a.y = sums - row;
+    run(&a);
+    for (int64_t i = 0; i < m; ++i) {
+      const float *first = sums + i * a.ldy, *second = first + m * a.ldy;
+      float* const out = y + i * ldy + row;
+      const float* const from = add ? out : bias != nullptr ? bias + row : nullptr;
+      for (int64_t r = 0; r < rows; ++r) out[r] = (from != nullptr ? from[r] + first[r] : first[r]) + second[r];
+    }
+  }
+}
+
+/// The same for many rows, whose second planes lie `low` bytes after the first: one after the other, on weights that are near.
+void multiply_planes(kernels::QmatmulInt8Fn run, kernels::QmatmulInt8Args a, int64_t low) noexcept {
+  const int64_t tiles = std::max<int64_t>(2, kNearBytes / (a.w.column_tiles * a.w.tile_code_bytes()) / 2 * 2);
+  const int64_t end = a.tile_end;
+  const auto second = [low](auto* p) { return at<std::remove_cvref_t<decltype(*p)>>(reinterpret_cast<const std::byte*>(p), low); };
+  kernels::QmatmulInt8Args b = a;
+  b.x = second(a.x);
+  b.d = second(a.d);
+  b.sums = second(a.sums);
+  b.dsums = second(a.dsums);
+  b.accumulate = true;
+  const float* const bias = a.accumulate ? nullptr : a.bias;
+  a.accumulate = a.accumulate || bias != nullptr;
+  for (; a.tile_begin < end; a.tile_begin = a.tile_end) {
+    a.tile_end = std::min(end, a.tile_begin + tiles);
+    const int64_t row = a.tile_begin * kTileRows, rows = std::min(a.n, a.tile_end * kTileRows) - row;
+    for (int64_t i = 0; i < a.m && bias != nullptr; ++i) std::copy_n(bias + row, rows, a.y + i * a.ldy + row);
+    b.tile_begin = a.tile_begin;
+    b.tile_end = a.tile_end;
+    run(&a);
+    run(&b);
+  }
+}
+
 }  // namespace
 
 struct Linear::Impl {
@@ -71,7 +133,7 @@ struct Linear::Impl {
   InputForm form;
   std::vector<kernels::SegmentView> views;  ///< one a segment
   kernels::QmatmulExactVariant exact{};
-  kernels::QmatmulInt8Variant int8{};
+  std::vector<Int8Choices> int8;  ///< one a segment
   kernels::MatmulBf16Variant bf16{};  ///< run is null where there is none
   kernels::PrepareInputVariant prepare{};
   std::vector<int32_t> outlier_columns;  ///< in packed order
@@ -117,7 +179,6 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
   impl->bias = std::move(bias);
   impl->options = options;
   impl->exact = kernels::select_qmatmul_exact(options.isa);
-  impl->int8 = kernels::select_qmatmul_int8(options.isa);
   impl->prepare = kernels::select_prepare_input(options.isa);
   if (const auto* bf16 = kernels::select_matmul_bf16(options.isa); bf16 != nullptr && options.compute == Compute::fast)
     impl->bf16 = *bf16;
@@ -152,6 +213,10 @@ Result<Linear> Linear::create(QTensor tensor, std::vector<float> bias, const Com
     if (impl->views.back().groups > 1) step = std::gcd(step, s.group_size);
   }
   form.group = form.quantized ? static_cast<int32_t>(step) : 0;
+  form.planes = form.quantized ? (options.fine ? 2 : 1) : 0;
+  impl->int8.assign(impl->views.size(), default_int8_choices(options.isa));
+  for (std::size_t s = 0; s < impl->views.size() && options.tuner != nullptr; ++s)
+    if (impl->integer(s)) impl->int8[s] = options.tuner->choose(impl->views[s], t.n, step, options.isa);
   form.keep_f32 = form.quantized && (dense || t.outliers.has_value());
 
   if (t.outliers.has_value()) {
@@ -199,7 +264,7 @@ const InputForm& Linear::input_form() const noexcept { return impl_->form; }
 int64_t Linear::weight_bytes() const noexcept { return impl_->weight_bytes; }
 
 std::string Linear::kernel_name() const {
-  return impl_->form.quantized ? impl_->int8.name : impl_->form.bf16 ? impl_->bf16.name : impl_->exact.name;
+  return impl_->form.quantized ? impl_->int8.front().front().variant.name : impl_->form.bf16 ? impl_->bf16.name : impl_->exact.name;
 }
 
 std::size_t Linear::prepared_bytes(int64_t m) const noexcept {
@@ -232,12 +297,14 @@ void Linear::Impl::prepare_piece(Range columns, const float* x, int64_t i, const
   }
   if (form.quantized) {
     a.q = at<int8_t>(prepared, 0) + i * kTileCols;
-    a.q_stride = m * kTileCols;
+    a.q_stride = l.rows * kTileCols;
     a.step = form.group;
     a.d = at<float>(prepared, l.d) + i;
     a.sums = at<float>(prepared, l.sums) + i;
     a.dsums = at<float>(prepared, l.dsums) + i;
-    a.d_stride = m;
+    a.d_stride = l.rows;
+    a.low_plane = l.low_q;
+    a.low_scales = l.low_scales;
   }
   prepare.run(&a);
 }
@@ -317,12 +384,19 @@ void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t
       kernels::QmatmulInt8Args a;
       fill(a);
       a.step = impl.form.group;
-      const int64_t first = k_begin / a.step * m;
-      a.x = at<int8_t>(prepared, k_begin * m);
+      const int64_t first = k_begin / a.step * l.rows;
+      a.x = at<int8_t>(prepared, k_begin * l.rows);
       a.d = at<float>(prepared, l.d) + first;
       a.sums = at<float>(prepared, l.sums) + first;
       a.dsums = at<float>(prepared, l.dsums) + first;
-      impl.int8.run(&a);
+      const Int8Choice& choice = impl.int8[s][static_cast<std::size_t>(row_class(l.rows))];
+      a.block_rows = choice.block_rows;
+      if (form.planes == 1)
+        choice.variant.run(&a);
+      else if (l.rows > m)
+        multiply_twins(choice.variant.run, a);
+      else
+        multiply_planes(choice.variant.run, a, l.low_q);
     } else if (l.has_bf16 && impl.in_bf16(impl.views[s])) {
       kernels::MatmulBf16Args a;
       fill(a);

@@ -15,21 +15,28 @@
 
 namespace nbl {
 
+class KernelTuner;
+
 /// exact: activations stay float32; the same bytes for any thread count, batch size and instruction set.
-/// fast: activations quantized to int8 per group for affine and codebook segments, which gives the same bytes for any thread
-/// count, batch size and instruction set too; rounded to bfloat16 for many rows by dense f16, bf16 and e4m3 segments where
+/// fast: activations quantized to int8 per group (or two planes of it, ComputeOptions::fine) for affine and codebook segments,
+/// which gives the same bytes for any thread count, batch size and instruction set too; rounded to bfloat16 for many rows by dense f16, bf16 and e4m3 segments where
 /// the processor multiplies bfloat16; float32 for the rest.
 enum class Compute : int32_t { exact = 0, fast = 1 };
 
 struct ComputeOptions {
   Compute compute = Compute::fast;
   Isa isa = Isa::scalar;  ///< kernels for this instruction set or the best one below it
+  /// Chooses among kernels of integer products by measuring, or null: the best instruction set. Changes no bit of a result.
+  KernelTuner* tuner = nullptr;
+  /// fast: what int8 leaves over of an activation is a second plane, multiplied as the first: 15 bits for twice the arithmetic.
+  bool fine = false;
 };
 
 /// How an input must be prepared for a Linear. Linears with equal keys can share one prepared input.
 struct InputForm {
   bool quantized = false;  ///< int8 groups, else float32
   int32_t group = 0;       ///< columns an activation scale covers (quantized)
+  int32_t planes = 0;      ///< of int8 (quantized): 1 or 2
   int64_t k = 0;
   const void* order = nullptr;  ///< the QTensor's column order, if any
   const void* scale = nullptr;  ///< its input scale, if any

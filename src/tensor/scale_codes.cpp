@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/checked.h"
@@ -102,11 +103,21 @@ Result<ScaleCodes> make_scale_codes(int64_t n, int64_t group_count, ScaleCodes f
   if (form.bits > 0) {
     NBL_ASSIGN(Buffer buffer, Buffer::create(static_cast<std::size_t>(form.code_bytes(n, group_count))));
     auto* bytes = reinterpret_cast<uint8_t*>(buffer.data());
-    for (std::size_t i = 0; i < parts.codes.size(); ++i) {
+    uint8_t all = 0;
+    for (const uint8_t code : parts.codes) all |= code;
+    if (all >> form.bits != 0) {
+      const uint8_t largest = *std::max_element(parts.codes.begin(), parts.codes.end());
+      return Status(Code::invalid_argument, fmt::format("scale code {} does not fit {} bits", largest, form.bits));
+    }
+    // Eight codes of b bits are b bytes; the rest goes one by one.
+    const std::size_t whole = parts.codes.size() / 8 * 8, width = static_cast<std::size_t>(form.bits);
+    for (std::size_t i = 0; i < whole; i += 8) {
+      uint64_t stream = 0;
+      for (std::size_t j = 0; j < 8; ++j) stream |= uint64_t{parts.codes[i + j]} << (j * width);
+      for (std::size_t b = 0; b < width; ++b) bytes[i / 8 * width + b] = static_cast<uint8_t>(stream >> (8 * b));
+    }
+    for (std::size_t i = whole; i < parts.codes.size(); ++i) {
       const uint32_t code = parts.codes[i];
-      if (code >> form.bits != 0) {
-        return Status(Code::invalid_argument, fmt::format("scale code {} does not fit {} bits", code, form.bits));
-      }
       const std::size_t position = i * static_cast<std::size_t>(form.bits), byte = position / 8, shift = position % 8;
       bytes[byte] = static_cast<uint8_t>(bytes[byte] | code << shift);
       if (shift + static_cast<std::size_t>(form.bits) > 8) {

@@ -12,21 +12,19 @@ constexpr int64_t kWords = 16;  // 32-bit words in a line, and in a row of 64 on
 
 using Block = uint32_t[kTileRows][kWords];
 
-// The fields of w bits at `shift` of every code in the block, as one plane. The codes of a word are four neighbouring
-// columns; the plane's word j gathers the words j, j + 2w, j + 4w, ... of the row.
+// The fields of w bits at `shift` of every code, as one plane: its line j gathers the lines j, j + 2w, j + 4w, ...
 template <int w>
-void pack_plane(const Block& block, int shift, std::byte* out) noexcept {
-  constexpr int64_t kPlaneWords = 2 * w;
+void pack_plane(const CodeLines& lines, int shift, std::byte* out) noexcept {
+  constexpr int64_t kPlaneLines = 2 * w;
   constexpr uint32_t kMask = 0x01010101u * ((1u << w) - 1u);
-  uint32_t lines[kPlaneWords][kTileRows];
-  for (int64_t r = 0; r < kTileRows; ++r) {
-    for (int64_t j = 0; j < kPlaneWords; ++j) {
-      uint32_t word = 0;
-      for (int t = 0; t < 8 / w; ++t) word |= ((block[r][j + kPlaneWords * t] >> shift) & kMask) << (w * t);
-      lines[j][r] = word;
+  for (int64_t j = 0; j < kPlaneLines; ++j) {
+    uint32_t line[kTileRows] = {};
+    for (int t = 0; t < 8 / w; ++t) {
+      const uint32_t* from = lines.words[j + kPlaneLines * t];
+      for (int64_t r = 0; r < kTileRows; ++r) line[r] |= ((from[r] >> shift) & kMask) << (w * t);
     }
+    std::memcpy(out + j * 64, line, sizeof(line));
   }
-  std::memcpy(out, lines, sizeof(lines));
 }
 
 template <int w>
@@ -57,21 +55,9 @@ void store_transposed(const Block& block, int64_t words, std::byte* out) noexcep
   }
 }
 
-void pack_block(int bits, const Block& block, std::byte* out) noexcept {
-  if (bits == 8) return store_transposed(block, kWords, out);
-  const Planes planes = planes_of(bits);
-  int shift = 0;
-  for (int p = 0; p < planes.count; ++p) {
-    const int w = planes.width[p];
-    if (w == 4) {
-      pack_plane<4>(block, shift, out);
-    } else if (w == 2) {
-      pack_plane<2>(block, shift, out);
-    } else {
-      pack_plane<1>(block, shift, out);
-    }
-    out += 128 * w;
-    shift += w;
+void transpose(const Block& block, CodeLines& lines) noexcept {
+  for (int64_t r = 0; r < kTileRows; ++r) {
+    for (int64_t l = 0; l < kWords; ++l) lines.words[l][r] = block[r][l];
   }
 }
 
@@ -104,13 +90,34 @@ Planes planes_of(int bits) noexcept {
   }
 }
 
+void pack_code_lines(int bits, const CodeLines& lines, std::byte* out) noexcept {
+  const Planes planes = planes_of(bits);
+  int shift = 0;
+  for (int p = 0; p < planes.count; ++p) {
+    const int w = planes.width[p];
+    if (w == 8) {
+      std::memcpy(out, lines.words, sizeof(lines.words));
+    } else if (w == 4) {
+      pack_plane<4>(lines, shift, out);
+    } else if (w == 2) {
+      pack_plane<2>(lines, shift, out);
+    } else {
+      pack_plane<1>(lines, shift, out);
+    }
+    out += 128 * w;
+    shift += w;
+  }
+}
+
 void pack_code_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* codes, int64_t ld,
                      std::byte* out) noexcept {
   const auto* src = reinterpret_cast<const std::byte*>(codes);
   alignas(64) Block block;
+  CodeLines lines;
   for (int64_t c = 0; c < columns; c += kTileCols) {
     load_block(block, rows, std::min(kTileCols, columns - c), src + c, ld);
-    pack_block(bits, block, out);
+    transpose(block, lines);
+    pack_code_lines(bits, lines, out);
     out += 128 * bits;
   }
 }
@@ -177,6 +184,11 @@ void SegmentBuilder::set_codes(int64_t row_tile, const uint8_t* codes, int64_t l
   pack_code_tiles(segment_.bits, rows(row_tile), segment_.k_count, codes, ld, codes_.data() + row_tile * tile_bytes);
 }
 
+void SegmentBuilder::set_lines(int64_t row_tile, int64_t column_tile, const CodeLines& lines) noexcept {
+  const int64_t tile = row_tile * segment_.column_tiles() + column_tile;
+  pack_code_lines(segment_.bits, lines, codes_.data() + tile * 128 * segment_.bits);
+}
+
 void SegmentBuilder::set_dense(int64_t row_tile, const std::byte* src, int64_t ld_bytes) noexcept {
   const int64_t size = dtype_bytes(segment_.value_type);
   const int64_t tile_bytes = segment_.column_tiles() * kTileCols * size * kTileRows;
@@ -205,6 +217,18 @@ void SegmentBuilder::set_zero(int64_t row, int64_t group, float value) noexcept 
 
 void SegmentBuilder::set_zero_code(int64_t row, int64_t group, uint32_t code) noexcept {
   put_bits(zeros(row / kTileRows, group), (row % kTileRows) * segment_.bits, segment_.bits, code);
+}
+
+void SegmentBuilder::set_zero_codes(int64_t row_tile, int64_t group, const uint8_t* codes) noexcept {
+  std::byte* out = zeros(row_tile, group);
+  const int bits = segment_.bits;
+  for (int64_t half = 0; half < 2; ++half) {  // eight codes of b bits are b bytes
+    uint64_t stream = 0;
+    for (int r = 0; r < 8; ++r) {
+      if (half * 8 + r < rows(row_tile)) stream |= uint64_t{codes[half * 8 + r]} << (r * bits);
+    }
+    for (int b = 0; b < bits; ++b) out[half * bits + b] = static_cast<std::byte>(stream >> (8 * b));
+  }
 }
 
 Segment SegmentBuilder::finish() && {

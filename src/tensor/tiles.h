@@ -16,6 +16,15 @@ struct Planes {
 };
 Planes planes_of(int bits) noexcept;
 
+/// The codes of 64 columns of a row tile, a byte each: word [l][r] holds row r's columns 4 l to 4 l + 3, the first lowest. It is
+/// what dialects whose codes do not lie in rows make, because all rows then go through the same steps side by side.
+struct alignas(64) CodeLines {
+  uint32_t words[kTileCols / 4][kTileRows];
+};
+
+/// One tile of 128 * bits bytes. Codes must be below 2^bits; those of missing rows and columns 0.
+void pack_code_lines(int bits, const CodeLines& lines, std::byte* out) noexcept;
+
 /// Packs one row tile: `rows` <= 16 rows of `columns` codes, row r at codes + r * ld, into ceil(columns / 64) tiles of
 /// 128 * bits bytes. Missing rows and columns become code 0.
 void pack_code_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* codes, int64_t ld,
@@ -42,6 +51,8 @@ class SegmentBuilder {
 
   /// Codes of one row tile, one byte each and below 2^bits; row r at codes + r * ld.
   void set_codes(int64_t row_tile, const uint8_t* codes, int64_t ld) noexcept;
+  /// The codes of one tile.
+  void set_lines(int64_t row_tile, int64_t column_tile, const CodeLines& lines) noexcept;
   /// Dense elements of one row tile, row r at src + r * ld_bytes.
   void set_dense(int64_t row_tile, const std::byte* src, int64_t ld_bytes) noexcept;
   /// One scale, one zero; the value is converted to the segment's type (it must be representable).
@@ -49,6 +60,8 @@ class SegmentBuilder {
   void set_zero(int64_t row, int64_t group, float value) noexcept;
   /// The zero code of (row, group) for ZeroKind::code.
   void set_zero_code(int64_t row, int64_t group, uint32_t code) noexcept;
+  /// The zero codes of a row tile's group, one byte each and below 2^bits.
+  void set_zero_codes(int64_t row_tile, int64_t group, const uint8_t* codes) noexcept;
   /// The 16 scales (or minimums, real zeros) of a row tile's group, to be written in place; elements of scale_type /
   /// zero_type.
   std::byte* scales(int64_t row_tile, int64_t group) noexcept;

@@ -65,6 +65,16 @@ class Basics(Case):
         self.assertEqual(self.result("info", env={**os.environ, "NBL_FORCE_ISA": "scalar"})["isa"], "scalar")
 
 
+    def test_tune(self):
+        self.assertEqual(self.result("info")["tune"], "off")
+        self.assertEqual(self.result("info", "--tune", "on")["tune"], "on")
+        self.refuse(2, ["info", "--tune", "maybe"], "maybe")
+        out = self.dir / "rtn.safetensors"
+        self.result("quantize", "builtin", "-o", out, "--method", "rtn:bits=4,group=64")
+        runs = [self.accept("run", out, "-p", "It was", "-n", "12", "--tune", tune) for tune in ("off", "on")]
+        self.assertEqual(*runs)
+
+
 class Installed(Case):
     def test_builtin_is_found_beside_the_binary_and_in_NIBBLE_SHARE(self):
         prefix = self.dir / "prefix"

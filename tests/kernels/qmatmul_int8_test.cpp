@@ -25,11 +25,11 @@ struct Quantized {
 
 // x [m][k] through `variant`, output in guarded memory.
 Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& x, int64_t m, int64_t k, int64_t step,
-                  const std::vector<int32_t>& order, const std::vector<float>& scale, bool at_end) {
+                  const std::vector<int32_t>& order, const std::vector<float>& scale, bool at_end, int64_t planes = 1) {
   Quantized out{m, round_up_to(k, 64), step, {}, {}, {}, {}, {}, {}};
   const int64_t steps = (out.columns + step - 1) / step;
-  const auto count = static_cast<std::size_t>(steps * m);
-  Guarded q(static_cast<std::size_t>(out.columns * m), at_end), d(count * 4, at_end), sums(count * 4, at_end),
+  const auto count = static_cast<std::size_t>(planes * steps * m);
+  Guarded q(static_cast<std::size_t>(planes * out.columns * m), at_end), d(count * 4, at_end), sums(count * 4, at_end),
       dsums(count * 4, at_end), f32(static_cast<std::size_t>(out.columns * m) * 4, at_end),
       bf16(static_cast<std::size_t>(out.columns * m) * 2, at_end);
   Guarded xg = guarded_copy(x.data(), x.size() * 4, at_end);
@@ -54,6 +54,10 @@ Quantized prepare(const PrepareInputVariant& variant, const std::vector<float>& 
       a.sums = sums.as<float>() + i;
       a.dsums = dsums.as<float>() + i;
       a.d_stride = m;
+      if (planes == 2) {
+        a.low_plane = out.columns * m;
+        a.low_scales = steps * m;
+      }
       variant.run(&a);
     }
   out.q.assign(q.as<int8_t>(), q.as<int8_t>() + q.size());
@@ -108,9 +112,10 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
       }
       if (random.below(2) == 0)
         for (int64_t j = 0; j < k; ++j) scale.push_back(random.uniform() + 0.5f);
-      const Quantized got = prepare(variant(), x, m, k, step, order, scale, true);
-      const Quantized got2 = prepare(variant(), x, m, k, step, order, scale, false);
-      const Quantized want = prepare(prepare_reference(), x, m, k, step, order, scale, true);
+      const int64_t planes = 1 + static_cast<int64_t>(random.below(2));
+      const Quantized got = prepare(variant(), x, m, k, step, order, scale, true, planes);
+      const Quantized got2 = prepare(variant(), x, m, k, step, order, scale, false, planes);
+      const Quantized want = prepare(prepare_reference(), x, m, k, step, order, scale, true, planes);
       ASSERT_TRUE(same(got.q, want.q));
       ASSERT_TRUE(same(got.d, want.d));
       ASSERT_TRUE(same(got.sums, want.sums));
@@ -129,6 +134,12 @@ TEST_P(PrepareVariants, SameBytesAsTheReferenceAndWithinHalfAStep) {
           const int q = got.q[static_cast<std::size_t>((p / 64 * m + i) * 64 + p % 64)];
           ASSERT_GE(q, -127);
           ASSERT_LE(std::fabs(static_cast<float>(q) * d - v), d * 0.50001f + 1e-35f) << "column " << p;
+          if (planes == 1) continue;
+          const int low = got.q[static_cast<std::size_t>(got.columns * m + (p / 64 * m + i) * 64 + p % 64)];
+          const float finer = got.d[got.d.size() / 2 + static_cast<std::size_t>(p / step * m + i)];
+          ASSERT_GE(low, -127);
+          const double both = static_cast<double>(q) * static_cast<double>(d) + static_cast<double>(low) * static_cast<double>(finer);
+          ASSERT_LE(std::fabs(both - static_cast<double>(v)), static_cast<double>(d) / 500 + 1e-35) << "column " << p;
         }
     }
 }
@@ -231,7 +242,14 @@ std::vector<float> run(const QmatmulInt8Variant& variant, const Case& c, bool at
   a.ldy = c.n;
   a.bias = c.bias.empty() ? nullptr : bias.as<float>();
   variant.run(&a);
-  return std::vector<float>(y.as<float>(), y.as<float>() + c.n * c.m);
+  std::vector<float> result(y.as<float>(), y.as<float>() + c.n * c.m);
+  if (c.m > 4) {  // smaller blocks of activation rows change nothing
+    std::memset(y.as<char>(), 0xff, y.size());
+    a.block_rows = (c.n + c.m) % 2 == 0 ? 4 : 8;
+    variant.run(&a);
+    EXPECT_EQ(std::memcmp(result.data(), y.as<char>(), y.size()), 0) << "blocks of " << a.block_rows << " rows";
+  }
+  return result;
 }
 
 // The bound that the family's header derives.

@@ -212,6 +212,17 @@ class Models(unittest.TestCase):
         self.assertAlmostEqual(total, rows[0]["logprob"], places=3)
 
 
+class RuntimeSettings(unittest.TestCase):
+    def test_tune(self):
+        self.assertEqual([s["name"] for s in nibble.runtime_settings()], ["tune"])
+        runtime = nibble.Runtime(threads=1)
+        self.assertEqual(runtime.info()["tune"], "off")
+        runtime.set("tune", "on")
+        self.assertEqual(runtime.info()["tune"], "on")
+        with self.assertRaises(nibble.InvalidArgumentError):
+            runtime.set("tune", "perhaps")
+
+
 class Generation(unittest.TestCase):
     """Settings, constraints, drafts, saved sessions, batches and adapters, as Python users meet them."""
 

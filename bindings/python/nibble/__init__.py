@@ -25,7 +25,7 @@ from ._model import Batch, Model, Session, generation_settings
 from ._progress import Progress
 from ._qtensor import QTensor
 from ._results import Generated, Result, Rows
-from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime, limits, set_limit
+from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime, limits, runtime_settings, set_limit
 from ._sweep import Sweep, sweep
 
 __version__: str = _library.nbl_version().decode()
@@ -83,5 +83,5 @@ __all__ = [
     "InvalidArgumentError", "LimitError", "MismatchError", "Model", "NibbleError", "NotFoundError", "OutOfMemoryError", "Progress", "QTensor",
     "Quantizer", "Result", "Rows", "Runtime", "Session", "Sweep", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert",
     "default_runtime", "dialects", "evaluate", "evaluation_settings", "generation_settings", "hub", "isas", "limits", "load", "methods",
-    "perplexity", "plot", "protocols", "quantize", "quantizer_settings", "set_limit", "sweep", "task_kinds",
+    "perplexity", "plot", "protocols", "quantize", "quantizer_settings", "runtime_settings", "set_limit", "sweep", "task_kinds",
 ]

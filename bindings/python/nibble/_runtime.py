@@ -56,6 +56,11 @@ def set_limit(name: str, value: int) -> None:
     check(lib.nbl_limit_set(name.encode(), int(value)))
 
 
+def runtime_settings() -> list[dict[str, Any]]:
+    """What Runtime.set() takes: name, type, default, choices and help of each."""
+    return json.loads(lib.nbl_runtime_settings_json().decode("utf-8"))
+
+
 class Runtime(Handle):
     """A team of threads and an instruction set. threads: 0 for all processors; isa: none above this one; max_memory_bytes: a job
     ends with LimitError once the process holds more; log: called with (level, message)."""
@@ -80,6 +85,10 @@ class Runtime(Handle):
     @property
     def threads(self) -> int:
         return lib.nbl_runtime_threads(self.handle)
+
+    def set(self, name: str, value: Any) -> None:
+        """One of runtime_settings(), for models made from then on: set("tune", "on") chooses kernels by measuring them."""
+        check(lib.nbl_runtime_set(self.handle, name.encode(), setting_text(value).encode()))
 
     def info(self) -> Result:
         """Version, machine, instruction sets, and all that the catalogs list."""

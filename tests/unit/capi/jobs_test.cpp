@@ -251,6 +251,44 @@ TEST(Threads, ManySessionsOnOneModelEachGetTheirOwnText) {
   EXPECT_EQ(together, alone);
 }
 
+TEST(Runtime, TuningIsASettingThatChangesNoResult) {
+  const Scratch scratch;
+  const std::string path = scratch.file("rtn.safetensors");
+  std::vector<std::string> texts;
+  for (const char* tune : {"off", "on"}) {
+    const Runtime runtime = make_runtime(2);
+    ASSERT_NBL_OK(nbl_runtime_set(runtime.get(), "tune", tune));
+    if (texts.empty()) {
+      const Checkpoint original = open_checkpoint(runtime);
+      nbl_quantizer* q = nullptr;
+      ASSERT_NBL_OK(nbl_quantizer_create(runtime.get(), "rtn:bits=4,group=64", &q));
+      const Quantizer quantizer(q);
+      ASSERT_NBL_OK(nbl_quantizer_run(q, original.get(), path.c_str(), nullptr));
+    }
+    nbl_model* raw = nullptr;
+    ASSERT_NBL_OK(nbl_model_open(runtime.get(), path.c_str(), nullptr, &raw));
+    const Model model(raw);
+    const std::vector<int32_t> ids = encode(model, "It was a long way, and the road");
+    const Session session = make_session(model, 48);
+    nbl_buffer* result = nullptr;
+    nbl_generate_options options = NBL_GENERATE_OPTIONS_INIT;
+    options.max_new_tokens = 16;
+    ASSERT_NBL_OK(nbl_session_generate(session.get(), ids.data(), static_cast<int64_t>(ids.size()), &options, &result));
+    texts.push_back(json_of(result).get_string("text").value());
+    nbl_buffer* info = nullptr;
+    ASSERT_NBL_OK(nbl_runtime_info(runtime.get(), &info));
+    const Json j = json_of(info);
+    EXPECT_EQ(j.get_string("tune").value(), tune);
+    EXPECT_EQ(j.find("tuned")->size() > 0, std::string(tune) == "on");
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+  const Runtime runtime = make_runtime(1);
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "tune", nbl_runtime_set(runtime.get(), "tuen", "on"));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "off", nbl_runtime_set(runtime.get(), "tune", "maybe"));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "value", nbl_runtime_set(runtime.get(), "tune", nullptr));
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "runtime", nbl_runtime_set(nullptr, "tune", "on"));
+}
+
 TEST(Runtime, SeveralInAProcessAgree) {
   std::vector<std::string> texts;
   for (const int32_t threads : {1, 2, 3}) {

@@ -87,16 +87,18 @@ std::vector<float> product(const Linear& linear, const std::vector<float>& x, in
   return y;
 }
 
-void check(const QTensor& t, Compute compute, Isa isa, uint64_t seed) {
-  SCOPED_TRACE(t.description() + (compute == Compute::exact ? " exact " : " fast ") + isa_name(isa));
+void check(const QTensor& t, const ComputeOptions& options, uint64_t seed) {
+  const Compute compute = options.compute;
+  SCOPED_TRACE(t.description() + (compute == Compute::exact ? " exact " : options.fine ? " fine " : " fast ") + isa_name(options.isa));
   ASSERT_TRUE(t.validate("w").ok()) << t.validate("w").message();
   Random random(seed);
   const int64_t m = 18;
   std::vector<float> x(static_cast<std::size_t>(m * t.k)), bias(static_cast<std::size_t>(t.n));
   for (float& v : x) v = static_cast<float>(random.normal());
   for (float& v : bias) v = static_cast<float>(random.normal());
-  auto linear = Linear::create(t, bias, {compute, isa});
+  auto linear = Linear::create(t, bias, options);
   ASSERT_TRUE(linear.ok()) << linear.status().message();
+  const bool fine = options.fine && !linear->input_form().bf16;
 
   const std::vector<float> y = product(*linear, x, m, 1);
   const std::vector<float> scale =
@@ -117,9 +119,12 @@ void check(const QTensor& t, Compute compute, Isa isa, uint64_t seed) {
         weights += std::fabs(wc);
         largest = std::max(largest, std::fabs(xc));
       }
-      // int8: half a step of the largest magnitude, for each weight. bfloat16: 2^-9 of each factor.
-      const double bound =
-          compute == Compute::exact ? size * 1e-5 : size * 1e-5 + std::max(weights * largest / 254.0, size / 256.0);
+      // int8: half a step of the largest magnitude, for each weight; of two planes half of the second's step. bfloat16: 2^-9 of
+      // each factor.
+      const double rounding = compute == Compute::exact ? 0.0
+                              : fine                    ? weights * largest / (254.0 * 254.0)
+                                                        : std::max(weights * largest / 254.0, size / 256.0);
+      const double bound = size * 1e-5 + rounding;
       const double got = static_cast<double>(y[static_cast<std::size_t>(i * t.n + r)]);
       ASSERT_LE(std::fabs(got - sum), bound) << "row " << r << " of activation " << i;
     }
@@ -128,7 +133,7 @@ void check(const QTensor& t, Compute compute, Isa isa, uint64_t seed) {
     const std::vector<float> other = product(*linear, x, m, threads);
     ASSERT_EQ(std::memcmp(y.data(), other.data(), y.size() * 4), 0) << threads << " threads";
   }
-  for (const int64_t rows : {int64_t{1}, int64_t{8}}) {
+  for (const int64_t rows : {int64_t{1}, int64_t{4}, int64_t{8}}) {
     const std::vector<float> few(x.begin(), x.begin() + rows * t.k);
     const std::vector<float> other = product(*linear, few, rows, 2);
     if (linear->input_form().bf16) continue;  // few rows are multiplied in float32
@@ -170,8 +175,9 @@ TEST(Linear, ProductsOfEveryKindOnEveryInstructionSet) {
   const uint64_t seed = 7;
   for (const QTensor& t : tensors(seed))
     for (const Isa isa : usable_isas())
-      for (const Compute compute : {Compute::exact, Compute::fast}) {
-        check(t, compute, isa, seed + 1);
+      for (const ComputeOptions& options : {ComputeOptions{Compute::exact, isa}, ComputeOptions{Compute::fast, isa},
+                                            ComputeOptions{Compute::fast, isa, nullptr, true}}) {
+        check(t, options, seed + 1);
         if (::testing::Test::HasFatalFailure()) return;
       }
 }
@@ -214,8 +220,9 @@ TEST(Linear, PiecesGiveTheSameBytesAsTheWhole) {
   for (float& v : bias) v = static_cast<float>(random.normal());
   Team team(2);
   for (const QTensor& t : tensors)
-    for (const Compute compute : {Compute::fast, Compute::exact}) {
-      auto linear = Linear::create(t, bias, {compute, best_isa()});
+    for (const ComputeOptions& options : {ComputeOptions{Compute::fast, best_isa()}, ComputeOptions{Compute::exact, best_isa()},
+                                          ComputeOptions{Compute::fast, best_isa(), nullptr, true}}) {
+      auto linear = Linear::create(t, bias, options);
       ASSERT_TRUE(linear.ok());
       ASSERT_TRUE(linear->prepares_in_pieces());
       const std::size_t bytes = linear->prepared_bytes(m);
