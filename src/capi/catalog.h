@@ -22,5 +22,6 @@ Json tasks_catalog();
 /// Settings are described by the same schema as a method's options.
 std::span<const quant::OptionSpec> quantizer_settings();
 std::span<const quant::OptionSpec> evaluation_settings();
+std::span<const quant::OptionSpec> export_settings();
 
 }  // namespace nbl::capi
