@@ -698,17 +698,18 @@ typedef struct nbl_array {
   uint32_t struct_size; /* sizeof(nbl_array), the same in all elements of an array */
   int32_t rank;         /* dimensions, at most 8 */
   const char* name;     /* "qweight", "qzeros", "scales", "g_idx", "weight", "weight.absmax", ...: after the module's name */
-  const char* type;     /* element type as safetensors names it: "I32", "U8", "F16", "BF16", "F32", ... */
-  const int64_t* shape; /* [rank] */
+  const char* type;     /* element type as safetensors names it: "I32", "U8", "F16", "BF16", "F32", ...; for the
+                         * format "gguf" a block type as GGUF names it: "Q4_0", "Q6_K", "IQ4_XS", "MXFP4", ... */
+  const int64_t* shape; /* [rank], of elements */
   const void* data;     /* the elements */
 } nbl_array;
 #define NBL_ARRAY_INIT \
   { (uint32_t)sizeof(nbl_array), 0, NULL, NULL, NULL, NULL }
 
 /* A matrix out of another tool's packed arrays, the same numbers to the bit. format: an id of nbl_dialects_json() whose
- * models are directories ("gptq", "awq", "bitsandbytes", "compressed-tensors", "hqq", ...). arrays: all that the format
- * keeps for the one module. config_json: the checkpoint's quantization_config ("{\"bits\": 4, \"group_size\": 128}");
- * NULL: {}. Everything is copied.
+ * models are directories ("gptq", "gptq_v2", "awq", "bitsandbytes", "compressed-tensors", "hqq", ...), with all arrays that
+ * the format keeps for the one module; or "gguf", with one array "weight" of blocks and the shape [n, k]. config_json: the
+ * checkpoint's quantization_config ("{\"bits\": 4, \"group_size\": 128}"); NULL: {}. Everything is copied.
  * Errors: INVALID_ARGUMENT (no such format or element type), CORRUPT or NOT_FOUND (shapes that do not fit, an array
  * that is missing), UNSUPPORTED. */
 NBL_API nbl_status nbl_qtensor_from_packed(nbl_runtime* runtime, const char* format, const nbl_array* arrays,

@@ -33,6 +33,8 @@ class ConfigBuilder {
     config_.set("tie_word_embeddings", container_.find("output.weight") == nullptr);
     special_ids();
     config_.set("torch_dtype", "float32");
+    if (const Json* folded = container_.metadata().find("nibble.folded"); folded != nullptr && folded->is_string())
+      config_.set("nibble", Json::object({{"folded", folded->as_string()}}));
     return std::move(config_);
   }
 
