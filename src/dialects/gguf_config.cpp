@@ -184,7 +184,7 @@ class ConfigBuilder {
       if (count <= 0 || count > head_dim_ || count % 2 != 0) {
         return bad(fmt::format("rope.dimension_count is {} with heads of {}", count, head_dim_));
       }
-      if (count != head_dim_) {
+      if (count != head_dim_ && !arch_.rotary_key.empty()) {
         const double factor = static_cast<double>(count) / static_cast<double>(head_dim_);
         config_.set(arch_.rotary_key, factor);
       }

@@ -138,7 +138,7 @@ class MetadataBuilder {
     if (!out_.has(name("rope.freq_base"))) out_.set_f32(name("rope.freq_base"), 10000.0f);
     double share = number(config_, arch_.rotary_key, 1.0);
     if (rope_ != nullptr) share = number(*rope_, "partial_rotary_factor", share);
-    rotated_ = static_cast<int64_t>(static_cast<double>(head_dim_) * share);
+    rotated_ = arch_.rotated > 0 ? arch_.rotated : static_cast<int64_t>(static_cast<double>(head_dim_) * share);
     if (!out_.has(name("rope.dimension_count"))) NBL_TRY(set("rope.dimension_count", rotated_));
     if (scaling_ == nullptr) return {};
     const Json* type = scaling_->find_value("rope_type");
