@@ -7,6 +7,7 @@
 Needs the command `nibble` (NIBBLE_COMMAND, else build/release/bin/nibble). README.md beside this file says what is written.
 """
 import argparse
+import html
 import json
 import os
 import pathlib
@@ -79,6 +80,22 @@ def table(result):
     return "\n".join(lines)
 
 
+def without_folders(path, inputs, page):
+    """Results are shared: of the files that were measured they keep the names, not where they lay."""
+    result = json.loads(path.read_text())
+    for key in ("model", "text"):
+        result[key] = pathlib.PurePath(result[key]).name
+    for row in result["rows"]:
+        row["path"] = pathlib.PurePath(row["path"]).name
+    for rival in result.get("equal_bytes", []):
+        rival["baseline"] = pathlib.PurePath(rival["baseline"]).name
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    text = page.read_text()
+    for name in inputs:
+        text = text.replace(html.escape(str(name)), pathlib.PurePath(name).name)
+    page.write_text(text)
+
+
 def write_table(folder):
     parts = ["# The assessment\n\nMade by `examples/assessment/assess.py`; errors are standard errors. Rows in bold are beaten by no other in "
              "both bits per weight and mean KL.\n"]
@@ -131,6 +148,8 @@ def main():
         for option, value in (("--data", args.data), ("--baselines", args.baselines), ("--threads", args.threads)):
             command += [option, str(value)] if value else []
         subprocess.run(command, check=True)
+        inputs = [model, args.text, *(args.baselines.split(",") if args.baselines else [])]
+        without_folders(folder / f"{name}.json", inputs, folder / f"{name}.html")
     write_table(folder)
     return 0
 

@@ -47,7 +47,7 @@
  *             several threads at once; session, sampler, quantizer, export and evaluation by one thread at a time (another
  *             gets NBL_E_BUSY). Any handle may be used and destroyed on another thread than the one that created it. A
  *             runtime owns one team of threads; jobs given to it at the same time take turns.
- * fork        A child process made by fork() may use what its parent made, with one thread, unless another thread of
+ * fork        A child process made by fork() may use what its parent made, with threads of its own, unless another thread of
  *             the parent was inside the library at that moment. Better start children with exec.
  * Manners     The library never prints, exits, reads environment variables, sets the locale or installs signal
  *             handlers. Messages go to your log function, progress to your progress function.

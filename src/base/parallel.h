@@ -1,4 +1,4 @@
-// The one place that knows threads (OpenMP's, or std::thread: team.h). A runtime owns one Team; work is written SPMD:
+// The one place that knows threads (std::thread's, or OpenMP's: team.h). A runtime owns one Team; work is written SPMD:
 // every worker of the team runs the same function, takes its share by its index, and meets the others at barriers.
 #pragma once
 

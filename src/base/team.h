@@ -1,5 +1,5 @@
-// What both ways of running a team share: OpenMP (team_openmp.cpp, the usual one) and std::thread (team_threads.cpp,
-// for the thread sanitizer and for programs where a second OpenMP runtime is unwelcome). CMake compiles one of them.
+// What both ways of running a team share: std::thread (team_threads.cpp, the usual one) and OpenMP (team_openmp.cpp, for programs
+// whose threads shall all be OpenMP's). CMake compiles one of them; docs/dependencies.md tells why.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,6 @@ class TeamBackend {
 
  private:
   struct Threads;
-  int threads_;
   std::unique_ptr<Threads> workers_;
 };
 

@@ -37,7 +37,7 @@ int threads_to_be_had(int wanted) noexcept {
 
 struct TeamBackend::Threads {};
 
-TeamBackend::TeamBackend(int threads) : threads_(threads) {}
+TeamBackend::TeamBackend(int) {}
 TeamBackend::~TeamBackend() = default;
 
 // The threads are OpenMP's, which keeps them between calls, a set for each calling thread. It may give fewer than asked

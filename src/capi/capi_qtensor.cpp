@@ -166,7 +166,7 @@ nbl_status nbl_qtensor_dequantize(nbl_qtensor* qtensor, int64_t row, int64_t row
     NBL_TRY(require(qtensor, "qtensor"));
     const nbl::QTensor& t = qtensor->tensor;
     if (row < 0 || rows < 0 || row > t.n || rows > t.n - row) {
-      return {Code::invalid_argument, fmt::format("rows {} to {} of a matrix of {} rows", row, row + rows, t.n)};
+      return {Code::invalid_argument, fmt::format("{} rows from row {} of a matrix of {}", rows, row, t.n)};
     }
     if (rows == 0) return {};
     NBL_TRY(require(out, "out"));

@@ -1,5 +1,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,6 +34,25 @@ fs::path find_shipped(const fs::path& below) {
   return {};
 }
 
+/// Deletes `.NAME.PROCESS.tmp` beside NAME where that process was killed while it wrote them. A writer in another container, whose
+/// number says nothing here, holds a lock on its file.
+void remove_left_temporaries(const fs::path& path) {
+  const std::string prefix = "." + path.filename().string() + ".", suffix = ".tmp";
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(path.has_parent_path() ? path.parent_path() : fs::path("."), ec)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() <= prefix.size() + suffix.size() || !name.starts_with(prefix) || !name.ends_with(suffix)) continue;
+    int process = 0;
+    const char* end = name.data() + name.size() - suffix.size();
+    const auto number = std::from_chars(name.data() + prefix.size(), end, process);
+    if (number.ec != std::errc() || number.ptr != end || process <= 0 || ::kill(process, 0) == 0 || errno != ESRCH) continue;
+    const int file = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (file < 0) continue;
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    ::close(file);
+  }
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path) {
@@ -51,7 +72,8 @@ void write_file(const std::string& path, std::string_view bytes) {
   // Devices and pipes (/dev/stdout, a process substitution) are written as they are.
   std::error_code ec;
   const bool replaced = !fs::exists(path, ec) || fs::is_regular_file(path, ec);
-  const std::string temporary = replaced ? fmt::format("{}.{}.tmp", path, getpid()) : path;
+  const fs::path target(path);
+  const std::string temporary = replaced ? (target.parent_path() / fmt::format(".{}.{}.tmp", target.filename().string(), getpid())).string() : path;
   const auto fail = [&](const char* what) {
     const int error = errno;
     if (replaced) std::remove(temporary.c_str());
@@ -60,6 +82,10 @@ void write_file(const std::string& path, std::string_view bytes) {
   };
   std::FILE* file = std::fopen(temporary.c_str(), "wb");
   if (file == nullptr) fail("create");
+  if (replaced) {
+    (void)::flock(::fileno(file), LOCK_EX | LOCK_NB);
+    remove_left_temporaries(target);
+  }
   // Synced before it gets its name: after a power failure that holds all of it, or what it held before.
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() && std::fflush(file) == 0 &&
                        (!replaced || ::fsync(::fileno(file)) == 0 || errno == EINVAL);

@@ -72,6 +72,26 @@ void note(const Global& global, const std::string& message) {
   if (!global.quiet) fmt::print(stderr, "{}\n", message);
 }
 
+struct Headline {
+  std::string metric;
+  double value, error;
+};
+
+/// The one number of a task that the table has room for: the accuracy, where there is one, else the first.
+std::optional<Headline> headline(const Doc::Element& results) {
+  std::optional<Headline> first;
+  for (const auto [key, value] : members(results)) {
+    const std::string metric(key);
+    const std::size_t comma = metric.find(',');
+    if (comma == std::string::npos || !value.is_number() || metric.find("_stderr,") != std::string::npos) continue;
+    const bool accuracy = metric.substr(0, comma) == "acc";
+    if (first && !accuracy) continue;
+    first = {metric, value.get_double().value(), number(results, metric.substr(0, comma) + "_stderr" + metric.substr(comma))};
+    if (accuracy) break;
+  }
+  return first;
+}
+
 int sweep(const Global& global, const Args& args) {
   const std::vector<std::string> recipes = split_recipes(args.recipes);
   if (recipes.empty()) throw Failure(kUsage, "--recipes names no recipe");
@@ -166,14 +186,7 @@ int sweep(const Global& global, const Args& args) {
     index = 0;
     for (const auto m : items(tasks.root(), "models")) {
       for (const auto [task, r] : members(m, "results")) {
-        for (const auto [key, value] : members(r)) {
-          const std::string metric(key);
-          const std::size_t comma = metric.find(',');
-          if (comma == std::string::npos || !value.is_number()) continue;
-          result.rows[index].tasks.push_back({std::string(task), metric, value.get_double().value(),
-                                              number(r, metric.substr(0, comma) + "_stderr" + metric.substr(comma))});
-          break;
-        }
+        if (const auto found = headline(r)) result.rows[index].tasks.push_back({std::string(task), found->metric, found->value, found->error});
       }
       ++index;
     }

@@ -184,8 +184,11 @@ std::string protocol(const Doc::Element& whole) {
     s += fmt::format("<dt>{}</dt><dd>{}</dd>", html_escaped(name), html_escaped(value));
   };
   item("nibble", text(whole, "nibble_version"));
-  for (const auto [key, value] : members(whole, "machine")) item(key, simdjson::minify(value));
-  for (const auto [key, value] : members(whole, "config")) item(key, simdjson::minify(value));
+  const auto plain = [](const Doc::Element& value) {
+    return value.is_string() ? std::string(value.get_string().value()) : simdjson::minify(value);
+  };
+  for (const auto [key, value] : members(whole, "machine")) item(key, plain(value));
+  for (const auto [key, value] : members(whole, "config")) item(key, plain(value));
   for (const auto m : items(whole, "models")) item("model " + text(m, "name"), "sha256 " + text(m, "model_sha256"));
   for (const auto [task, config] : members(whole, "configs")) {
     item(task, fmt::format("version {}, {}-shot, {}, data {} (sha256 {})", raw(whole["versions"].value(), task), integer(config, "num_fewshot"),

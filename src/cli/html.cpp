@@ -21,12 +21,14 @@ th{color:var(--dim);font-weight:600}td:first-child,th:first-child{text-align:lef
 svg{width:100%;max-width:44rem;height:auto;display:block}svg text{fill:var(--fg);font-size:12px}
 .grid{stroke:var(--line)}.dim{fill:var(--dim)!important}.front{fill:none;stroke:var(--c);stroke-width:2}
 .whisker{stroke:var(--fg);stroke-width:1.5}.s0{fill:var(--a)}.s1{fill:var(--b)}.s2{fill:var(--c)}
-.charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr))}
+.charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr))}
 details{border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0;padding:.4rem .7rem}summary{cursor:pointer}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:.6rem;border-radius:.4rem;font-size:.85rem;margin:.4rem 0}
 .pair{display:grid;gap:.7rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr))}
 .right{color:var(--good)}.wrong{color:var(--bad)}.heat td{text-align:center}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.9rem}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:fit-content(24rem) minmax(0,1fr);gap:.1rem 1rem;font-size:.9rem}
+dt{color:var(--dim);overflow-wrap:anywhere}dd{margin:0;overflow-wrap:anywhere}
+@media (max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem 1rem}}
 )";
 
 /// Round numbers that cover [low, high], about five of them.
@@ -126,7 +128,7 @@ std::string bar_chart(const std::vector<Bar>& bars, std::string_view title, int 
 
 std::string scatter_plot(const std::vector<Point>& points, const std::string& x_title, const std::string& y_title, bool log_y) {
   if (points.empty()) return "<p>Nothing to plot.</p>\n";
-  constexpr double kWidth = 620, kHeight = 380, kLeft = 70, kRight = 20, kTop = 20, kBottom = 50;
+  constexpr double kWidth = 500, kHeight = 340, kLeft = 64, kRight = 20, kTop = 20, kBottom = 50;
   double x1 = 0, y0 = points[0].y, y1 = y0;
   for (const Point& p : points) {
     x1 = std::max(x1, p.x);

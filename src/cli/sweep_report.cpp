@@ -89,7 +89,9 @@ std::string sweep_table(const Sweep& sweep, bool markdown) {
 
 namespace {
 
-/// The mean error of each layer's matrices, a column a recipe; darker is worse.
+constexpr double kDarkest = 0.55;  ///< opacity behind a number; above 0.6 light text on a dark page loses its contrast of 4.5
+
+/// The mean error of each layer's matrices, a column a recipe; stronger is worse.
 std::string heat_map(const Sweep& sweep) {
   std::map<int64_t, std::map<std::size_t, std::pair<double, int64_t>>> layers;
   double worst = 0;
@@ -105,7 +107,7 @@ std::string heat_map(const Sweep& sweep) {
   if (layers.empty()) return {};
   for (const auto& [layer, columns] : layers)
     for (const auto& [r, cell] : columns) worst = std::max(worst, cell.first / static_cast<double>(cell.second));
-  std::string s = "<h2>Error layer by layer</h2>\n<p>Relative error of the quantized matrices of each layer, mean; darker is larger.</p>\n"
+  std::string s = "<h2>Error layer by layer</h2>\n<p>Relative error of the quantized matrices of each layer, mean; a stronger colour is a larger one.</p>\n"
                   "<div class=\"wide\"><table class=\"heat\"><thead><tr><th>layer</th>";
   for (const SweepRow& row : sweep.rows)
     if (!row.original) s += "<th>" + html_escaped(row.recipe) + "</th>";
@@ -120,7 +122,7 @@ std::string heat_map(const Sweep& sweep) {
         continue;
       }
       const double error = cell->second.first / static_cast<double>(cell->second.second);
-      s += fmt::format("<td style=\"background:rgba(217,119,6,{:.2f})\">{:.4f}</td>", worst > 0 ? 0.8 * error / worst : 0.0, error);
+      s += fmt::format("<td style=\"background:rgba(217,119,6,{:.2f})\">{:.4f}</td>", worst > 0 ? kDarkest * error / worst : 0.0, error);
     }
     s += "</tr>\n";
   }

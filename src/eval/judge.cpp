@@ -221,7 +221,7 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
       }
       for (auto& [name, value] : values) {
         const auto m = std::find_if(run->metrics.begin() + static_cast<std::ptrdiff_t>(first), run->metrics.end(),
-                                    [&](const MetricRun& each) { return each.name == name; });
+                                    [&key = name](const MetricRun& each) { return each.name == key; });
         if (m == run->metrics.end()) continue;
         if (options.samples) {
           names.push_back(name);

@@ -101,7 +101,7 @@ class Memory(Jobs):
                 "done = subprocess.run(sys.argv[1:], capture_output=True)\n"
                 "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\n"
                 "print(done.stderr.decode())")
-        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=98304))],
+        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=65536))],
                               capture_output=True, text=True, timeout=600)
         first, *rest = done.stdout.splitlines()
         status, peak = map(int, first.split())

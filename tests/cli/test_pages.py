@@ -33,6 +33,7 @@ frame.onload = () => {{
     return under;
   }};
   for (const e of d.querySelectorAll("body *")) {{
+    if (e.closest("svg title")) continue;  // a tooltip, in the browser's own colours
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
     const style = frame.contentWindow.getComputedStyle(e), fore = light(rgb(e.closest("svg") ? style.fill : style.color)), back = light(behind(e));
     const ratio = (Math.max(fore, back) + 0.05) / (Math.min(fore, back) + 0.05);

@@ -250,8 +250,8 @@ void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offse
   return real(at, size, protection, flags, fd, offset);
 }
 
-// Once it has failed it goes on failing, as a process that is at its limit of threads finds.
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
+// Once it has failed it goes on failing, as a process that is at its limit of threads finds. Visible to std::thread's library too.
+__attribute__((visibility("default"))) int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
   if (nbl::faults::thread_fault()) return EAGAIN;
   static const auto real = nbl::faults::next<int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
   return real(thread, attributes, start, argument);

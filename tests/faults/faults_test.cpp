@@ -144,8 +144,8 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
   fs::remove_all(folder);
 }
 
-// A process at its limit of threads: the team is smaller, and the bytes are the same. On a thread of its own each time, as a team's
-// threads belong to the thread that calls.
+// A process at its limit of threads: the team is smaller, and the bytes are the same. On a thread of its own each time: OpenMP's
+// threads, where they are used, belong to the thread that calls.
 TEST(Threads, FewerThanAskedForAreEnough) {
   const fs::path folder = work() / "threads";
   fs::create_directories(folder);

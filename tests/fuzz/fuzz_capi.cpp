@@ -4,7 +4,10 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fuzz/fuzz.h"
@@ -85,6 +88,86 @@ void take(nbl_status status, nbl_buffer* const& buffer) {
   check(status, buffer);
   if (buffer != nullptr) (void)std::strlen(nbl_buffer_text(buffer));
   nbl_buffer_destroy(buffer);
+}
+
+int32_t read_bytes(void* user, int64_t offset, void* buffer, size_t size) {
+  const auto& bytes = *static_cast<const std::string*>(user);
+  if (offset < 0 || static_cast<size_t>(offset) > bytes.size() || size > bytes.size() - static_cast<size_t>(offset)) std::abort();
+  std::memcpy(buffer, bytes.data() + offset, size);
+  return bytes.size() % 7 == 0 ? 1 : 0;
+}
+
+/// A model whose files lie in memory, some of them damaged, missing, twice there or behind a function.
+void open_in_memory(World& world, Program& program, unsigned slot) {
+  static const auto kFiles = [] {
+    std::vector<std::pair<std::string, std::string>> files;
+    for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+      if (std::ifstream file(std::string(NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/llama/") + name, std::ios::binary); file)
+        files.emplace_back(name, std::string(std::istreambuf_iterator<char>(file), {}));
+    return files;
+  }();
+  struct Held {
+    std::string name, bytes;
+  };
+  std::vector<Held> held;
+  for (unsigned n = program.byte() % 5; n > 0; --n) {
+    const auto& [name, bytes] = kFiles[program.byte() % kFiles.size()];
+    held.push_back({program.byte() % 16 == 0 ? program.text() : name, bytes});
+    if (program.byte() % 4 == 0) held.back().bytes.resize(program.byte());
+    if (program.byte() % 4 == 0 && !held.back().bytes.empty())
+      held.back().bytes[program.byte() % held.back().bytes.size()] = static_cast<char>(program.byte());
+  }
+  std::vector<nbl_file> files(held.size(), NBL_FILE_INIT);
+  for (size_t i = 0; i < held.size(); ++i) {
+    files[i].name = held[i].name.c_str();
+    files[i].size = program.byte() % 16 == 0 ? program.number() : static_cast<int64_t>(held[i].bytes.size());
+    if (files[i].size > static_cast<int64_t>(held[i].bytes.size())) files[i].size = static_cast<int64_t>(held[i].bytes.size());
+    if (program.byte() % 3 == 0) {
+      files[i].read = read_bytes;
+      files[i].user = &held[i].bytes;
+    } else {
+      files[i].data = held[i].bytes.data();
+    }
+    if (program.byte() % 32 == 0) files[i].struct_size = program.byte();
+  }
+  nbl_checkpoint* out = nullptr;
+  check(nbl_checkpoint_open_files(world.runtimes.get(slot), files.data(), static_cast<int64_t>(files.size()), &out), out);
+  if (out == nullptr) return;
+  nbl_buffer* buffer = nullptr;
+  take(nbl_checkpoint_inspect(out, 0, &buffer), buffer);
+  nbl_model* model = nullptr;
+  check(nbl_model_load(out, nullptr, &model), model);
+  nbl_model_destroy(model);
+  nbl_checkpoint_destroy(out);  // before the bytes that it borrows
+}
+
+/// A matrix out of arrays whose names, types and shapes fit each other now and then.
+void unpack_something(World& world, Program& program, unsigned slot) {
+  static const char* const kFormats[] = {"gptq", "awq", "bitsandbytes", "compressed-tensors", "hqq", "fp8", "none", ""};
+  static const char* const kArrays[] = {"qweight", "qzeros", "scales", "g_idx", "weight", "weight.absmax", "weight.quant_map",
+                                        "weight_packed", "weight_scale", "weight_shape", "weight.quant_state.bitsandbytes__nf4", "W_q"};
+  static const char* const kTypes[] = {"I32", "U8", "I8", "F16", "BF16", "F32", "I64", "F8_E4M3", "F4"};
+  static const char* const kConfigs[] = {R"({"bits":4,"group_size":32})", R"({"bits":8,"group_size":-1,"desc_act":true})", "{}", "{", "",
+                                         R"({"bits":4,"group_size":128,"version":"gemm","zero_point":true})",
+                                         R"({"format":"pack-quantized","config_groups":{"group_0":{"weights":{"num_bits":4,"group_size":32}}}})"};
+  static const std::string kBytes(1 << 16, '\x11');  // as many as any of the shapes below
+  std::vector<nbl_array> arrays(program.byte() % 6, NBL_ARRAY_INIT);
+  std::vector<std::array<int64_t, 3>> shapes(arrays.size());
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    static constexpr int64_t kSizes[] = {1, 2, 4, 8, 16, 32, 64, 0, -1, 3};
+    for (int64_t& size : shapes[i]) size = kSizes[program.byte() % std::size(kSizes)];
+    arrays[i].name = program.one_of(kArrays);
+    arrays[i].type = program.one_of(kTypes);
+    arrays[i].shape = shapes[i].data();
+    arrays[i].rank = static_cast<int32_t>(program.byte() % 8 == 0 ? program.byte() % 4 : 2);
+    if (arrays[i].rank > 2) shapes[i][2] = std::min<int64_t>(shapes[i][2], 2);  // 64 x 64 x 2 of eight bytes
+    arrays[i].data = program.byte() % 32 == 0 ? nullptr : kBytes.data();
+  }
+  nbl_qtensor* out = nullptr;
+  check(nbl_qtensor_from_packed(world.runtimes.get(slot), program.one_of(kFormats), arrays.data(), static_cast<int64_t>(arrays.size()),
+                                program.one_of(kConfigs), &out),
+        out);
+  world.qtensors.put(slot, out);
 }
 
 void open_something(World& world, Program& program, unsigned op, unsigned slot) {
@@ -249,9 +332,13 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     open_something(world, op == 1 || op == 5 ? program : fixed, op, 0);
   }
   while (!program.done()) {
-    const unsigned op = program.byte() % 24, slot = program.byte() % 3;
+    const unsigned op = program.byte() % 26, slot = program.byte() % 3;
     if (op < 8)
       open_something(world, program, op, slot);
+    else if (op == 24)
+      open_in_memory(world, program, slot);
+    else if (op == 25)
+      unpack_something(world, program, slot);
     else
       call_something(world, program, op - 8, slot);
   }

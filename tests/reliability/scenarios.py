@@ -62,7 +62,7 @@ def evaluation(output, content):
 
 SCENARIOS = [
     Scenario("quantize", lambda folder, _: ["quantize", MODEL, "-o", folder / "out.safetensors", "--method", "gptq:bits=3,group=64",
-                                            "--calib-tokens", 16384, "--resume"], ["out.safetensors"], calibrated=True),
+                                            "--calib-tokens", 4096, "--resume"], ["out.safetensors"], calibrated=True),
     Scenario("quantize-plain", lambda folder, _: ["quantize", MODEL, "-o", folder / "out.safetensors", "--method", "rtn:bits=4,group=64"],
              ["out.safetensors"]),
     Scenario("convert", lambda folder, inputs: ["convert", inputs / QUANTIZED, "-o", folder / "out.gguf", "--format", "gguf", "--allow-lossy"],
