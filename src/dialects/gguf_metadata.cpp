@@ -219,6 +219,7 @@ class MetadataBuilder {
       for (const Json& factor : factors->elements()) extra.values.push_back(static_cast<float>(factor.as_double()));
       extras_.push_back(std::move(extra));
     }
+    out_.set_text(name("rope.scaling.type"), "longrope");  // without it llama.cpp looks for the lists in Phi-3 alone
     NBL_TRY(original_length());
     const std::string attention = name("rope.scaling.attn_factor"), length = name("rope.scaling.original_context_length");
     const auto most = static_cast<double>(count("context_length"));

@@ -14,7 +14,7 @@
 #include "dialects/model_card.h"
 #include "io/gguf_writer.h"
 #include "io/spool.h"
-#include "tensor/folding.h"
+#include "tensor/folded_scales.h"
 
 namespace nbl::dialects {
 namespace {

@@ -20,7 +20,7 @@
 #include "dialects/model_card.h"
 #include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
-#include "tensor/folding.h"
+#include "tensor/folded_scales.h"
 #include "text/assets.h"
 
 namespace nbl::dialects {

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "io/container.h"
-#include "tensor/folding.h"
+#include "tensor/folded_scales.h"
 
 namespace nbl::model {
 namespace {

@@ -1,4 +1,4 @@
-#include "tensor/folding.h"
+#include "tensor/folded_scales.h"
 
 #include <string_view>
 
