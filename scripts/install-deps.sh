@@ -9,7 +9,7 @@ set -eu
 # docs/dependencies.md says what each is for.
 build="g++ cmake ninja-build pkg-config libeigen3-dev libxsimd-dev libfmt-dev libsimdjson-dev libzstd-dev libpcre2-dev
        libutf8proc-dev libcli11-dev libedit-dev libsqlite3-dev"
-test="libgtest-dev libbenchmark-dev python3 binutils make meson locales abigail-tools chromium"
+test="libgtest-dev libbenchmark-dev python3 binutils make meson locales abigail-tools chromium cppcheck clang-tidy valgrind"
 fuzz="clang libclang-rt-14-dev"
 cross="g++-aarch64-linux-gnu qemu-user"
 arm64="libfmt-dev libfmt9 libsimdjson-dev libsimdjson14 libzstd-dev libzstd1 libpcre2-dev libpcre2-8-0 libutf8proc-dev

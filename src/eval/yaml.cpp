@@ -144,6 +144,7 @@ class Reader {
   }
 
   Result<Json> scalar(std::string_view text, std::size_t number, std::size_t indent, int depth) {
+    if (text.empty()) return Json();
     switch (text[0]) {
       case '!':
         return refuse(number, fmt::format("the tag \"{}\"", text));
@@ -295,8 +296,8 @@ class Reader {
             continue;
           }
         }
-        constexpr std::string_view from = "ntr0\"\\/ abfve";
-        const std::size_t known = from.find(e);
+        constexpr std::string_view kFrom = "ntr0\"\\/ abfve";
+        const std::size_t known = kFrom.find(e);
         if (known != std::string_view::npos) {
           value += std::string_view("\n\t\r\0\"\\/ \a\b\f\v\x1b", 13)[known];
         } else {

@@ -175,6 +175,8 @@ def main(source, folder):
     put("tokenizer_text", "invalid", b"\xff\xfe a\xc3")
     for i in range(40):
         put("capi", f"program{i}", bytes(rng.randrange(256) for _ in range(rng.choice([8, 32, 128]))))
+        # Sessions, batches and evaluations first, then calls that use them.
+        put("calls", f"program{i}", bytes([0, 0, i, 40, 0, 1, i, 41, 1, 0, i, 5, 23, 0]) + bytes(rng.randrange(256) for _ in range(100)))
     put("json", "kinds", '{"a":[1,-2.5e3,true,null,"\\u00e9\\ud83d\\ude42"],"b":{}}')
     chats = source / "tests" / "golden" / "chat"
     rendered = json.loads((chats / "golden.json").read_text())

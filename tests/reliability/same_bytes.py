@@ -68,13 +68,16 @@ def result(command, name, isa, threads):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--other", action="append", default=[], help="another build's command")
+    parser.add_argument("--other", action="append", default=[], help="another build's command; left out, saying so, where it is not")
     parser.add_argument("--isas", default="all")
     parser.add_argument("--threads", default="2,1")
     parser.add_argument("jobs", nargs="*")
     args = parser.parse_intermixed_args()
     usable = json.loads(subprocess.run([NIBBLE, "info", "--json", "-"], capture_output=True, check=True).stdout)["isa_available"]
-    isas = usable if args.isas == "all" else [None] if args.isas == "best" else args.isas.split(",")
+    isas = usable if args.isas == "all" else [None] if args.isas == "best" else [isa for isa in args.isas.split(",") if isa in usable]
+    for other in [each for each in args.other if not pathlib.Path(each).exists()]:
+        print(f"left out: {other} is not built")
+        args.other.remove(other)
     counts = [int(each) for each in args.threads.split(",")]
     variants = [(NIBBLE, isas[-1], counts[0])]
     variants += [(NIBBLE, isa, counts[0]) for isa in isas]  # the first one once more
