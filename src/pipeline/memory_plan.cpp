@@ -133,7 +133,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     }
     // Keeping them saves a third of the forward passes and takes more than the stream itself: where there is room.
     constexpr int64_t kMostKept = int64_t{1} << 30;
-    const int64_t kept = shape.windows * shape.length * adding * element + rows * (adding + config.hidden) * 4;
+    // As float32, which half of the processors and all short batches keep.
+    const int64_t kept = (shape.windows * shape.length * adding + rows * (adding + 2 * config.hidden)) * 4;
     if (shape.sequential && !plan.spill && kept <= kMostKept && (cap == 0 || plan.peak() + kept <= cap)) {
       plan.keep = true;
       plan.activations += kept;

@@ -153,28 +153,6 @@ class BinaryMethod final : public Method {
     return {static_cast<float>(2 * deviation), static_cast<float>(mean - deviation)};
   }
 
-  /// Codes for the values and values for the codes (least squares), in turns until neither changes.
-  static BlockFit alternate(const float* w, const float* h, int64_t count, int top, BlockFit fit) {
-    for (int turn = 0; turn < 20 && fit.scale > 0; ++turn) {
-      double sh = 0, q1 = 0, q2 = 0, sw = 0, wq = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const double q = minimum_code(w[i], fit, top), weight = static_cast<double>(h[i]), x = static_cast<double>(w[i]);
-        sh += weight;
-        q1 += weight * q;
-        q2 += weight * q * q;
-        sw += weight * x;
-        wq += weight * x * q;
-      }
-      const double determinant = sh * q2 - q1 * q1;
-      if (!(determinant > 0)) break;
-      const double scale = (sh * wq - sw * q1) / determinant;
-      const BlockFit next{static_cast<float>(scale), static_cast<float>((sw - scale * q1) / sh)};
-      if (!(next.scale > 0) || (next.scale == fit.scale && next.minimum == fit.minimum)) break;
-      fit = next;
-    }
-    return fit;
-  }
-
   /// Two or four equally spaced values for each group of each row, of least weighted error.
   static void fit(const LinearTask& task, const std::vector<float>& importance, const std::vector<int32_t>& order, DType type,
                   const MethodContext& context, Part* part) {
@@ -190,9 +168,9 @@ class BinaryMethod final : public Method {
             h[static_cast<std::size_t>(i)] = importance[column];
           }
           const int top = (1 << part->bits) - 1;
-          BlockFit best = alternate(w.data(), h.data(), count, top, fit_minimum(w.data(), h.data(), count, top, false, kSteps));
+          BlockFit best = fit_minimum(w.data(), h.data(), count, top, false, kSteps);
           if (part->bits == 1) {
-            const BlockFit other = alternate(w.data(), h.data(), count, top, around_mean(w.data(), h.data(), count));
+            const BlockFit other = refit_minimum(w.data(), h.data(), count, top, around_mean(w.data(), h.data(), count));
             if (minimum_error(w.data(), h.data(), count, top, other) < minimum_error(w.data(), h.data(), count, top, best)) best = other;
           }
           const std::size_t at = static_cast<std::size_t>(row * part->groups + g);
