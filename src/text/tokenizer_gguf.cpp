@@ -235,9 +235,13 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
   NBL_TRY(read_added(source, kind == "t5", parts.added));
   NBL_ASSIGN(parts.bos, special_id(source, "bos_token_id"));
   NBL_ASSIGN(parts.eos, special_id(source, "eos_token_id"));
-  if (kind == "llama" && metadata.find_value("tokenizer.ggml.bos_token_id") == nullptr) parts.bos = 1;
-  if (kind == "llama" && metadata.find_value("tokenizer.ggml.eos_token_id") == nullptr) parts.eos = 2;
-  if (kind == "t5" && metadata.find_value("tokenizer.ggml.eos_token_id") == nullptr) parts.eos = 1;
+  // What a file leaves out, where its vocabulary has such a token.
+  const auto left_out = [&](const char* name, std::size_t id, std::optional<TokenId>& token) {
+    if (metadata.find_value(key(name)) == nullptr && id < source.tokens.size()) token = static_cast<TokenId>(id);
+  };
+  if (kind == "llama") left_out("bos_token_id", 1, parts.bos);
+  if (kind == "llama") left_out("eos_token_id", 2, parts.eos);
+  if (kind == "t5") left_out("eos_token_id", 1, parts.eos);
   if (kind == "bert") {
     NBL_ASSIGN(const auto cls, special_id(source, "cls_token_id"));
     if (!parts.bos) parts.bos = cls ? cls : parts.model->vocabulary().find("[CLS]");

@@ -49,17 +49,18 @@ def gguf_string(text):
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def gguf():
+def gguf(vocabulary="llama", extra=()):
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(8)] + ["a", "b", "ab", "\u2581", "\u2581a"]
     values = [("general.architecture", 8, gguf_string("llama")), ("llama.block_count", 4, struct.pack("<I", 0)),
               ("llama.context_length", 4, struct.pack("<I", 16)), ("llama.embedding_length", 4, struct.pack("<I", 32)),
               ("llama.feed_forward_length", 4, struct.pack("<I", 32)),
               ("llama.attention.head_count", 4, struct.pack("<I", 2)),
               ("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5)),
-              ("tokenizer.ggml.model", 8, gguf_string("llama")),
+              ("tokenizer.ggml.model", 8, gguf_string(vocabulary)),
               ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) + b"".join(map(gguf_string, tokens))),
               ("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, len(tokens)) + struct.pack(f"<{len(tokens)}f", *range(len(tokens)))),
-              ("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, len(tokens)) + struct.pack(f"<{len(tokens)}i", *([1] * len(tokens))))]
+              ("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, len(tokens)) + struct.pack(f"<{len(tokens)}i", *([2, 3, 3] + [6] * 8 + [1] * 4 + [4])))]
+    values += extra
     tensors = [("token_embd.weight", (32, 16), 0, 32 * 16 * 4), ("output_norm.weight", (32,), 0, 128)]
     out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     for key, kind, content in values:
@@ -115,6 +116,16 @@ def main(source, folder):
     put("safetensors", "small", safetensors({"a.weight": ("F32", [2, 2], f32), "b": ("BF16", [2], f32[:4])}, {"format": "pt"}))
     put("safetensors", "empty", safetensors({}))
     put("gguf", "llama", gguf())
+    strings = lambda *all: struct.pack("<IQ", 8, len(all)) + b"".join(map(gguf_string, all))
+    put("gguf", "gpt2", gguf("gpt2", [("tokenizer.ggml.merges", 9, strings("a b")), ("tokenizer.ggml.pre", 8, gguf_string("llama-bpe")),
+                                      ("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", 1)),
+                                      ("tokenizer.ggml.add_bos_token", 7, b"\1")]))
+    put("gguf", "bert", gguf("bert", [("tokenizer.ggml.cls_token_id", 4, struct.pack("<I", 1)),
+                                      ("tokenizer.ggml.seperator_token_id", 4, struct.pack("<I", 2))]))
+    put("gguf", "t5", gguf("t5", [("tokenizer.ggml.unknown_token_id", 4, struct.pack("<I", 0)),
+                                  ("tokenizer.ggml.precompiled_charsmap", 9, struct.pack("<IQ", 0, 8) + struct.pack("<II", 4, 0)),
+                                  ("tokenizer.ggml.remove_extra_whitespaces", 7, b"\0"),
+                                  ("tokenizer.ggml.add_eos_token", 7, b"\1")]))
     put("llama2c", "tiny", llama2c())
     put("index", "one", json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}))
     put("index", "up", json.dumps({"weight_map": {"a.weight": "../model.safetensors"}}))

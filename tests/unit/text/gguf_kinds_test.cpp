@@ -133,5 +133,22 @@ TEST(GgufVocabularyKinds, MergesOfCharacters) {
   }
 }
 
+// Files that name no tokens of begin and end mean those of the original tokenizers, which a small vocabulary need not have.
+TEST(GgufVocabularyKinds, NoDefaultTokenBeyondTheVocabulary) {
+  for (const char* kind : {"llama", "t5"}) {
+    Json tokens = Json::array(), scores = Json::array();
+    tokens.push_back("a");
+    scores.push_back(0.0);
+    const Json metadata = Json::object({{"tokenizer.ggml.model", kind}, {"tokenizer.ggml.tokens", std::move(tokens)},
+                                        {"tokenizer.ggml.scores", std::move(scores)}, {"tokenizer.ggml.unknown_token_id", 0},
+                                        {"tokenizer.ggml.add_eos_token", true}});
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    const auto ids = (*made)->encode("a", {.add_special = true});
+    ASSERT_TRUE(ids.ok()) << ids.status().message();
+    for (const TokenId id : *ids) EXPECT_LT(id, 1) << kind;
+  }
+}
+
 }  // namespace
 }  // namespace nbl::text
