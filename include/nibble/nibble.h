@@ -44,8 +44,8 @@
  *             *_json functions: a new method or metric changes no struct.
  * Results     Of whole jobs are JSON documents; docs/cli.md lists the keys. Keys are added, never renamed.
  * Threads     nbl_last_error() is per thread. Runtime, checkpoint, model, tokenizer and qtensor may be used from
- *             several threads at once; session, quantizer and evaluation by one thread at a time (another gets
- *             NBL_E_BUSY). Any handle may be used and destroyed on another thread than the one that created it. A
+ *             several threads at once; session, sampler, quantizer, export and evaluation by one thread at a time (another
+ *             gets NBL_E_BUSY). Any handle may be used and destroyed on another thread than the one that created it. A
  *             runtime owns one team of threads; jobs given to it at the same time take turns.
  * fork        A child process made by fork() may use what its parent made, with threads of its own, unless another thread of
  *             the parent was inside the library at that moment. Better start children with exec.
@@ -238,6 +238,10 @@ NBL_API const char* nbl_quantizer_settings_json(void);
 NBL_API const char* nbl_evaluation_settings_json(void);
 /* The same, for generation: samplers, penalties, stop strings, beams, grammars, speculation (docs/generation.md). */
 NBL_API const char* nbl_generation_settings_json(void);
+/* The same, for samplers: those settings of generation that choose tokens, and "end_tokens". */
+NBL_API const char* nbl_sampler_settings_json(void);
+/* The same, for exports. */
+NBL_API const char* nbl_export_settings_json(void);
 
 /* [{"name", "default", "max", "help"}]: the bounds on what a file, a text or a setting may ask for. Beyond one of them a call fails
  * with NBL_E_LIMIT or NBL_E_CORRUPT before memory or time is spent. */
@@ -317,7 +321,8 @@ enum {
   NBL_CONVERT_ALLOW_LOSSY = 1, /* quantize anew what the format cannot hold, instead of refusing */
   NBL_CONVERT_VERIFY = 2       /* reopen the output and compare every tensor with the input's */
 };
-/* Writes the checkpoint in another format (an id of nbl_dialects_json() that writes; NULL: "native"): the same codes
+/* An nbl_export (section 7) in one call.
+ * Writes the checkpoint in another format (an id of nbl_dialects_json() that writes; NULL: "native"): the same codes
  * where the format has codes, the same values always. *out_ok is 1 when the output was written and, where that was
  * asked for, verified. It is 0 when tensors were refused - the JSON's "refused" names each with the reason and the
  * formats that hold it exactly, and nothing was written - or when verification found differences. out_json: as `nibble
@@ -335,7 +340,7 @@ NBL_API nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char
 NBL_API nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json);
 
 /* ==================================================================================================================
- * 7. The quantizer: one job, from a checkpoint to a new file
+ * 7. Jobs, from a checkpoint to a new file: the quantizer, and the export
  * ================================================================================================================== */
 
 /* A recipe with its settings and its calibration. */
@@ -371,6 +376,26 @@ NBL_API nbl_status nbl_quantizer_set_progress(nbl_quantizer* quantizer, nbl_prog
  * then nothing is left behind at output_path. */
 NBL_API nbl_status nbl_quantizer_run(nbl_quantizer* quantizer, nbl_checkpoint* input, const char* output_path,
                                      nbl_buffer** out_report);
+
+/* A format with its settings: writes checkpoints for other programs, with the numbers that they have. */
+typedef struct nbl_export nbl_export;
+
+/* format: an id of nbl_dialects_json() that writes; NULL: "native".
+ * Errors: INVALID_ARGUMENT, naming the formats that write. */
+NBL_API nbl_status nbl_export_create(nbl_runtime* runtime, const char* format, nbl_export** out_export);
+NBL_API void nbl_export_destroy(nbl_export* job);
+
+/* One of nbl_export_settings_json(): "allow_lossy", "verify", "measured"; "" takes it back to its default. */
+NBL_API nbl_status nbl_export_set(nbl_export* job, const char* name, const char* value);
+/* Called while the job runs; NULL: none. */
+NBL_API nbl_status nbl_export_set_progress(nbl_export* job, nbl_progress_fn progress, void* user);
+
+/* Does the job: a complete file or directory `output_path`, with tokenizer, configuration and a model card where the format
+ * has a place for them; it appears only when all is done. *out_ok and out_report: as out_ok and out_json of
+ * nbl_checkpoint_convert(). May be called again, with other settings or another input.
+ * Errors: IO, LIMIT (disk full), CANCELLED; then nothing is left behind at output_path. */
+NBL_API nbl_status nbl_export_run(nbl_export* job, nbl_checkpoint* input, const char* output_path, int32_t* out_ok,
+                                  nbl_buffer** out_report);
 
 /* ==================================================================================================================
  * 8. Models and tokenizers
@@ -459,10 +484,10 @@ NBL_API nbl_status nbl_tokenizer_apply_chat_template(nbl_tokenizer* tokenizer, c
                                                      nbl_buffer** out_text);
 
 /* ==================================================================================================================
- * 9. Sessions: one sequence being processed
+ * 9. Sessions: one sequence being processed; batches of them; samplers
  * ================================================================================================================== */
 
-/* A sequence, its keys and values, and the settings by which it is continued (the sampler). */
+/* A sequence, its keys and values, and the settings by which it is continued. */
 typedef struct nbl_session nbl_session;
 
 /* Of nbl_session_create(). */
@@ -554,6 +579,47 @@ NBL_API void nbl_batch_destroy(nbl_batch* batch);
 NBL_API nbl_status nbl_batch_step(nbl_batch* batch, nbl_session* const* sessions, const int32_t* tokens, int64_t count,
                                   const float** out_logits);
 
+/* Chooses tokens from logits as nbl_session_generate() does, for loops of your own and for engines that have their own
+ * logits: the same settings, the same logits and the same seed give the same tokens.
+ *
+ *   nbl_sampler_create(nbl_model_vocab_size(model), tokenizer, &sampler);
+ *   nbl_sampler_set(sampler, "temperature", "0.8");
+ *   nbl_sampler_reset(sampler, prompt, prompt_count);
+ *   for (;;) {
+ *     nbl_sampler_sample(sampler, logits, &id);         // logits after the text so far
+ *     if (id < 0 || nbl_sampler_ended(sampler)) break;  // the text is complete
+ *     ...                                               // append id, compute the next logits
+ *   }
+ */
+typedef struct nbl_sampler nbl_sampler;
+
+/* vocab_size: floats in a row of logits. tokenizer: needed by the settings "grammar", "json_schema" and "dry_breakers", and
+ * names the tokens that end a text; NULL: none. Greedy until settings say otherwise.
+ * Errors: INVALID_ARGUMENT (no such vocab_size). */
+NBL_API nbl_status nbl_sampler_create(int64_t vocab_size, nbl_tokenizer* tokenizer, nbl_sampler** out_sampler);
+/* Another one that stands where this one stands: settings, text so far, place in the grammar. */
+NBL_API nbl_status nbl_sampler_clone(nbl_sampler* sampler, nbl_sampler** out_sampler);
+NBL_API void nbl_sampler_destroy(nbl_sampler* sampler);
+
+/* One setting as text, one of nbl_sampler_settings_json(); "" takes it back to its default. May be changed between two
+ * choices; another grammar begins at the next token.
+ * Errors: INVALID_ARGUMENT, naming the setting, the value and what is allowed; UNSUPPORTED (a grammar without a
+ * tokenizer). On an error nothing has changed. */
+NBL_API nbl_status nbl_sampler_set(nbl_sampler* sampler, const char* name, const char* value);
+/* Begins a text: `count` ids that come before the first choice (for the penalties; 0: none), copied. Settings stay. */
+NBL_API nbl_status nbl_sampler_reset(nbl_sampler* sampler, const int32_t* prompt, int64_t count);
+
+/* The next token out of logits [vocab_size], which are read only; the sampler does not move, and the same logits give the
+ * same token again. *out_id is -1 when a grammar's text is complete.
+ * Errors: INVALID_ARGUMENT (no logit is a finite number), UNSUPPORTED (no token is allowed by the grammar). */
+NBL_API nbl_status nbl_sampler_choose(nbl_sampler* sampler, const float* logits, int32_t* out_id);
+/* `id` is now part of the text, whoever chose it. Errors: INVALID_ARGUMENT (outside the vocabulary or the grammar). */
+NBL_API nbl_status nbl_sampler_accept(nbl_sampler* sampler, int32_t id);
+/* Both in one: chooses and accepts. */
+NBL_API nbl_status nbl_sampler_sample(nbl_sampler* sampler, const float* logits, int32_t* out_id);
+/* 1 when the token accepted last ends a text (an end-of-sequence token), else 0. NULL gives 0. */
+NBL_API int32_t nbl_sampler_ended(const nbl_sampler* sampler);
+
 /* ==================================================================================================================
  * 10. Evaluation: what did quantization cost?
  *
@@ -639,17 +705,18 @@ typedef struct nbl_array {
   uint32_t struct_size; /* sizeof(nbl_array), the same in all elements of an array */
   int32_t rank;         /* dimensions, at most 8 */
   const char* name;     /* "qweight", "qzeros", "scales", "g_idx", "weight", "weight.absmax", ...: after the module's name */
-  const char* type;     /* element type as safetensors names it: "I32", "U8", "F16", "BF16", "F32", ... */
-  const int64_t* shape; /* [rank] */
+  const char* type;     /* element type as safetensors names it: "I32", "U8", "F16", "BF16", "F32", ...; for the
+                         * format "gguf" a block type as GGUF names it: "Q4_0", "Q6_K", "IQ4_XS", "MXFP4", ... */
+  const int64_t* shape; /* [rank], of elements */
   const void* data;     /* the elements */
 } nbl_array;
 #define NBL_ARRAY_INIT \
   { (uint32_t)sizeof(nbl_array), 0, NULL, NULL, NULL, NULL }
 
 /* A matrix out of another tool's packed arrays, the same numbers to the bit. format: an id of nbl_dialects_json() whose
- * models are directories ("gptq", "awq", "bitsandbytes", "compressed-tensors", "hqq", ...). arrays: all that the format
- * keeps for the one module. config_json: the checkpoint's quantization_config ("{\"bits\": 4, \"group_size\": 128}");
- * NULL: {}. Everything is copied.
+ * models are directories ("gptq", "gptq_v2", "awq", "bitsandbytes", "compressed-tensors", "hqq", ...), with all arrays that
+ * the format keeps for the one module; or "gguf", with one array "weight" of blocks and the shape [n, k]. config_json: the
+ * checkpoint's quantization_config ("{\"bits\": 4, \"group_size\": 128}"); NULL: {}. Everything is copied.
  * Errors: INVALID_ARGUMENT (no such format or element type), CORRUPT or NOT_FOUND (shapes that do not fit, an array
  * that is missing), UNSUPPORTED. */
 NBL_API nbl_status nbl_qtensor_from_packed(nbl_runtime* runtime, const char* format, const nbl_array* arrays,

@@ -315,6 +315,38 @@ class Quantizer {
   detail::Handle<nbl_quantizer, nbl_quantizer_destroy> handle_;
 };
 
+/// Writes checkpoints in another format, by settings of nbl_export_settings_json().
+class Export {
+ public:
+  explicit Export(const Runtime& runtime, const std::string& format = "native")
+      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
+        handle_(detail::make_handle<nbl_export, nbl_export_destroy>(
+            [&](nbl_export** out) { return nbl_export_create(runtime.get(), format.c_str(), out); })) {}
+  nbl_export* get() const noexcept { return handle_.get(); }
+  void set(const std::string& name, const std::string& value) {
+    check(nbl_export_set(get(), name.c_str(), value.c_str()));
+  }
+  void set_progress(ProgressFn fn) {
+    progress_->fn = std::move(fn);
+    check(nbl_export_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
+  }
+  /// The report, JSON; *ok: written and not found different.
+  std::string run(const Checkpoint& input, const std::string& output_path, bool* ok = nullptr) {
+    nbl_buffer* raw = nullptr;
+    int32_t good = 0;
+    const nbl_status status = nbl_export_run(get(), input.get(), output_path.c_str(), &good, &raw);
+    const detail::Buffer report(raw);
+    progress_->rethrow();
+    check(status);
+    if (ok != nullptr) *ok = good != 0;
+    return nbl_buffer_text(report.get());
+  }
+
+ private:
+  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
+  detail::Handle<nbl_export, nbl_export_destroy> handle_;
+};
+
 class Model {
  public:
   struct Options {
@@ -460,6 +492,48 @@ class Batch {
  private:
   int64_t vocab_;
   detail::Handle<nbl_batch, nbl_batch_destroy> handle_;
+};
+
+/// Chooses tokens as sessions do, over logits of the caller's.
+class Sampler {
+ public:
+  explicit Sampler(int64_t vocab_size, const Tokenizer* tokenizer = nullptr)
+      : vocab_(vocab_size), handle_(detail::make_handle<nbl_sampler, nbl_sampler_destroy>([&](nbl_sampler** out) {
+          return nbl_sampler_create(vocab_size, tokenizer != nullptr ? tokenizer->get() : nullptr, out);
+        })) {}
+  nbl_sampler* get() const noexcept { return handle_.get(); }
+  /// Another one that stands where this one stands.
+  Sampler clone() const {
+    nbl_sampler* raw = nullptr;
+    check(nbl_sampler_clone(get(), &raw));
+    return Sampler(vocab_, raw);
+  }
+  /// One of nbl_sampler_settings_json().
+  void set(const std::string& name, const std::string& value) {
+    check(nbl_sampler_set(get(), name.c_str(), value.c_str()));
+  }
+  void reset(std::span<const int32_t> prompt = {}) {
+    check(nbl_sampler_reset(get(), prompt.data(), static_cast<int64_t>(prompt.size())));
+  }
+  /// The next token out of logits [vocab_size], which stays to be accepted; -1: a grammar's text is complete.
+  int32_t choose(std::span<const float> logits) { return next(nbl_sampler_choose, logits); }
+  void accept(int32_t id) { check(nbl_sampler_accept(get(), id)); }
+  /// Both in one.
+  int32_t sample(std::span<const float> logits) { return next(nbl_sampler_sample, logits); }
+  /// Whether the token accepted last ends a text.
+  bool ended() const noexcept { return nbl_sampler_ended(get()) != 0; }
+
+ private:
+  Sampler(int64_t vocab_size, nbl_sampler* owned) : vocab_(vocab_size), handle_(owned) {}
+  int32_t next(nbl_status (*call)(nbl_sampler*, const float*, int32_t*), std::span<const float> logits) {
+    if (static_cast<int64_t>(logits.size()) != vocab_) throw Error(NBL_E_INVALID_ARGUMENT, "one row of logits was expected");
+    int32_t id = 0;
+    check(call(get(), logits.data(), &id));
+    return id;
+  }
+
+  int64_t vocab_;
+  detail::Handle<nbl_sampler, nbl_sampler_destroy> handle_;
 };
 
 class Evaluation {

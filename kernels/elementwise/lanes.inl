@@ -101,6 +101,16 @@ NBL_INLINE xsimd::batch<float, Arch> fused(xsimd::batch<float, Arch> a, xsimd::b
     return xsimd::fma(a, b, c);
 }
 
+/// a / b, correctly rounded. xsimd 8 approximates it on NEON, from an estimate of the reciprocal.
+template <class Arch>
+NBL_INLINE xsimd::batch<float, Arch> quotient(xsimd::batch<float, Arch> a, xsimd::batch<float, Arch> b) {
+#if defined(__aarch64__)
+  return vdivq_f32(a, b);
+#else
+  return a / b;
+#endif
+}
+
 template <class Arch>
 struct XsimdLanes {
   using B = xsimd::batch<float, Arch>;
@@ -140,7 +150,7 @@ struct XsimdLanes {
     return map([&](int i) { return a.r[i] * b.r[i]; });
   }
   static NBL_INLINE V div(V a, V b) {
-    return map([&](int i) { return a.r[i] / b.r[i]; });
+    return map([&](int i) { return quotient<Arch>(a.r[i], b.r[i]); });
   }
   static NBL_INLINE V fma(V a, V b, V c) {
     return map([&](int i) { return fused<Arch>(a.r[i], b.r[i], c.r[i]); });

@@ -9,7 +9,7 @@
 #include "model/lora.h"
 #include "pipeline/doctor.h"
 #include "model/arch.h"
-#include "pipeline/convert.h"
+#include "pipeline/pipeline.h"
 
 namespace nbl::capi {
 namespace {
@@ -195,51 +195,6 @@ nbl_status nbl_checkpoint_examine(nbl_checkpoint* checkpoint, const char* calibr
     }
     j.set("checks", std::move(list));
     *out_json = make_json_buffer(j);
-    return {};
-  });
-}
-
-nbl_status nbl_checkpoint_set_measured(nbl_checkpoint* checkpoint, const char* results_json) {
-  return guard([&]() -> Status {
-    NBL_TRY(require(checkpoint, "checkpoint"));
-    checkpoint->measured = Json();
-    if (results_json == nullptr || *results_json == '\0') return {};
-    NBL_ASSIGN(Json results, Json::parse(results_json, "measured results"));
-    if (!results.is_object() && !results.is_array()) {
-      return {Code::invalid_argument, "measured results are neither an object nor an array of objects"};
-    }
-    checkpoint->measured = std::move(results);
-    return {};
-  });
-}
-
-nbl_status nbl_checkpoint_convert(nbl_checkpoint* checkpoint, const char* output_path, const char* format,
-                                  uint32_t flags, nbl_progress_fn progress, void* progress_user, int32_t* out_ok,
-                                  nbl_buffer** out_json) {
-  if (out_ok != nullptr) *out_ok = 0;
-  if (out_json != nullptr) *out_json = nullptr;
-  return guard(checkpoint, [&]() -> Status {
-    NBL_TRY(require(checkpoint, "checkpoint"));
-    NBL_TRY(require(output_path, "output_path"));
-    NBL_TRY(require(out_ok, "out_ok"));
-    if ((flags & ~static_cast<uint32_t>(NBL_CONVERT_ALLOW_LOSSY | NBL_CONVERT_VERIFY)) != 0) {
-      return {Code::invalid_argument, fmt::format("flags is {}; NBL_CONVERT_* was expected", flags)};
-    }
-    nbl::pipeline::ConvertOptions options;
-    if (format != nullptr && *format != '\0') options.format = format;
-    options.allow_lossy = (flags & NBL_CONVERT_ALLOW_LOSSY) != 0;
-    options.verify = (flags & NBL_CONVERT_VERIFY) != 0;
-    options.version = nbl_version();
-    options.measured = checkpoint->measured;
-    Monitor monitor(checkpoint->runtime, progress, progress_user);
-    const auto report = nbl::pipeline::convert(*checkpoint->checkpoint, output_path, options, checkpoint->runtime->team,
-                                               monitor.fn());
-    NBL_TRY(monitor.outcome(report.status()));
-    Json j = result_header(*checkpoint->runtime);
-    const Json body = nbl::pipeline::to_json(*report);
-    for (const auto& [name, value] : body.members()) j.set(name, value);
-    if (out_json != nullptr) *out_json = make_json_buffer(j);
-    *out_ok = report->written && report->differences.empty() ? 1 : 0;
     return {};
   });
 }

@@ -2,12 +2,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/memory_files.h"
 #include "capi/handles.h"
 #include "dialects/dialects.h"
+#include "dialects/gguf_blocks.h"
+#include "io/gguf_types.h"
 #include "io/safetensors_types.h"
 
 namespace nbl::capi {
@@ -102,8 +105,53 @@ Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t coun
   return {};
 }
 
+/// What one nbl_array says, checked.
+struct GivenArray {
+  std::string name, type;
+  Shape shape;
+  std::span<const std::byte> bytes;
+};
+
+/// `block`: elements in a block of the type, and its bytes; 0 for a type that is not known.
+Result<GivenArray> take_array(const nbl_array* arrays, int64_t index, const std::function<std::pair<int64_t, int64_t>(const char*)>& block) {
+  nbl_array a = NBL_ARRAY_INIT;
+  NBL_TRY(element(arrays, index, "nbl_array", &a));
+  if (a.name == nullptr || *a.name == '\0' || a.type == nullptr || a.rank < 0 || a.rank > 8 || (a.rank > 0 && a.shape == nullptr)) {
+    return Status(Code::invalid_argument, fmt::format("array {}: a name, a type and at most 8 dimensions were expected", index));
+  }
+  GivenArray out{a.name, a.type, Shape(a.shape, a.shape + a.rank), {}};
+  const auto [width, size] = block(a.type);
+  const auto elements = element_count(out.shape);
+  int64_t total = 0;
+  const bool whole = width > 0 && elements.ok() && (width == 1 || (!out.shape.empty() && out.shape.back() % width == 0));
+  if (!whole || !checked_mul(*elements / width, size, &total)) {
+    return Status(Code::invalid_argument,
+                  fmt::format("array '{}': {} elements of type '{}' are none", a.name, shape_string(out.shape), a.type));
+  }
+  if (total > 0 && a.data == nullptr) return Status(Code::invalid_argument, fmt::format("array '{}': data is NULL", a.name));
+  out.bytes = {static_cast<const std::byte*>(a.data), static_cast<std::size_t>(total)};
+  return out;
+}
+
+/// GGUF keeps a matrix in one array, of blocks.
+Result<QTensor> read_blocks(const nbl_array* arrays, int64_t count) {
+  if (count != 1) return Status(Code::invalid_argument, fmt::format("{} arrays; GGUF keeps a matrix in one, \"weight\"", count));
+  NBL_ASSIGN(const GivenArray given, take_array(arrays, 0, [](const char* name) {
+               const io::GgufType* type = io::gguf_type(std::string_view(name));
+               return type == nullptr ? std::pair<int64_t, int64_t>() : std::pair(type->block, type->block_bytes);
+             }));
+  if (given.name != "weight")
+    return Status(Code::invalid_argument, fmt::format("array '{}'; \"weight\" was expected", given.name));
+  io::RawTensor raw{given.name, given.type, given.shape, {}, "memory"};
+  NBL_ASSIGN(raw.bytes, Storage::copy(given.bytes));
+  NBL_ASSIGN(QTensor tensor, dialects::gguf_matrix(raw, {}));
+  NBL_TRY(tensor.validate(given.name));
+  return tensor;
+}
+
 /// A model of one module, as its format would lie in a directory.
 Result<QTensor> read_packed(std::string_view format, const nbl_array* arrays, int64_t count, const char* config_json) {
+  if (format == "gguf") return read_blocks(arrays, count);
   NBL_ASSIGN(const dialects::Dialect* dialect, dialects::find_dialect(format));
   Json quantization = Json::object();
   if (config_json != nullptr && *config_json != '\0') {
@@ -112,39 +160,36 @@ Result<QTensor> read_packed(std::string_view format, const nbl_array* arrays, in
   }
   Json config = Json::object();
   if (format != "huggingface") {  // which stands for arrays that are not packed
-    if (quantization.find("quant_method") == nullptr) quantization.set("quant_method", format);
+    // A dialect's variants, "gptq_v2" or "compressed-tensors-int", are its own files with another setting.
+    std::string_view method = format;
+    for (const std::string_view family : {"gptq", "compressed-tensors"}) {
+      if (format.starts_with(family)) method = family;
+    }
+    if (quantization.find("quant_method") == nullptr) quantization.set("quant_method", method);
+    if (method == "gptq" && quantization.find("checkpoint_format") == nullptr) quantization.set("checkpoint_format", format);
     config.set("quantization_config", std::move(quantization));
   }
   const std::string config_text = config.dump();
 
   Json header = Json::object();
-  std::vector<std::pair<const void*, int64_t>> parts;
+  std::vector<std::span<const std::byte>> parts;
   int64_t end = 0;
   for (int64_t i = 0; i < count; ++i) {
-    nbl_array a = NBL_ARRAY_INIT;
-    NBL_TRY(element(arrays, i, "nbl_array", &a));
-    if (a.name == nullptr || *a.name == '\0' || a.type == nullptr || a.rank < 0 || a.rank > 8 || (a.rank > 0 && a.shape == nullptr)) {
-      return Status(Code::invalid_argument, fmt::format("array {}: a name, a type and at most 8 dimensions were expected", i));
-    }
-    const int bits = io::safetensors_type_bits(a.type);
-    Shape shape(a.shape, a.shape + a.rank);
-    const auto elements = element_count(shape);
-    int64_t total = 0;
-    if (bits == 0 || !elements.ok() || !checked_mul(*elements, bits, &total) || total % 8 != 0) {
-      return Status(Code::invalid_argument, fmt::format("array '{}': {} elements of type '{}' are none", a.name, shape_string(shape), a.type));
-    }
-    if (total > 0 && a.data == nullptr) return Status(Code::invalid_argument, fmt::format("array '{}': data is NULL", a.name));
+    NBL_ASSIGN(const GivenArray given, take_array(arrays, i, [](const char* type) {
+                 const int bits = io::safetensors_type_bits(type);
+                 return bits < 8 ? std::pair<int64_t, int64_t>(bits == 0 ? 0 : 8 / bits, 1) : std::pair<int64_t, int64_t>(1, bits / 8);
+               }));
     Json dims = Json::array();
-    for (const int64_t d : shape) dims.push_back(d);
-    int64_t begin = end;
-    if (!checked_add(end, total / 8, &end)) return Status(Code::limit, "the arrays are larger than any memory");
+    for (const int64_t d : given.shape) dims.push_back(d);
+    const int64_t begin = end;
+    if (!checked_add(end, static_cast<int64_t>(given.bytes.size()), &end)) return Status(Code::limit, "the arrays are larger than any memory");
     Json offsets = Json::array();
     offsets.push_back(begin);
     offsets.push_back(end);
-    const std::string name = std::string("matrix.") + a.name;
-    if (header.find(name) != nullptr) return Status(Code::invalid_argument, fmt::format("array '{}' is there twice", a.name));
-    header.set(name, Json::object({{"dtype", a.type}, {"shape", std::move(dims)}, {"data_offsets", std::move(offsets)}}));
-    parts.emplace_back(a.data, total / 8);
+    const std::string name = "matrix." + given.name;
+    if (header.find(name) != nullptr) return Status(Code::invalid_argument, fmt::format("array '{}' is there twice", given.name));
+    header.set(name, Json::object({{"dtype", given.type}, {"shape", std::move(dims)}, {"data_offsets", std::move(offsets)}}));
+    parts.push_back(given.bytes);
   }
   std::string text = header.dump();
   text.resize((text.size() + 8 + 63) / 64 * 64 - 8, ' ');
@@ -155,10 +200,7 @@ Result<QTensor> read_packed(std::string_view format, const nbl_array* arrays, in
   std::memcpy(file.data(), &header_bytes, 8);
   std::memcpy(file.data() + 8, text.data(), text.size());
   std::byte* at = file.data() + 8 + text.size();
-  for (const auto& [data, size] : parts) {
-    if (size > 0) std::memcpy(at, data, static_cast<std::size_t>(size));
-    at += size;
-  }
+  for (const auto part : parts) at = std::copy(part.begin(), part.end(), at);
   std::vector<MemoryFiles::File> files;
   files.push_back({"config.json", std::as_bytes(std::span(config_text.data(), config_text.size())), nullptr});
   files.push_back({"model.safetensors", {file.data(), file.size()}, shared});

@@ -10,6 +10,7 @@
 #include "eval/task.h"
 #include "model/arch.h"
 #include "model/generation_settings.h"
+#include "model/token_sampler.h"
 #include "nibble/nibble.h"
 
 namespace nbl::capi {
@@ -47,7 +48,7 @@ Json schema_json(std::span<const Spec> schema) {
       o.set("min", spec.min);
       o.set("max", spec.max);
     }
-    if (spec.type == Spec::Type::choice) {
+    if (!spec.choices.empty()) {
       Json choices = Json::array();
       for (const std::string_view choice : spec.choices) choices.push_back(choice);
       o.set("choices", std::move(choices));
@@ -72,6 +73,8 @@ const char* text_of() noexcept {
 Json quantizer_settings_catalog() { return schema_json(quantizer_settings()); }
 Json runtime_settings_catalog() { return schema_json(runtime_settings()); }
 Json generation_settings_catalog() { return schema_json(model::generation_settings()); }
+Json sampler_settings_catalog() { return schema_json(model::sampler_settings()); }
+Json export_settings_catalog() { return schema_json(export_settings()); }
 Json evaluation_settings_catalog() { return schema_json(evaluation_settings()); }
 Json limits_catalog() {
   Json list = Json::array();
@@ -222,6 +225,15 @@ std::span<const Spec> quantizer_settings() {
   return schema;
 }
 
+std::span<const Spec> export_settings() {
+  static const std::vector<Spec> schema = {
+      {"allow_lossy", Spec::Type::boolean, "false", 0, 0, {}, "quantize anew what the format cannot hold, instead of refusing"},
+      {"verify", Spec::Type::boolean, "false", 0, 0, {}, "reopen the output and compare every tensor with the input's"},
+      {"measured", Spec::Type::text, "", 0, 0, {}, "results of these weights for the model card: JSON of perplexity, compare, eval or sweep"},
+  };
+  return schema;
+}
+
 std::span<const Spec> evaluation_settings() {
   static const std::vector<Spec> schema = [] {
     std::vector<std::string_view> protocols;
@@ -279,6 +291,8 @@ const char* nbl_runtime_settings_json(void) { return text_of<runtime_settings_ca
 const char* nbl_quantizer_settings_json(void) { return text_of<quantizer_settings_catalog>(); }
 const char* nbl_evaluation_settings_json(void) { return text_of<evaluation_settings_catalog>(); }
 const char* nbl_generation_settings_json(void) { return text_of<generation_settings_catalog>(); }
+const char* nbl_sampler_settings_json(void) { return text_of<sampler_settings_catalog>(); }
+const char* nbl_export_settings_json(void) { return text_of<export_settings_catalog>(); }
 
 const char* nbl_limits_json(void) { return text_of<limits_catalog>(); }
 

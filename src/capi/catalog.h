@@ -23,5 +23,6 @@ Json tasks_catalog();
 std::span<const quant::OptionSpec> runtime_settings();
 std::span<const quant::OptionSpec> quantizer_settings();
 std::span<const quant::OptionSpec> evaluation_settings();
+std::span<const quant::OptionSpec> export_settings();
 
 }  // namespace nbl::capi

@@ -88,7 +88,10 @@ int method_options(const Global& global, const std::string& id) {
       for (const auto o : items(m, "options")) {
         std::string allowed = text(o, "type");
         if (has(o, "choices")) allowed = joined(items(o, "choices"));
-        if (has(o, "min")) allowed = fmt::format("{} to {}", number(o, "min"), number(o, "max"));
+        if (has(o, "min")) {
+          const std::string words = has(o, "choices") ? fmt::format(" or {}", allowed) : std::string();
+          allowed = fmt::format("{} to {}{}", number(o, "min"), number(o, "max"), words);
+        }
         table.add({text(o, "name"), text(o, "default"), allowed, text(o, "help")});
       }
       fmt::print("{}", table.text(global.markdown));

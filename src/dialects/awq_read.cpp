@@ -200,10 +200,11 @@ class AwqPacking final : public Packing {
     CodeLines lines;
     for (int64_t c = 0; c < spec.column_tiles(); ++c) {  // along the rows, as they lie in memory
       for (int64_t t = 0; t < builder.row_tiles(); ++t) {
+        const int64_t bytes = builder.rows(t) / 2;
         for (int64_t l = 0; l < kTileCols / 4; ++l) {
           const int64_t column = c * kTileCols + 4 * l;
           line_of_gemm(m.qweight->bytes.data() + 4 * (column * words + 2 * t), 4 * words,
-                       std::clamp<int64_t>(m.k - column, 0, 4), builder.rows(t) / 2, lines.words[l]);
+                       std::clamp<int64_t>(m.k - column, 0, 4), bytes, lines.words[l]);
         }
         builder.set_lines(t, c, lines);
       }

@@ -82,6 +82,13 @@ constexpr GgufArch kArchs[] = {
     {"gpt2", R"({"model_type":"gpt2","architectures":["GPT2LMHeadModel"],"activation_function":"gelu_new",)"
              R"("scale_attn_weights":true,"scale_attn_by_inverse_layer_idx":false})", kGpt2,
      kStarcoderKeys},
+    {.id = "gptj",
+     .config = R"({"model_type":"gptj","architectures":["GPTJForCausalLM"],"activation_function":"gelu_new","rotary":true,)"
+               R"("scale_attn_weights":true})",
+     .names = kGptj,
+     .keys = kGptjKeys,
+     .rotary_key = {},
+     .rotated = 64},
     {"falcon",
      R"({"model_type":"falcon","architectures":["FalconForCausalLM"],"activation":"gelu","multi_query":true,)"
      R"("parallel_attn":true,"new_decoder_architecture":false,"alibi":false})",

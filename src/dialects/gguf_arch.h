@@ -39,7 +39,7 @@ struct GgufArch {
   std::string_view config;
   std::span<const GgufName> names;
   std::span<const GgufKey> keys;
-  std::string_view rotary_key = "partial_rotary_factor";  ///< config key of the share of a head that rotates
+  std::string_view rotary_key = "partial_rotary_factor";  ///< config key of the share of a head that rotates; empty: a key gives their number
   std::span<const GgufKey> flags = {};  ///< a tensor by its GGUF name, and the config key that is true where it is there
   /// Scores are scaled by the root of query_pre_attn_scalar, which metadata does not say: the width of a head, but in the
   /// size of this many blocks the model's width a head. 0: the architecture has no such key.
@@ -49,6 +49,7 @@ struct GgufArch {
   std::string_view marker = {};
   /// What llama.cpp expects in every layer (pattern of a GGUF name with suffix); models that have it in some are refused.
   std::string_view every_layer = {};
+  int64_t rotated = 0;  ///< where rotary_key is empty: components that rotate when the config does not say
 };
 
 std::span<const GgufArch> gguf_archs() noexcept;

@@ -214,6 +214,20 @@ inline constexpr GgufName kGptNeox[] = {
     {"blk.{l}.ffn_down", "gpt_neox.layers.{l}.mlp.dense_4h_to_h"},
 };
 
+// The names are those that the gguf package lists; llama.cpp itself has not implemented this one.
+inline constexpr GgufName kGptj[] = {
+    {"token_embd", "transformer.wte"},
+    {"output_norm", "transformer.ln_f"},
+    {"output", "lm_head"},
+    {"blk.{l}.attn_norm", "transformer.h.{l}.ln_1"},
+    {"blk.{l}.attn_q", "transformer.h.{l}.attn.q_proj"},
+    {"blk.{l}.attn_k", "transformer.h.{l}.attn.k_proj"},
+    {"blk.{l}.attn_v", "transformer.h.{l}.attn.v_proj"},
+    {"blk.{l}.attn_output", "transformer.h.{l}.attn.out_proj"},
+    {"blk.{l}.ffn_up", "transformer.h.{l}.mlp.fc_in"},
+    {"blk.{l}.ffn_down", "transformer.h.{l}.mlp.fc_out"},
+};
+
 inline constexpr GgufName kGpt2[] = {
     {"token_embd", "transformer.wte"},
     {"position_embd", "transformer.wpe"},
@@ -400,6 +414,17 @@ inline constexpr GgufKey kStarcoderKeys[] = {
     {"feed_forward_length", "n_inner"},
     {"attention.head_count", "n_head"},
     {"attention.layer_norm_epsilon", "layer_norm_epsilon"},
+};
+
+inline constexpr GgufKey kGptjKeys[] = {
+    {"vocab_size", "vocab_size"},
+    {"context_length", "n_positions"},
+    {"embedding_length", "n_embd"},
+    {"block_count", "n_layer"},
+    {"feed_forward_length", "n_inner"},
+    {"attention.head_count", "n_head"},
+    {"attention.layer_norm_epsilon", "layer_norm_epsilon"},
+    {"rope.dimension_count", "rotary_dim"},
 };
 
 inline constexpr GgufKey kStarcoder2Keys[] = {

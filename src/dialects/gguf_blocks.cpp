@@ -46,86 +46,110 @@ void q5_1(const uint8_t* b, uint8_t* codes, float* scales, float* zeros) {
   fifth_bits(b + 4, codes);
 }
 
-// Blocks of 32 codes of `block_bytes` bytes, their codes from byte `at` on: nibbles as above, or signed bytes.
-template <int block_bytes, int at, bool nibbles>
-void lines_32(const uint8_t* const* rows, int64_t row_count, int64_t blocks, int64_t column_tile, CodeLines* out) noexcept {
-  *out = {};
-  for (int64_t b = 0; b < 2 && 2 * column_tile + b < blocks; ++b) {
-    uint32_t(*lines)[kTileRows] = out->words + 8 * b;
-    for (int64_t r = 0; r < row_count; ++r) {
-      uint32_t words[nibbles ? 4 : 8];
-      std::memcpy(words, rows[r] + (2 * column_tile + b) * block_bytes + at, sizeof(words));
-      for (int64_t w = 0; w < 4; ++w) {
-        if constexpr (nibbles) {
-          lines[w][r] = words[w] & 0x0f0f0f0fu;
-          lines[w + 4][r] = (words[w] >> 4) & 0x0f0f0f0fu;
-        } else {
-          lines[w][r] = words[w] ^ 0x80808080u;
-          lines[w + 4][r] = words[w + 4] ^ 0x80808080u;
-        }
-      }
-    }
-  }
-}
-
-// Blocks of 256 codes: Words::of() gives four codes of the first and of the second 32 columns of a quarter, from column 4 i on.
-template <class Words>
-void lines_256(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
-  if (row_count < kTileRows) *out = {};
-  for (int64_t r = 0; r < row_count; ++r) {
-    const uint8_t* block = rows[r] + column_tile / 4 * Words::kBytes;
-    for (int64_t i = 0; i < 8; ++i) Words::of(block, static_cast<int>(column_tile % 4), 4 * i, out->words[i][r], out->words[8 + i][r]);
-  }
-}
-
 uint32_t word_at(const uint8_t* p) noexcept {
   uint32_t word;
   std::memcpy(&word, p, 4);
   return word;
 }
 
-struct Q2KWords {
-  static constexpr int64_t kBytes = 84;
-  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
-    const uint32_t w = word_at(b + 16 + 32 * (quarter / 2) + at) >> (4 * (quarter % 2));
-    first = w & 0x03030303u;
-    second = (w >> 2) & 0x03030303u;
+// Words of up to 16 rows side by side; those of missing rows are 0.
+template <int64_t count, class At>
+void take_words(int64_t row_count, const At& at, uint32_t (&words)[count][kTileRows]) noexcept {
+  if (row_count < kTileRows) std::memset(words, 0, sizeof(words));
+  for (int64_t r = 0; r < row_count; ++r) {
+    for (int64_t i = 0; i < count; ++i) words[i][r] = word_at(at(r) + 4 * i);
   }
+}
+
+// Four codes a word: bits of `low`, and of `high` shifted up to them.
+struct Fields {
+  int shift;
+  uint32_t mask;
 };
-struct Q3KWords {
-  static constexpr int64_t kBytes = 110;
-  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
-    const uint32_t w = word_at(b + 32 + 32 * (quarter / 2) + at) >> (4 * (quarter % 2)), high = word_at(b + at) >> (2 * quarter);
-    first = (w & 0x03030303u) | (high & 0x01010101u) << 2;
-    second = ((w >> 2) & 0x03030303u) | ((high >> 1) & 0x01010101u) << 2;
-  }
-};
-template <int64_t block_bytes, int64_t codes_at, int64_t high_at>
-struct Q45KWords {
-  static constexpr int64_t kBytes = block_bytes;
-  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
-    const uint32_t w = word_at(b + codes_at + 32 * quarter + at);
-    first = w & 0x0f0f0f0fu;
-    second = (w >> 4) & 0x0f0f0f0fu;
-    if constexpr (high_at > 0) {
-      const uint32_t high = word_at(b + high_at + at) >> (2 * quarter);
-      first |= (high & 0x01010101u) << 4;
-      second |= ((high >> 1) & 0x01010101u) << 4;
+void split_line(const uint32_t (&low)[kTileRows], Fields f, uint32_t* __restrict line) noexcept {
+  for (int64_t r = 0; r < kTileRows; ++r) line[r] = (low[r] >> f.shift) & f.mask;
+}
+void split_line(const uint32_t (&low)[kTileRows], Fields f, const uint32_t (&high)[kTileRows], Fields h, int up,
+                uint32_t* __restrict line) noexcept {
+  for (int64_t r = 0; r < kTileRows; ++r) line[r] = ((low[r] >> f.shift) & f.mask) | ((high[r] >> h.shift) & h.mask) << up;
+}
+
+constexpr uint32_t kOneBit = 0x01010101u, kTwoBits = 0x03030303u, kFourBits = 0x0f0f0f0fu;
+
+// Blocks of 32 codes of `block_bytes` bytes, their codes from byte `at` on: nibbles as above, or signed bytes.
+template <int block_bytes, int at, bool nibbles>
+void lines_32(const uint8_t* const* rows, int64_t row_count, int64_t blocks, int64_t column_tile, CodeLines* out) noexcept {
+  if (2 * column_tile + 1 == blocks) *out = {};
+  for (int64_t b = 0; b < 2 && 2 * column_tile + b < blocks; ++b) {
+    uint32_t(*lines)[kTileRows] = out->words + 8 * b;
+    uint32_t words[nibbles ? 4 : 8][kTileRows];
+    take_words(row_count, [&](int64_t r) { return rows[r] + (2 * column_tile + b) * block_bytes + at; }, words);
+    if constexpr (nibbles) {
+      for (int64_t w = 0; w < 4; ++w) {
+        split_line(words[w], {0, kFourBits}, lines[w]);
+        split_line(words[w], {4, kFourBits}, lines[w + 4]);
+      }
+    } else {
+      for (int64_t w = 0; w < 8; ++w) {
+        for (int64_t r = 0; r < kTileRows; ++r) lines[w][r] = words[w][r] ^ 0x80808080u;  // signed to offset 128
+        for (int64_t r = row_count; r < kTileRows; ++r) lines[w][r] = 0;
+      }
     }
   }
-};
-using Q4KWords = Q45KWords<144, 16, 0>;
-using Q5KWords = Q45KWords<176, 48, 16>;
-struct Q6KWords {
-  static constexpr int64_t kBytes = 210;
-  static void of(const uint8_t* b, int quarter, int64_t at, uint32_t& first, uint32_t& second) noexcept {
-    const int64_t half = quarter / 2;
-    const int upper = quarter % 2;  // of the nibbles
-    const uint32_t high = word_at(b + 128 + 32 * half + at) >> (4 * upper);
-    first = ((word_at(b + 64 * half + at) >> (4 * upper)) & 0x0f0f0f0fu) | (high & 0x03030303u) << 4;
-    second = ((word_at(b + 64 * half + 32 + at) >> (4 * upper)) & 0x0f0f0f0fu) | ((high >> 2) & 0x03030303u) << 4;
+}
+
+// Quarters of a block of 256 codes: each line of the first 32 columns, then of the second.
+void lines_q2_k(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  const int64_t block = column_tile / 4 * 84, quarter = column_tile % 4;
+  uint32_t low[8][kTileRows];
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 16 + 32 * (quarter / 2); }, low);
+  const int shift = static_cast<int>(4 * (quarter % 2));
+  for (int64_t i = 0; i < 8; ++i) {
+    split_line(low[i], {shift, kTwoBits}, out->words[i]);
+    split_line(low[i], {shift + 2, kTwoBits}, out->words[8 + i]);
   }
-};
+}
+void lines_q3_k(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  const int64_t block = column_tile / 4 * 110, quarter = column_tile % 4;
+  uint32_t low[8][kTileRows], high[8][kTileRows];
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 32 + 32 * (quarter / 2); }, low);
+  take_words(row_count, [&](int64_t r) { return rows[r] + block; }, high);
+  const int shift = static_cast<int>(4 * (quarter % 2)), bit = static_cast<int>(2 * quarter);
+  for (int64_t i = 0; i < 8; ++i) {
+    split_line(low[i], {shift, kTwoBits}, high[i], {bit, kOneBit}, 2, out->words[i]);
+    split_line(low[i], {shift + 2, kTwoBits}, high[i], {bit + 1, kOneBit}, 2, out->words[8 + i]);
+  }
+}
+void lines_q4_k(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  uint32_t low[8][kTileRows];
+  take_words(row_count, [&](int64_t r) { return rows[r] + column_tile / 4 * 144 + 16 + 32 * (column_tile % 4); }, low);
+  for (int64_t i = 0; i < 8; ++i) {
+    split_line(low[i], {0, kFourBits}, out->words[i]);
+    split_line(low[i], {4, kFourBits}, out->words[8 + i]);
+  }
+}
+void lines_q5_k(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  const int64_t block = column_tile / 4 * 176, quarter = column_tile % 4;
+  uint32_t low[8][kTileRows], high[8][kTileRows];
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 48 + 32 * quarter; }, low);
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 16; }, high);
+  const int bit = static_cast<int>(2 * quarter);
+  for (int64_t i = 0; i < 8; ++i) {
+    split_line(low[i], {0, kFourBits}, high[i], {bit, kOneBit}, 4, out->words[i]);
+    split_line(low[i], {4, kFourBits}, high[i], {bit + 1, kOneBit}, 4, out->words[8 + i]);
+  }
+}
+void lines_q6_k(const uint8_t* const* rows, int64_t row_count, int64_t, int64_t column_tile, CodeLines* out) noexcept {
+  const int64_t block = column_tile / 4 * 210, half = column_tile % 4 / 2;
+  uint32_t low[16][kTileRows], high[8][kTileRows];
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 64 * half; }, low);
+  take_words(row_count, [&](int64_t r) { return rows[r] + block + 128 + 32 * half; }, high);
+  const int shift = static_cast<int>(4 * (column_tile % 2));  // the lower or the upper nibbles
+  for (int64_t i = 0; i < 8; ++i) {
+    split_line(low[i], {shift, kFourBits}, high[i], {shift, kTwoBits}, 4, out->words[i]);
+    split_line(low[8 + i], {shift, kFourBits}, high[i], {shift + 2, kTwoBits}, 4, out->words[8 + i]);
+  }
+}
 
 // The 6-bit scale and minimum of sub-block j of Q4_K and Q5_K.
 void k_scale_min(const uint8_t* s, int j, int& scale, int& minimum) noexcept {
@@ -234,11 +258,11 @@ constexpr GgufBlock kBlocks[] = {
     {"Q5_0", kAffine, 5, 32, DType::f16, kSym, DType::f16, nullptr, q5_0},
     {"Q5_1", kAffine, 5, 32, DType::f16, kMin, DType::f16, nullptr, q5_1},
     {"Q8_0", kAffine, 8, 32, DType::f16, kSym, DType::f16, nullptr, nullptr, lines_32<34, 2, false>},
-    {"Q2_K", kAffine, 2, 16, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q2KWords>},
-    {"Q3_K", kAffine, 3, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_256<Q3KWords>},
-    {"Q4_K", kAffine, 4, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q4KWords>},
-    {"Q5_K", kAffine, 5, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_256<Q5KWords>},
-    {"Q6_K", kAffine, 6, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_256<Q6KWords>},
+    {"Q2_K", kAffine, 2, 16, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_q2_k},
+    {"Q3_K", kAffine, 3, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_q3_k},
+    {"Q4_K", kAffine, 4, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_q4_k},
+    {"Q5_K", kAffine, 5, 32, DType::f32, kMin, DType::f32, nullptr, nullptr, lines_q5_k},
+    {"Q6_K", kAffine, 6, 16, DType::f32, kSym, DType::f32, nullptr, nullptr, lines_q6_k},
     {"IQ4_NL", kCodebook, 4, 32, DType::f16, kSym, DType::f16, kIq4, nullptr, lines_32<18, 2, true>},
     {"IQ4_XS", kCodebook, 4, 32, DType::f32, kSym, DType::f32, kIq4, iq4_xs},
     {"MXFP4", kCodebook, 4, 32, DType::e8m0, kSym, DType::f32, kE2m1, nullptr, lines_32<17, 1, true>},

@@ -33,6 +33,8 @@ class ConfigBuilder {
     config_.set("tie_word_embeddings", container_.find("output.weight") == nullptr);
     special_ids();
     config_.set("torch_dtype", "float32");
+    if (const Json* folded = container_.metadata().find("nibble.folded"); folded != nullptr && folded->is_string())
+      config_.set("nibble", Json::object({{"folded", folded->as_string()}}));
     return std::move(config_);
   }
 
@@ -182,7 +184,7 @@ class ConfigBuilder {
       if (count <= 0 || count > head_dim_ || count % 2 != 0) {
         return bad(fmt::format("rope.dimension_count is {} with heads of {}", count, head_dim_));
       }
-      if (count != head_dim_) {
+      if (count != head_dim_ && !arch_.rotary_key.empty()) {
         const double factor = static_cast<double>(count) / static_cast<double>(head_dim_);
         config_.set(arch_.rotary_key, factor);
       }

@@ -138,7 +138,7 @@ class MetadataBuilder {
     if (!out_.has(name("rope.freq_base"))) out_.set_f32(name("rope.freq_base"), 10000.0f);
     double share = number(config_, arch_.rotary_key, 1.0);
     if (rope_ != nullptr) share = number(*rope_, "partial_rotary_factor", share);
-    rotated_ = static_cast<int64_t>(static_cast<double>(head_dim_) * share);
+    rotated_ = arch_.rotated > 0 ? arch_.rotated : static_cast<int64_t>(static_cast<double>(head_dim_) * share);
     if (!out_.has(name("rope.dimension_count"))) NBL_TRY(set("rope.dimension_count", rotated_));
     if (scaling_ == nullptr) return {};
     const Json* type = scaling_->find_value("rope_type");
@@ -219,6 +219,7 @@ class MetadataBuilder {
       for (const Json& factor : factors->elements()) extra.values.push_back(static_cast<float>(factor.as_double()));
       extras_.push_back(std::move(extra));
     }
+    out_.set_text(name("rope.scaling.type"), "longrope");  // without it llama.cpp looks for the lists in Phi-3 alone
     NBL_TRY(original_length());
     const std::string attention = name("rope.scaling.attn_factor"), length = name("rope.scaling.original_context_length");
     const auto most = static_cast<double>(count("context_length"));

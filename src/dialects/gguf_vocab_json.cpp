@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <map>
 
+#include "base/bounds.h"
+
 namespace nbl::dialects {
 namespace {
-
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 std::string_view type_of(const Json* part) {
   const Json* type = part == nullptr ? nullptr : part->find_value("type");
@@ -107,8 +107,9 @@ Status read_tokens(const Json& tokenizer, const Json& model, GgufVocabulary& v) 
       added[id->as_int(-1)] = special != nullptr && special->as_bool() ? kControlToken : kUserToken;
     }
   }
-  if (pieces.empty() || pieces.begin()->first < 0 || pieces.rbegin()->first >= kMaxTokens) {
-    return Status(Code::corrupt, "tokenizer.json: impossible token ids");
+  if (pieces.empty() || pieces.begin()->first < 0) return Status(Code::corrupt, "tokenizer.json: impossible token ids");
+  if (const int64_t most = bound(Bound::tokenizer_tokens); pieces.rbegin()->first >= most) {
+    return Status(Code::limit, fmt::format("tokenizer.json: token id {}, beyond {}", pieces.rbegin()->first, most - 1));
   }
   const auto count = static_cast<std::size_t>(pieces.rbegin()->first) + 1;
   v.tokens.resize(count);

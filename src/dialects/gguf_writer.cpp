@@ -14,6 +14,7 @@
 #include "dialects/model_card.h"
 #include "io/gguf_writer.h"
 #include "io/spool.h"
+#include "tensor/folded_scales.h"
 
 namespace nbl::dialects {
 namespace {
@@ -188,6 +189,9 @@ void GgufWriter::describe(io::GgufMetadata& metadata) const {
   metadata.set_text("general.name", path_.stem().string());
   metadata.set_text("general.type", "model");
   metadata.set_u32("general.file_type", file_type(most));
+  Json config = config_;
+  note_folding(config, manifest_);
+  if (const std::string folded = folding_of_config(config); !folded.empty()) metadata.set_text("nibble.folded", folded);
   if (quantized) metadata.set_u32("general.quantization_version", 2);
   if (const auto card = assets_.find("README.md"); card != assets_.end()) {
     if (const std::string license = card_value(card->second, "license"); !license.empty()) {

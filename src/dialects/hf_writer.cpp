@@ -20,6 +20,7 @@
 #include "dialects/model_card.h"
 #include "dialects/tokenizer_export.h"
 #include "io/safetensors_types.h"
+#include "tensor/folded_scales.h"
 #include "text/assets.h"
 
 namespace nbl::dialects {
@@ -195,6 +196,7 @@ class HfWriter final : public CheckpointWriter {
                                 staged_.target().string()));
     }
     NBL_TRY(write_shards());
+    note_folding(config_, manifest_);  // while the config still says how the input was quantized
     if (packer_ != nullptr) {
       // A tied output projection has no weight of its own, but loaders that make modules first must know it as dense.
       if (!names_.contains("lm_head.weight")) dense_.push_back("lm_head");

@@ -9,6 +9,7 @@
 #include "model/beam_search.h"
 #include "model/drafting.h"
 #include "model/text_output.h"
+#include "model/token_chooser.h"
 
 namespace nbl::model {
 namespace {
@@ -28,38 +29,35 @@ class Continuation {
   static Result<Continuation> create(const GenerateOptions& options, const Session& session, int64_t index,
                                      const TokenFn& on_token) {
     const text::Tokenizer* tokenizer = session.model().tokenizer();
-    Continuation c(options, session.model().config().eos, index, on_token,
-                   Sampler(options.sampling, static_cast<uint64_t>(index), tokenizer),
+    NBL_ASSIGN(TokenChooser chooser, TokenChooser::create(Sampler(options.sampling, static_cast<uint64_t>(index), tokenizer),
+                                                          options.grammar));
+    chooser.sampler().set_prompt(session.tokens());
+    Continuation c(options, session.model().config().eos, index, on_token, std::move(chooser),
                    TextOutput(tokenizer, options.stop));
-    c.sampler_.set_prompt(session.tokens());
-    if (options.grammar) {
-      NBL_ASSIGN(c.grammar_, GrammarMatcher::create(options.grammar));
-    }
     return c;
   }
 
   bool done() const { return done_; }
   const std::vector<TokenId>& ids() const { return out_.ids; }
-  Sampler& sampler() { return sampler_; }
-  std::optional<GrammarMatcher>& grammar() { return grammar_; }
+  Sampler& sampler() { return chooser_.sampler(); }
+  std::optional<GrammarMatcher>& grammar() { return chooser_.grammar(); }
   Generated take() { return std::move(out_); }
 
   /// Chooses the next token from logits [vocab]. `room`: tokens that may still come, this one included. Afterwards either a
   /// token was added or done().
   Status step(std::span<const float> logits, int64_t room) {
     const int64_t left = std::min(room, options_->max_new_tokens - static_cast<int64_t>(out_.ids.size()));
-    if (grammar_ && grammar_->finished()) return end("grammar"), Status();
-    NBL_ASSIGN(const TokenId token, pick(logits, left - 1));
+    if (chooser_.finished()) return end("grammar"), Status();
+    NBL_ASSIGN(const TokenId token, chooser_.choose(logits, left - 1, options_->stop_at_eos));
     if (options_->stop_at_eos && std::find(eos_->begin(), eos_->end(), token) != eos_->end()) return end("eos"), Status();
-    sampler_.accept(token);
-    if (grammar_) NBL_TRY(grammar_->accept(token));
+    NBL_TRY(chooser_.accept(token));
     out_.ids.push_back(token);
     if (options_->logprobs >= 0) out_.logprobs.push_back(position_logprobs(logits, token, options_->logprobs));
     NBL_ASSIGN(const std::string text, text_.push(token));
     if (!tell(token, text)) return end("cancelled"), Status();
     if (text_.stopped())
       end("stop");
-    else if (grammar_ && grammar_->finished())
+    else if (chooser_.finished())
       end("grammar");
     else if (static_cast<int64_t>(out_.ids.size()) >= options_->max_new_tokens)
       end("length");
@@ -84,28 +82,14 @@ class Continuation {
 
  private:
   Continuation(const GenerateOptions& options, const std::vector<TokenId>& eos, int64_t index, const TokenFn& on_token,
-               Sampler sampler, TextOutput text)
+               TokenChooser chooser, TextOutput text)
       : options_(&options),
         eos_(&eos),
         on_token_(&on_token),
         index_(index),
-        sampler_(std::move(sampler)),
+        chooser_(std::move(chooser)),
         text_(std::move(text)) {}
 
-  Result<TokenId> pick(std::span<const float> logits, int64_t budget) {
-    if (!grammar_) return sampler_.choose(logits);
-    const bool eos = options_->stop_at_eos;
-    if (sampler_.mask_may_follow()) {
-      // Most tokens that a model wants are right: then the vocabulary need not be walked.
-      NBL_ASSIGN(const TokenId token, sampler_.choose(logits));
-      NBL_ASSIGN(const bool fine, grammar_->allows(token, budget, eos));
-      if (fine) return token;
-    }
-    NBL_ASSIGN(const TokenMask mask, grammar_->mask(budget, eos));
-    if (std::all_of(mask.begin(), mask.end(), [](uint64_t word) { return word == 0; }))
-      return Status(Code::unsupported, "the vocabulary has no token that the grammar allows next");
-    return sampler_.choose(logits, mask);
-  }
   bool tell(TokenId id, std::string_view text) const {
     if (id >= 0 && index_ == 0 && *on_token_ && !(*on_token_)(id)) return false;
     return !options_->on_event || options_->on_event({index_, id, text});
@@ -115,9 +99,8 @@ class Continuation {
   const std::vector<TokenId>* eos_;
   const TokenFn* on_token_;
   int64_t index_;
-  Sampler sampler_;
+  TokenChooser chooser_;
   TextOutput text_;
-  std::optional<GrammarMatcher> grammar_;
   Generated out_;
   bool done_ = false;
 };

@@ -62,8 +62,19 @@ Result<std::vector<std::pair<TokenId, float>>> parse_logit_bias(const std::strin
   return out;
 }
 
-/// "1,2,3" or a JSON array of integers.
-Result<std::vector<TokenId>> parse_ids(std::string_view name, const std::string& value) {
+/// Whatever the schema's types cannot say about a value.
+Status check_value(const std::string& name, const std::string& value) {
+  if (name == "logit_bias") return parse_logit_bias(value).status();
+  if (name == "banned_tokens") return parse_token_ids(name, value).status();
+  if (name == "stop" || name == "dry_breakers") return parse_text_list(name, value).status();
+  if (name == "grammar") return parse_gbnf(value).status();
+  if (name == "json_schema") return grammar_from_schema(value).status();
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<TokenId>> parse_token_ids(std::string_view name, const std::string& value) {
   std::vector<TokenId> out;
   std::string_view text = trim(value);
   if (text.starts_with('[') && text.ends_with(']')) text = trim(text.substr(1, text.size() - 2));
@@ -77,25 +88,13 @@ Result<std::vector<TokenId>> parse_ids(std::string_view name, const std::string&
   return out;
 }
 
-/// Whatever the schema's types cannot say about a value.
-Status check_value(const std::string& name, const std::string& value) {
-  if (name == "logit_bias") return parse_logit_bias(value).status();
-  if (name == "banned_tokens") return parse_ids(name, value).status();
-  if (name == "stop" || name == "dry_breakers") return parse_text_list(name, value).status();
-  if (name == "grammar") return parse_gbnf(value).status();
-  if (name == "json_schema") return grammar_from_schema(value).status();
-  return {};
-}
-
-Status check_ids(std::string_view name, std::span<const TokenId> ids, int64_t vocab) {
+Status check_token_ids(std::string_view name, std::span<const TokenId> ids, int64_t vocab) {
   for (const TokenId id : ids)
     if (id < 0 || id >= vocab)
       return Status(Code::invalid_argument,
                     fmt::format("generation.{}: token {} is outside the vocabulary of {} tokens", name, id, vocab));
   return {};
 }
-
-}  // namespace
 
 std::span<const Spec> generation_settings() {
   using T = Spec::Type;
@@ -170,8 +169,14 @@ Status set_generation_setting(GenerationSettings& settings, const std::string& n
 
 Result<GenerateOptions> make_generate_options(const GenerationSettings& settings, const Model& model,
                                               GrammarCache& cache) {
+  return make_generate_options(
+      settings, {model.config().vocab, model.tokenizer(), [&] { return model.token_trie(); }, model.config().eos}, cache);
+}
+
+Result<GenerateOptions> make_generate_options(const GenerationSettings& settings, const Vocabulary& vocabulary,
+                                              GrammarCache& cache) {
   NBL_ASSIGN(const Options o, Options::create(generation_settings(), settings, "generation"));
-  const int64_t vocab = model.config().vocab;
+  const int64_t vocab = vocabulary.size;
   const auto real = [&](std::string_view name) { return static_cast<float>(o.real(name)); };
   GenerateOptions out;
   out.max_new_tokens = o.integer("max_new_tokens");
@@ -193,9 +198,9 @@ Result<GenerateOptions> make_generate_options(const GenerationSettings& settings
   if (!o.text("logit_bias").empty()) {
     NBL_ASSIGN(s.logit_bias, parse_logit_bias(o.text("logit_bias")));
   }
-  for (const auto& [id, bias] : s.logit_bias) NBL_TRY(check_ids("logit_bias", {&id, 1}, vocab));
-  NBL_ASSIGN(s.banned, parse_ids("banned_tokens", o.text("banned_tokens")));
-  NBL_TRY(check_ids("banned_tokens", s.banned, vocab));
+  for (const auto& [id, bias] : s.logit_bias) NBL_TRY(check_token_ids("logit_bias", {&id, 1}, vocab));
+  NBL_ASSIGN(s.banned, parse_token_ids("banned_tokens", o.text("banned_tokens")));
+  NBL_TRY(check_token_ids("banned_tokens", s.banned, vocab));
   s.seed = static_cast<uint64_t>(o.integer("seed"));
   out.stop_at_eos = !o.boolean("ignore_eos");
   if (!o.text("stop").empty()) {
@@ -213,13 +218,12 @@ Result<GenerateOptions> make_generate_options(const GenerationSettings& settings
   out.profile = o.boolean("profile");
 
   const std::string &gbnf = o.text("grammar"), &schema = o.text("json_schema");
-  const text::Tokenizer* tokenizer = model.tokenizer();
-  if (tokenizer == nullptr && (!out.stop.empty() || !gbnf.empty() || !schema.empty()))
-    return Status(Code::unsupported, "the model carries no tokenizer: stop strings, grammars and schemas need one");
+  if (vocabulary.tokenizer == nullptr && (!out.stop.empty() || !gbnf.empty() || !schema.empty()))
+    return Status(Code::unsupported, "there is no tokenizer: stop strings, grammars and schemas need one");
   if (!gbnf.empty() || !schema.empty()) {
     if (cache.engine == nullptr || cache.gbnf != gbnf || cache.schema != schema) {
       NBL_ASSIGN(const auto grammar, gbnf.empty() ? grammar_from_schema(schema) : parse_gbnf(gbnf));
-      cache = {gbnf, schema, std::make_shared<GrammarEngine>(grammar, model.token_trie(), model.config().eos)};
+      cache = {gbnf, schema, std::make_shared<GrammarEngine>(grammar, vocabulary.trie(), vocabulary.ends)};
     }
     out.grammar = cache.engine;
   }

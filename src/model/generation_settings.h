@@ -1,10 +1,13 @@
 // Generation options as named texts: what the C interface, Python and the command line set.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "model/generation.h"
@@ -27,9 +30,25 @@ struct GrammarCache {
   std::shared_ptr<GrammarEngine> engine;
 };
 
+/// What settings are about.
+struct Vocabulary {
+  int64_t size = 0;                            ///< logits in a row
+  const text::Tokenizer* tokenizer = nullptr;  ///< null: none
+  std::function<std::shared_ptr<const TokenTrie>()> trie;  ///< of the tokenizer; asked for when a grammar needs it
+  std::vector<text::TokenId> ends;             ///< tokens that may stand where a text may end
+};
+
 /// The options that the settings describe. `cache` keeps the grammar for the next time.
+Result<GenerateOptions> make_generate_options(const GenerationSettings& settings, const Vocabulary& vocabulary,
+                                              GrammarCache& cache);
+/// The same over a model's vocabulary.
 Result<GenerateOptions> make_generate_options(const GenerationSettings& settings, const Model& model,
                                               GrammarCache& cache);
+
+/// "1,2,3" or a JSON array of integers. Code::invalid_argument names the setting.
+Result<std::vector<text::TokenId>> parse_token_ids(std::string_view name, const std::string& value);
+/// Code::invalid_argument, naming the setting, when one of them is not from 0 to vocab - 1.
+Status check_token_ids(std::string_view name, std::span<const text::TokenId> ids, int64_t vocab);
 
 /// A list of texts: a JSON array of strings, or any other text as the only one.
 Result<std::vector<std::string>> parse_text_list(std::string_view name, const std::string& value);

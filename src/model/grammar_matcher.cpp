@@ -340,6 +340,12 @@ Result<GrammarMatcher> GrammarMatcher::create(std::shared_ptr<GrammarEngine> eng
   return matcher;
 }
 
+GrammarMatcher GrammarMatcher::clone() const {
+  GrammarMatcher copy = *this;
+  copy.engine_ = std::make_shared<GrammarEngine>(*engine_);
+  return copy;
+}
+
 Result<bool> GrammarMatcher::allows(text::TokenId id, int64_t budget, bool with_eos) {
   if (engine_->is_eos(id)) return with_eos && engine_->accepting(state_);
   const std::string& bytes = engine_->trie().bytes[static_cast<std::size_t>(id)];

@@ -116,6 +116,8 @@ class GrammarEngine {
 class GrammarMatcher {
  public:
   static Result<GrammarMatcher> create(std::shared_ptr<GrammarEngine> engine);
+  /// Another one that stands where this one stands, with an engine of its own: it may be used by another thread.
+  GrammarMatcher clone() const;
   /// Whether the token may come next and leaves at most `budget` bytes to be completed.
   Result<bool> allows(text::TokenId id, int64_t budget, bool with_eos);
   /// The tokens that may come next so that the text can still be completed in `budget` tokens; where that cannot be promised,
@@ -126,6 +128,7 @@ class GrammarMatcher {
   bool finished() const { return engine_->finished(state_); }
   bool accepting() const { return engine_->accepting(state_); }
   GrammarEngine& engine() { return *engine_; }
+  const std::shared_ptr<GrammarEngine>& shared_engine() const { return engine_; }
   GrammarEngine::State* state() { return &state_; }
 
  private:

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "io/container.h"
+#include "tensor/folded_scales.h"
 
 namespace nbl::model {
 namespace {
@@ -165,23 +166,6 @@ void add_lora(const LoraDelta& d, const float* x, float* y, int64_t begin, int64
 
 namespace {
 
-/// Whether a manifest, or that of what it was made from, says that a method moved scales between the weights.
-std::string_view folding_method(const Json& manifest, int depth = 0) {
-  const auto names = [](const Json* text) -> std::string_view {
-    for (const std::string_view method : {"awq", "smoothquant"})
-      if (text != nullptr && text->as_string().find(method) != std::string_view::npos) return method;
-    return {};
-  };
-  if (manifest.find_value("rotation") != nullptr) return "a rotation";
-  for (const std::string_view key : {"method", "recipe"})
-    if (const std::string_view name = names(manifest.find_value(key)); !name.empty()) return name;
-  if (const Json* overrides = manifest.find_value("overrides"))
-    for (const Json& rule : overrides->elements())
-      if (const std::string_view name = names(rule.find_value("recipe")); !name.empty()) return name;
-  const Json* source = manifest.find_value("source");
-  return source != nullptr && depth < 8 ? folding_method(*source, depth + 1) : std::string_view();
-}
-
 class MergedCheckpoint final : public Checkpoint {
  public:
   MergedCheckpoint(std::shared_ptr<const Checkpoint> base, std::shared_ptr<const LoraAdapter> adapter)
@@ -252,14 +236,12 @@ class MergedCheckpoint final : public Checkpoint {
 }  // namespace
 
 std::string folded_scales(const Checkpoint& checkpoint) {
-  const Json* config = checkpoint.config().find_value("quantization_config");
-  const Json* method = config == nullptr ? nullptr : config->find_value("quant_method");
-  if (method != nullptr && method->as_string() == "awq") return "awq";
+  if (std::string folded = folding_of_config(checkpoint.config()); !folded.empty()) return folded;
   if (!checkpoint.has_asset("manifest.json")) return {};
   const auto text = checkpoint.asset("manifest.json");
   if (!text.ok()) return {};
   const auto manifest = Json::parse(*text, "manifest.json");
-  return manifest.ok() ? std::string(folding_method(*manifest)) : std::string();
+  return manifest.ok() ? folding_of_manifest(*manifest) : std::string();
 }
 
 Status refuse_folded(std::string_view method, const LoraAdapter& adapter, std::string_view base) {

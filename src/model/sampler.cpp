@@ -196,13 +196,24 @@ struct Sampler::Impl {
 
 Sampler::Sampler(const SamplingOptions& options, uint64_t stream, const text::Tokenizer* tokenizer)
     : impl_(std::make_unique<Impl>()) {
-  impl_->options = options;
   impl_->tokenizer = tokenizer;
-  impl_->key = mix(at(options.seed, stream));
+  set_options(options, stream);
 }
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+
+Sampler Sampler::clone() const {
+  Sampler copy(impl_->options, 0, impl_->tokenizer);
+  *copy.impl_ = *impl_;
+  return copy;
+}
+
+void Sampler::set_options(const SamplingOptions& options, uint64_t stream) {
+  impl_->options = options;
+  impl_->key = mix(at(options.seed, stream));
+  impl_->breaks.clear();
+}
 
 Status Sampler::check(const SamplingOptions& o) {
   const auto refuse = [](std::string message) { return Status(Code::invalid_argument, std::move(message)); };

@@ -58,9 +58,13 @@ class Sampler {
   ~Sampler();
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
+  /// Another one that stands where this one stands.
+  Sampler clone() const;
 
   /// Code::invalid_argument when the options make no sense.
   static Status check(const SamplingOptions& options);
+  /// Goes on by other options; what was said so far stays.
+  void set_options(const SamplingOptions& options, uint64_t stream = 0);
   /// The text before the first choice, for the penalties.
   void set_prompt(std::span<const text::TokenId> tokens);
   /// The token that this choice gives, among those of `allowed` (empty: all); the state stays. Calling it again with the

@@ -44,14 +44,14 @@ Status DenseProducts::set(const model::LayerWeights::Matrix& m, bool with_backwa
   return {};
 }
 
-Status DenseProducts::apply(const Linear& linear, const float* in, float* out) {
-  const std::size_t bytes = linear.prepared_bytes(tokens_);
+Status DenseProducts::apply(const Linear& linear, const float* in, float* out, int64_t rows) {
+  const std::size_t bytes = linear.prepared_bytes(rows);
   if (prepared_.size() < bytes) {
     NBL_ASSIGN(prepared_, Buffer::create(bytes));
   }
   team_->run([&](Worker& worker) {
-    linear.prepare(worker, in, linear.k(), tokens_, prepared_.data());
-    linear.multiply(worker, prepared_.data(), tokens_, out, linear.n());
+    linear.prepare(worker, in, linear.k(), rows, prepared_.data());
+    linear.multiply(worker, prepared_.data(), rows, out, linear.n());
   });
   return {};
 }

@@ -22,8 +22,12 @@ class DenseProducts {
   DenseProducts(Team& team, int64_t tokens, Compute compute);
 
   Status set(const model::LayerWeights::Matrix& matrix, bool with_backward, Pair* pair) const;
+  /// Whether weights and inputs are rounded to bfloat16.
+  bool rounds() const noexcept { return bf16_; }
   /// out [tokens, n] = in [tokens, k] W^T.
-  Status apply(const Linear& linear, const float* in, float* out);
+  Status apply(const Linear& linear, const float* in, float* out) { return apply(linear, in, out, tokens_); }
+  /// The same for fewer rows.
+  Status apply(const Linear& linear, const float* in, float* out, int64_t rows);
   /// dy^T in: [n, k], summed over the tokens.
   Result<std::vector<float>> outer(const float* dy, int64_t n, const float* in, int64_t k) const;
 

@@ -202,6 +202,7 @@ void StatsAccumulator::add(const Sample& sample, Team& team) {
   for (int64_t t = 0; t < sample.m; t += kBlockTokens)
     add_block(sample, t, std::min(kBlockTokens, sample.m - t), team);
   tokens_ += sample.m;
+  if (sample.original != nullptr || sample.original_stream != nullptr) compared_tokens_ += sample.m;
 }
 
 void StatsAccumulator::add_block(const Sample& s, int64_t first, int64_t m, Team& team) {
@@ -282,6 +283,11 @@ Result<quant::InputStats> StatsAccumulator::finish(Team& team) {
   }
   if (!cross_.empty()) NBL_TRY(cross_.finish(team, &stats.cross));
   if (!residual_.empty()) NBL_TRY(residual_.finish(team, &stats.residual));
+  if (compared_tokens_ > 0 && compared_tokens_ < tokens_) {
+    const float factor = static_cast<float>(static_cast<double>(tokens_) / static_cast<double>(compared_tokens_));
+    for (float& v : stats.cross) v *= factor;
+    for (float& v : stats.residual) v *= factor;
+  }
   return stats;
 }
 

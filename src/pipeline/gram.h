@@ -67,7 +67,8 @@ class StatsAccumulator {
 
   void add(const Sample& sample, Team& team);
 
-  /// The statistics; the accumulator must not be used afterwards. An error when a sum is not finite: then some
+  /// The statistics. Where only some samples were compared with an original, those sums are those of all tokens as these are
+  /// estimated by them. The accumulator must not be used afterwards. An error when a sum is not finite: then some
   /// activation was not.
   Result<quant::InputStats> finish(Team& team);
 
@@ -75,7 +76,7 @@ class StatsAccumulator {
   void add_block(const Sample& sample, int64_t first, int64_t m, Team& team);
 
   uint32_t needs_ = 0;
-  int64_t k_ = 0, n_ = 0, tokens_ = 0;
+  int64_t k_ = 0, n_ = 0, tokens_ = 0, compared_tokens_ = 0;
   std::vector<double> abs_sum_, square_sum_;
   std::vector<float> abs_max_;
   BlockSum hessian_, cross_, residual_;

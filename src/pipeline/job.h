@@ -1,5 +1,5 @@
-// One quantization job. quantize.cpp runs it, job_linears.cpp does the work on a layer's linears, job_model.cpp that on all of them
-// together, job_resume.cpp keeps and reads the journal.
+// One quantization job. quantize.cpp runs it, job_linears.cpp does the work on a layer's linears, job_independent.cpp that on several
+// layers at a time, job_model.cpp that on all of them together, job_resume.cpp keeps and reads the journal.
 #pragma once
 
 #include <chrono>
@@ -65,7 +65,18 @@ class Job {
   Status add_matrix(const std::string& name, const QTensor& tensor);
   Status add_array(const std::string& name, const Array& array);
   Status process_layer(int64_t layer);
-  Status check_finite(const model::LayerWeights& weights, const LayerPlan& plan);
+  bool independent(int64_t layer) const;
+  Status process_independent(int64_t first, int64_t count);
+  struct Linear {
+    const Plan* plan = nullptr;
+    QTensor tensor;
+    LayerReport report;
+    std::shared_ptr<quant::AffineCodes> codes;
+  };
+  Result<Linear> quantize_linear(const model::LayerWeights::Matrix& matrix, const Plan& plan, const quant::InputStats* stats,
+                                 Team& team, const ProgressFn& progress) const;
+  Result<std::vector<Linear>> quantize_layer(int64_t layer, Team& team) const;
+  Status check_finite(const model::LayerWeights& weights, const LayerPlan& plan, Team& team) const;
   Status gather(const LayerPlan& plan, std::span<const std::size_t> groups, std::size_t next,
                 std::vector<quant::InputStats>& stats);
   Status scale(model::LayerWeights& weights, const LayerPlan& plan, std::vector<quant::InputStats>& stats,
@@ -94,19 +105,14 @@ class Job {
   std::vector<LayerPlan> layers_;
   int64_t last_stats_layer_ = -1;  ///< the last layer whose inputs must be known
   uint32_t needs_ = 0;
+  double original_share_ = 0;  ///< the largest that a method asks for
   std::optional<Streams> streams_;
   MemoryPlan memory_;
+  int64_t together_ = 1;  ///< layers that wait for nothing may be quantized side by side: so many
   std::optional<std::filesystem::path> spill_;
   std::optional<Journal> journal_;
   FinishedLayer finished_;  ///< what the layer at hand has written, for the journal
-  /// Linears of a block that is still being learned, not yet written.
-  struct Pending {
-    const Plan* plan = nullptr;
-    QTensor tensor;
-    LayerReport report;
-    std::shared_ptr<quant::AffineCodes> codes;
-  };
-  std::vector<Pending> pending_;
+  std::vector<Linear> pending_;  ///< of a block that is still being learned, not yet written
   /// Linears that are written when the whole model has been learned.
   struct Held {
     int64_t layer = 0;

@@ -38,6 +38,33 @@ Status Job::add_array(const std::string& name, const Array& array) {
   return writer_->add_array(name, array);
 }
 
+Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Plan& plan, const quant::InputStats* stats, Team& team,
+                                         const ProgressFn& progress) const {
+  const auto start = JobClock::now();
+  quant::LinearTask task;
+  task.name = plan.name;
+  task.n = m.n;
+  task.k = m.k;
+  task.weight = m.w;
+  task.stats = plan.needs != 0 ? stats : nullptr;
+  quant::MethodContext context;
+  context.team = &team;
+  context.seed = options_.seed;
+  context.progress = progress;
+  auto quantized = plan.recipe->method->quantize(task, plan.recipe->options, context);
+  if (!quantized.ok()) {
+    const Status& status = quantized.status();
+    return status.message().find(plan.name) != std::string::npos ? status : status.with_context(plan.name);
+  }
+  quant::LinearResult result = std::move(quantized).value();
+  Linear linear{&plan, std::move(result.tensor), {}, std::move(result.affine)};
+  linear.report.name = plan.name;
+  linear.report.error = result.error;
+  linear.report.notes = std::move(result.notes);
+  linear.report.seconds = seconds_since(start);
+  return linear;
+}
+
 Status Job::quantize_group(LayerWeights& weights, std::size_t group, const LayerPlan& plan, int64_t layer,
                            const quant::InputStats* stats, std::span<const float> input_scale) {
   for (const Plan& p : plan.groups[group]) {
@@ -45,38 +72,20 @@ Status Job::quantize_group(LayerWeights& weights, std::size_t group, const Layer
     NBL_TRY(tick("quantize", p.name));
     const auto start = JobClock::now();
     LayerWeights::Matrix& m = weights.matrices.at(p.role);
-    quant::LinearTask task;
-    task.name = p.name;
-    task.n = m.n;
-    task.k = m.k;
-    task.weight = m.w;
-    task.stats = p.needs != 0 ? stats : nullptr;
-    quant::MethodContext context;
-    context.team = &team_;
-    context.seed = options_.seed;
-    context.progress = progress_;
-    auto quantized = p.recipe->method->quantize(task, p.recipe->options, context);
-    if (!quantized.ok()) {
-      const Status& status = quantized.status();
-      return status.message().find(p.name) != std::string::npos ? status : status.with_context(p.name);
-    }
-    quant::LinearResult result = std::move(quantized).value();
+    NBL_ASSIGN(Linear linear, quantize_linear(m, p, stats, team_, progress_));
     if (!input_scale.empty()) {
-      NBL_ASSIGN(result.tensor.input_scale, Storage::copy(std::as_bytes(input_scale)));
+      NBL_ASSIGN(linear.tensor.input_scale, Storage::copy(std::as_bytes(input_scale)));
     }
-    // From here on the layer computes with what was stored.
-    restore(result.tensor, team_, &m);
-    if (streams_) NBL_TRY(streams_->replace(p.role, m));
-
-    LayerReport done;
-    done.name = p.name;
-    done.error = result.error;
-    done.notes = std::move(result.notes);
-    done.seconds = seconds_since(start);
+    if (streams_) {
+      // From here on the layer computes with what was stored.
+      restore(linear.tensor, team_, &m);
+      NBL_TRY(streams_->replace(p.role, m));
+    }
+    linear.report.seconds = seconds_since(start);
     if (plan.learning.iterations > 0) {
-      pending_.push_back({&p, std::move(result.tensor), std::move(done), std::move(result.affine)});
+      pending_.push_back(std::move(linear));
     } else {
-      NBL_TRY(finish_linear(p, layer, result.tensor, std::move(done)));
+      NBL_TRY(finish_linear(p, layer, linear.tensor, std::move(linear.report)));
     }
   }
   return {};
@@ -104,7 +113,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
   const Calibration& c = options_.calibration;
   std::map<Part, quant::AffineCodes> codes;
   std::string note;
-  for (const Pending& p : pending_)
+  for (const Linear& p : pending_)
     if (p.codes != nullptr) codes.emplace(p.plan->role, *p.codes);
   if (!BlockGradient::supports(*arch_, config_, l)) {
     note = fmt::format("not learned: no backward pass for blocks of {}; gptq's codes are kept", arch_->id);
@@ -132,7 +141,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
                           original, &weights, &codes));
     note = result.note;
     const double seconds = seconds_since(start) / static_cast<double>(pending_.size());
-    for (Pending& p : pending_) {
+    for (Linear& p : pending_) {
       p.report.seconds += seconds;
       if (!result.changed) continue;
       NBL_ASSIGN(Segment segment, codes.at(p.plan->role).pack());
@@ -143,7 +152,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
       NBL_TRY(streams_->rewind());
     }
   }
-  for (Pending& p : pending_) {
+  for (Linear& p : pending_) {
     p.report.notes.push_back(note);
     NBL_TRY(finish_linear(*p.plan, l, p.tensor, std::move(p.report)));
   }

@@ -76,7 +76,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   const int64_t runners = calibrated ? (original ? 2 : 1) : 0, element = shape.compute == Compute::fast ? 2 : 4;
   plan.weights = layer * (4 + 2 + 1) + runners * layer * element + largest * (4 + 2 * element);
 
-  int64_t statistics = 0, all = 0;
+  int64_t statistics = 0, all = 0, adding = 0;  // adding: the widest input of a linear that adds to the stream
   for (const model::InputGroup& group : arch.groups) {
     int64_t k = 0, n = 0;
     for (const model::Part& part : group.linears) {
@@ -86,6 +86,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       NBL_ASSIGN(k, model::dimension(spec->cols, config));
       n = std::max(n, rows);
     }
+    const model::Role role = group.linears.front().role;
+    if (role == model::Role::attn_out || role == model::Role::down) adding = std::max(adding, k);
     const int64_t square = k * k * 4;
     const int64_t cross = shape.needs & quant::kNeedCross ? square : 0;
     const int64_t residual = shape.needs & quant::kNeedResidual ? config.hidden * k * 4 : 0;
@@ -128,6 +130,14 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.spill = true;
       plan.spilled = copies * stream;
       plan.activations = copies * batch * 3;
+    }
+    // Keeping them saves a third of the forward passes and takes more than the stream itself: where there is room.
+    constexpr int64_t kMostKept = int64_t{1} << 30;
+    // As float32, which half of the processors and all short batches keep.
+    const int64_t kept = (shape.windows * shape.length * adding + rows * (adding + 2 * config.hidden)) * 4;
+    if (shape.sequential && !plan.spill && kept <= kMostKept && (cap == 0 || plan.peak() + kept <= cap)) {
+      plan.keep = true;
+      plan.activations += kept;
     }
   }
   if (cap > 0 && plan.peak() > cap) {

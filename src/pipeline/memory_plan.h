@@ -35,13 +35,14 @@ struct MemoryPlan {
   int64_t tables = 0;        ///< the largest tensor outside the layers: embeddings, output projection
   int64_t spilled = 0;       ///< on disk, before compression
   bool spill = false;
+  bool keep = false;         ///< inputs of linears that add to the residual stream are kept (counted in activations)
 
   int64_t peak() const noexcept;
   Json to_json() const;
   std::string text() const;  ///< one line
 };
 
-/// Chooses whether activations stay in memory. Code::limit, naming the smallest cap that works, when nothing fits.
+/// Chooses whether activations stay in memory, and whether inputs are kept beside them. Code::limit, naming the smallest cap that works, when nothing fits.
 Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
                                const JobShape& shape, int64_t cap);
 

@@ -14,6 +14,7 @@
 #include "pipeline/carry.h"
 #include "pipeline/model_tuner.h"
 #include "pipeline/quantize_report.h"
+#include "quant/calibrated.h"
 
 namespace nbl::pipeline {
 
@@ -42,6 +43,8 @@ Status Job::plan() {
         NBL_ASSIGN(p.recipe, overrides_->find(p.name));
         if (p.recipe != nullptr) {
           p.needs = p.recipe->method->needs(p.recipe->options);
+          if ((p.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0)
+            original_share_ = std::max(original_share_, p.recipe->method->original_share(p.recipe->options));
           ++total_;
         }
         layer.needs |= p.needs;
@@ -92,6 +95,12 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
   shape.compute = options_.compute;
   shape.threads = team_.size();
   NBL_ASSIGN(memory_, plan_memory(input_, *arch_, config_, shape, options_.max_memory_bytes));
+  if (needs_ == 0 && options_.max_memory_bytes == 0) {
+    constexpr int64_t kMost = int64_t{4} << 30;
+    together_ = std::clamp<int64_t>(kMost / std::max<int64_t>(1, memory_.weights + memory_.statistics), 1, team_.size());
+    memory_.weights *= together_;
+    memory_.statistics *= together_;
+  }
   if (memory_.spill) spill_ = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
   report_.memory_plan = memory_.to_json();
   if (options_.log) options_.log(memory_.text());
@@ -134,23 +143,25 @@ Status Job::start_streams() {
   streams.compute = options_.compute;
   streams.original = learning_ || model_learning_.epochs > 0 || (needs_ & (quant::kNeedCross | quant::kNeedResidual)) != 0;
   streams.keep_input = learning_;
+  streams.keep_adding = memory_.keep;
+  // Learning compares with the original everywhere; of few windows none can be spared.
+  constexpr int64_t kFewBatches = 16;
+  const int64_t batches = streams.windows / Streams::together(streams.windows, streams.length);
+  streams.original_share = learning_ || model_learning_.epochs > 0 || batches < kFewBatches ? 1.0 : original_share_;
   streams.spill = spill_;
   NBL_ASSIGN(streams_, Streams::create(input_, *arch_, config_, team_, options_.calibration.ids, streams));
   return {};
 }
 
 /// One weight that is no number would spread through every activation after it and be blamed on them.
-Status Job::check_finite(const LayerWeights& weights, const LayerPlan& plan) {
+Status Job::check_finite(const LayerWeights& weights, const LayerPlan& plan, Team& team) const {
   for (const auto& group : plan.groups) {
     for (const Plan& p : group) {
       const LayerWeights::Matrix& m = weights.matrices.at(p.role);
       std::atomic<int64_t> bad = m.n;  // the first bad row
-      team_.parallel_for(m.n, 16, [&](int64_t begin, int64_t end) {
+      team.parallel_for(m.n, 16, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
-          const float* row = m.w.data() + r * m.k;
-          bool finite = true;
-          for (int64_t c = 0; c < m.k; ++c) finite &= std::isfinite(row[c]);
-          if (finite) continue;
+          if (quant::first_not_finite({m.w.data() + r * m.k, static_cast<std::size_t>(m.k)}) == m.k) continue;
           int64_t seen = bad.load();
           while (r < seen && !bad.compare_exchange_weak(seen, r)) {
           }
@@ -187,7 +198,7 @@ Status Job::gather(const LayerPlan& plan, std::span<const std::size_t> groups, s
 Status Job::process_layer(int64_t l) {
   const LayerPlan& plan = layers_[static_cast<std::size_t>(l)];
   NBL_ASSIGN(LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
-  NBL_TRY(check_finite(weights, plan));
+  NBL_TRY(check_finite(weights, plan, team_));
   const LayerWeights original = plan.learning.iterations > 0 ? weights : LayerWeights{};
   finished_ = {};
   finished_.layer = l;
@@ -308,7 +319,12 @@ Status Job::work(const std::filesystem::path& output) {
     ++next;
   }
   if (next > 0 && options_.log) options_.log(fmt::format("resumed: {} of {} layers were finished", next, config_.layers));
-  for (int64_t l = next; l < config_.layers; ++l) NBL_TRY(process_layer(l));
+  for (int64_t l = next; l < config_.layers;) {
+    int64_t count = 0;
+    while (count < together_ && l + count < config_.layers && independent(l + count)) ++count;
+    NBL_TRY(count > 1 ? process_independent(l, count) : process_layer(l));
+    l += std::max<int64_t>(1, count);
+  }
   if (model_learning_.epochs > 0) NBL_TRY(learn_model());
   streams_.reset();
   NBL_TRY(copy_rest());

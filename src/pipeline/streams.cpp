@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "pipeline/gram.h"
@@ -53,7 +54,17 @@ Result<Streams> Streams::create(const Checkpoint& checkpoint, const model::Archi
   if (options.original) {
     NBL_ASSIGN(s.original_, runner());
   }
+  if (options.keep_adding) {
+    const int64_t batch_rows = rows, last_rows = s.batch_windows(s.batches() - 1) * options.length;
+    s.kept_.emplace(team, s.batches(), batch_rows, last_rows, options.compute);
+  }
   return s;
+}
+
+bool Streams::beside(int64_t batch) const noexcept {
+  if (!original_) return false;
+  const double share = options_.original_share;
+  return batch == 0 || std::floor(static_cast<double>(batch + 1) * share) > std::floor(static_cast<double>(batch) * share);
 }
 
 int64_t Streams::together(int64_t windows, int64_t length) { return std::clamp<int64_t>(kTogether / length, 1, windows); }
@@ -90,7 +101,26 @@ Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenI
   return {};
 }
 
+Status Streams::replace(model::Part part, const model::LayerWeights::Matrix& matrix) {
+  if (kept_ && kept_->holds(part)) NBL_TRY(kept_->set(matrix));
+  return quantized_->replace(part, matrix);
+}
+
+Status Streams::step(std::size_t point, int64_t batch) {
+  if (kept_ && kept_->ready() && kept_from_ == point_ && kept_to_ == point) {
+    const std::size_t count = static_cast<std::size_t>(batch_windows(batch) * options_.length * config_.hidden);
+    NBL_ASSIGN(const float* values, hidden_.load(batch));
+    stream_.assign(values, values + count);
+    NBL_TRY(kept_->add(batch, stream_.data()));
+    NBL_TRY(hidden_.store(batch, stream_.data()));
+    return point < quantized_->groups() ? begin(*quantized_, point, hidden_, batch) : Status();
+  }
+  NBL_TRY(begin(*quantized_, point_, hidden_, batch));
+  return commit(*quantized_, point, hidden_, batch);
+}
+
 Status Streams::begin_layer(const model::LayerWeights& weights, int64_t layer) {
+  if (kept_) kept_->drop();
   NBL_TRY(quantized_->load(weights, layer));
   groups_ = model::layer_groups(*arch_, config_, layer);
   if (original_) NBL_TRY(original_->load(weights, layer));
@@ -109,6 +139,7 @@ Status Streams::rewind() {
     NBL_TRY(hidden_.store(b, values));
   }
   point_ = quantized_->restart_point(0);
+  if (kept_) kept_->drop();
   return {};
 }
 
@@ -142,6 +173,7 @@ Status Streams::load_ends(int64_t batch, float* embedded, float* original) {
 Status Streams::reload(const model::LayerWeights& weights) {
   for (const auto& [role, matrix] : weights.matrices) NBL_TRY(quantized_->replace(role, matrix));
   quantized_->replace_norms(weights);
+  if (kept_) kept_->drop();
   return {};
 }
 
@@ -161,16 +193,23 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
   const std::size_t point = quantized_->restart_point(groups.front());
   const std::size_t original_point = quantized_->restart_point(next);
   drifted_ = drifted_ || groups.front() > 0;
+  if (kept_ && (point == point_ || kept_to_ != point)) kept_->drop();
+  const bool keep = kept_ && !kept_->ready() && groups.size() == 1 && !config_.parallel_residual &&
+                    adds_to_stream(groups_[groups.front()], config_, *arch_);
   for (int64_t b = 0; b < batches(); ++b) {
     NBL_TRY(tick(b * quantized_->windows()));
-    NBL_TRY(begin(*quantized_, point_, hidden_, b));
-    if (original_) NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
-    if (point > point_) NBL_TRY(commit(*quantized_, point, hidden_, b));
+    const bool beside = this->beside(b);
+    NBL_TRY(point > point_ ? step(point, b) : begin(*quantized_, point_, hidden_, b));
+    if (beside) NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
     for (std::size_t i = 0; i < groups.size(); ++i) {
       const std::size_t g = groups[i];
       NBL_TRY(quantized_->advance(g));
       const model::GroupInput in = quantized_->input();
       const bool writes = adds_to_stream(groups_[g], config_, *arch_), compared = original_ && !of_expert(groups_[g]);
+      if (keep) {
+        if (b == 0) NBL_TRY(kept_->start(groups_[g].linears.front(), in.k));
+        kept_->store(b, in.x, in.ldx, in.m);
+      }
       if (sums.size() <= i) {
         uint32_t wanted = needs[i];
         if (!compared) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
@@ -182,7 +221,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       sample.x = in.x;
       sample.ldx = in.ldx;
       sample.m = in.m;
-      if (compared && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
+      if (compared && beside && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
         NBL_TRY(original_->advance(g));
         const model::GroupInput unquantized = original_->input();
         sample.original = unquantized.x;
@@ -192,11 +231,13 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       }
       sums[i].add(sample, *team_);
     }
-    if (original_ && original_point > original_point_)
+    if (beside && original_point > original_point_)
       NBL_TRY(commit(*original_, original_point, original_hidden_, b));
   }
   point_ = point;
   original_point_ = original_point;
+  kept_from_ = point;
+  kept_to_ = quantized_->restart_point(groups.front() + 1);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     NBL_ASSIGN((*stats)[groups[i]], sums[i].finish(*team_));
   }
@@ -207,9 +248,8 @@ Status Streams::end_layer(const TickFn& tick) {
   const std::size_t end = quantized_->groups();
   for (int64_t b = 0; b < batches(); ++b) {
     NBL_TRY(tick(b * quantized_->windows()));
-    NBL_TRY(begin(*quantized_, point_, hidden_, b));
-    NBL_TRY(commit(*quantized_, end, hidden_, b));
-    if (original_ && original_point_ < end) {
+    NBL_TRY(step(end, b));
+    if (beside(b) && original_point_ < end) {
       NBL_TRY(begin(*original_, original_point_, original_hidden_, b));
       NBL_TRY(commit(*original_, end, original_hidden_, b));
     }

@@ -14,6 +14,7 @@
 #include "model/block.h"
 #include "model/layer_runner.h"
 #include "pipeline/activations.h"
+#include "pipeline/kept_input.h"
 #include "quant/method.h"
 #include "tensor/checkpoint.h"
 
@@ -26,6 +27,11 @@ class Streams {
     Compute compute = Compute::fast;
     bool original = false;  ///< the original model runs beside the quantized one
     bool keep_input = false;  ///< rewind() and load_pair() will be asked for
+    /// Inputs of linears that add to the residual stream are kept until these are quantized, so that nothing runs twice.
+    bool keep_adding = false;
+    /// Share of the batches whose inputs are compared with the original model's; that runs on no others. 1 when load_pair() or
+    /// load_ends() will be asked for.
+    double original_share = 1;
     std::optional<std::filesystem::path> spill = std::nullopt;  ///< where activations go that are not to stay in memory
   };
   /// Called before each batch of windows; an error ends the work.
@@ -39,7 +45,7 @@ class Streams {
   /// Both streams enter a layer, at first with the same weights.
   Status begin_layer(const model::LayerWeights& weights, int64_t layer);
   /// The quantized model's layer changed: one matrix, or anything.
-  Status replace(model::Part part, const model::LayerWeights::Matrix& matrix) { return quantized_->replace(part, matrix); }
+  Status replace(model::Part part, const model::LayerWeights::Matrix& matrix);
   Status reload(const model::LayerWeights& weights);
 
   /// Statistics of the inputs of `groups` (ascending), needs[i] of groups[i] (bits of quant::Need). Everything before the
@@ -72,6 +78,9 @@ class Streams {
   Streams() = default;
   Status embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids, bool original);
   Status begin(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
+  /// Brings the quantized model's stream of a batch from point_ to `point`, without running anything if its input was kept.
+  Status step(std::size_t point, int64_t batch);
+  bool beside(int64_t batch) const noexcept;  ///< whether the original model runs on this batch
   /// Runs `runner` on to a restart point and keeps the residual stream it has there.
   Status commit(model::LayerRunner& runner, std::size_t point, Activations& hidden, int64_t batch);
 
@@ -84,6 +93,9 @@ class Streams {
   Activations input_;  ///< hidden_ as the layer began
   std::size_t point_ = 0, original_point_ = 0;
   std::vector<model::InputGroup> groups_;        ///< of the layer at hand
+  std::optional<KeptInput> kept_;
+  std::size_t kept_from_ = 0, kept_to_ = 0;  ///< the points that what is kept leads between
+  std::vector<float> stream_;  ///< a batch of the stream on its way to the next point
   bool drifted_ = false;  ///< some weight before the point differs
 };
 

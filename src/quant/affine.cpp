@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -52,8 +53,9 @@ float round_scale(float scale, DType type) noexcept {
 }
 
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes) {
-  float reach = 0;
-  for (float w : weight) reach = std::max(reach, std::fabs(w));
+  uint32_t bits_of_reach = 0;  // magnitudes compare as their bits do, and integers are compared in vectors
+  for (const float w : weight) bits_of_reach = std::max(bits_of_reach, std::bit_cast<uint32_t>(w) & 0x7fffffffu);
+  const float reach = std::bit_cast<float>(bits_of_reach);
   const float largest_scale = 2.0f * (reach / static_cast<float>((1 << bits) - 1));
   if (largest_scale <= 65504.0f) return DType::f16;
   if (notes != nullptr) notes->push_back(fmt::format("scales stored as f32: weights up to {:g} exceed f16", reach));

@@ -37,7 +37,7 @@ inline float round_even(float x) noexcept {
 /// The code of w: nearest on the grid, inside [0, max_code]. Large quotients are clamped before they are rounded.
 inline float nearest_code(float w, const Grid& grid, float max_code) noexcept {
   float q = w / grid.scale + grid.zero;
-  q = q < 0.0f ? 0.0f : (q > max_code ? max_code : q);
+  q = q > 0.0f ? (q < max_code ? q : max_code) : 0.0f;  // NaN becomes 0
   return round_even(q);
 }
 

@@ -130,6 +130,27 @@ float fit_scale(const float* w, const float* h, int64_t count, const Levels& lev
   return best != 0 ? best : extreme / levels.lowest();
 }
 
+BlockFit refit_minimum(const float* w, const float* h, int64_t count, int max_code, BlockFit fit) {
+  for (int turn = 0; turn < 20 && fit.scale > 0; ++turn) {
+    double sh = 0, q1 = 0, q2 = 0, sw = 0, wq = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const double q = minimum_code(w[i], fit, max_code), weight = static_cast<double>(h[i]), x = static_cast<double>(w[i]);
+      sh += weight;
+      q1 += weight * q;
+      q2 += weight * q * q;
+      sw += weight * x;
+      wq += weight * x * q;
+    }
+    const double determinant = sh * q2 - q1 * q1;
+    if (!(determinant > 0)) break;
+    const double scale = (sh * wq - sw * q1) / determinant;
+    const BlockFit next{static_cast<float>(scale), static_cast<float>((sw - scale * q1) / sh)};
+    if (!(next.scale > 0) || (next.scale == fit.scale && next.minimum == fit.minimum)) break;
+    fit = next;
+  }
+  return fit;
+}
+
 BlockFit fit_minimum(const float* w, const float* h, int64_t count, int max_code, bool below, int steps) {
   const auto [low_at, high_at] = std::minmax_element(w, w + count);
   float low = *low_at;
@@ -144,9 +165,10 @@ BlockFit fit_minimum(const float* w, const float* h, int64_t count, int max_code
     sh += static_cast<double>(h[i]);
     sw += static_cast<double>(h[i] * w[i]);
   }
-  for (int s = 0; s < steps; ++s) {
-    // The range holds 0.7 to 1.1 times the codes that there are.
-    const float span = top * (0.9f + 0.5f * static_cast<float>(s) / static_cast<float>(std::max(1, steps - 1)));
+  for (int s = 0; s < 2 * steps; ++s) {
+    // The range holds 0.7 to 1.1 times the codes that there are; then, finely, about as many as there are.
+    const float place = static_cast<float>(s % steps) / static_cast<float>(std::max(1, steps - 1));
+    const float span = s < steps ? top * (0.9f + 0.5f * place) : top - 0.9f + 1.8f * place;
     const float inverse = span / (high - low);
     if (!std::isfinite(inverse)) continue;
     float sums[3][kLanes] = {};
@@ -170,7 +192,7 @@ BlockFit fit_minimum(const float* w, const float* h, int64_t count, int max_code
       best = fit;
     }
   }
-  return best;
+  return below ? best : refit_minimum(w, h, count, max_code, best);
 }
 
 namespace {

@@ -37,6 +37,9 @@ float fit_scale(const float* w, const float* h, int64_t count, const Levels& lev
 /// Scale > 0 and minimum for codes 0 to max_code. With `below`, minimum <= 0.
 BlockFit fit_minimum(const float* w, const float* h, int64_t count, int max_code, bool below, int steps);
 
+/// From a fit on: codes for the grid and a grid for the codes (least squares), in turns until neither changes.
+BlockFit refit_minimum(const float* w, const float* h, int64_t count, int max_code, BlockFit fit);
+
 /// Weighted squared error of the nearest codes.
 double scale_error(const float* w, const float* h, int64_t count, const Levels& levels, float scale);
 double minimum_error(const float* w, const float* h, int64_t count, int max_code, const BlockFit& fit);

@@ -1,8 +1,10 @@
 #include "quant/calibrated.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -16,6 +18,13 @@ using kernels::FeedbackArgs;
 using kernels::kFeedbackColumns;
 using kernels::kPanelRows;
 
+int64_t first_not_finite(std::span<const float> values) {
+  uint32_t bad = 0;  // integers, so that the loop is vectorized
+  for (const float v : values) bad |= (std::bit_cast<uint32_t>(v) & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+  if (bad == 0) return static_cast<int64_t>(values.size());
+  return std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); }) - values.begin();
+}
+
 Status check_task(const LinearTask& task) {
   int64_t size = 0;
   if (task.n < 1 || task.k < 1 || !checked_mul(task.n, task.k, &size) ||
@@ -25,17 +34,10 @@ Status check_task(const LinearTask& task) {
                               task.weight.size()));
   }
   for (int64_t row = 0; row < task.n; ++row) {
-    const float* w = task.weight.data() + row * task.k;
-    // A finite number times zero is zero; NaN and infinities are not.
-    float sum = 0;
-    for (int64_t i = 0; i < task.k; ++i) sum += w[i] * 0.0f;
-    if (sum == 0.0f) continue;
-    for (int64_t i = 0; i < task.k; ++i) {
-      if (!std::isfinite(w[i])) {
-        return Status(Code::corrupt, fmt::format("{}: weight at row {}, column {} is {}, expected a finite number",
-                                                 task.name, row, i, w[i]));
-      }
-    }
+    const int64_t i = first_not_finite(task.weight.subspan(static_cast<std::size_t>(row * task.k), static_cast<std::size_t>(task.k)));
+    if (i == task.k) continue;
+    return Status(Code::corrupt, fmt::format("{}: weight at row {}, column {} is {}, expected a finite number", task.name, row, i,
+                                             task.weight[static_cast<std::size_t>(row * task.k + i)]));
   }
   return {};
 }
@@ -55,6 +57,9 @@ bool has_hessian(const LinearTask& task, std::vector<std::string>* notes) {
     const float d = task.stats->hessian[static_cast<std::size_t>(i * task.k + i)];
     if (!std::isfinite(d) || d < 0) {
       return note(fmt::format("the Hessian's diagonal holds {} at column {}", d, i));
+    }
+    if (const int64_t j = first_not_finite({task.stats->hessian.data() + i * task.k, static_cast<std::size_t>(task.k)}); j < task.k) {
+      return note(fmt::format("the Hessian holds {} at row {}, column {}", task.stats->hessian[static_cast<std::size_t>(i * task.k + j)], i, j));
     }
     trace += static_cast<double>(d);
   }
@@ -230,11 +235,40 @@ double relative_error(const LinearTask& task, const QTensor& tensor, const Metho
   return reference > 0 ? std::max(0.0, error) / reference : 0.0;
 }
 
+std::string first_few(std::vector<int64_t> numbers) {
+  constexpr std::size_t kShown = 4;
+  std::sort(numbers.begin(), numbers.end());
+  const std::size_t more = numbers.size() > kShown ? numbers.size() - kShown : 0;
+  numbers.resize(numbers.size() - more);
+  std::string text = fmt::format("{}", fmt::join(numbers, ", "));
+  if (more > 0) text += fmt::format(" and {} more", more);
+  return text;
+}
+
+namespace {
+
+void note_constant_rows(const LinearTask& task, std::vector<std::string>* notes) {
+  std::vector<int64_t> zero, constant;
+  for (int64_t row = 0; row < task.n && task.k > 1; ++row) {
+    const float* w = task.weight.data() + row * task.k;
+    int64_t i = 1;
+    while (i < task.k && w[i] == w[0]) ++i;
+    if (i == task.k) (w[0] == 0 ? zero : constant).push_back(row);
+  }
+  if (!zero.empty()) notes->push_back(fmt::format("{} of {} rows hold zeros alone: {}", zero.size(), task.n, first_few(zero)));
+  if (!constant.empty()) {
+    notes->push_back(fmt::format("{} of {} rows hold one value alone: {}", constant.size(), task.n, first_few(constant)));
+  }
+}
+
+}  // namespace
+
 Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,
                                    const MethodContext& context) {
   LinearResult result;
   result.error = relative_error(task, tensor, context);
   result.tensor = std::move(tensor);
+  note_constant_rows(task, &notes);
   result.notes = std::move(notes);
   return result;
 }

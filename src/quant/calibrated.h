@@ -15,6 +15,9 @@ namespace nbl::quant {
 /// Sizes agree, and no weight is NaN or infinite: the error names the first such row and column.
 Status check_task(const LinearTask& task);
 
+/// Index of the first value that is NaN or infinite; else the number of values.
+int64_t first_not_finite(std::span<const float> values);
+
 /// True when the statistics hold a usable Hessian; else a note says why not.
 bool has_hessian(const LinearTask& task, std::vector<std::string>* notes);
 
@@ -62,7 +65,10 @@ class AlignedArray {
 };
 using AlignedFloats = AlignedArray<float>;
 
-/// Wraps finished codes: the tensor, its error, its notes.
+/// "3, 5, 9, 12 and 4 more", ascending.
+std::string first_few(std::vector<int64_t> numbers);
+
+/// Wraps finished codes: the tensor, its error, its notes, to which rows of one value alone are added.
 Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,
                                    const MethodContext& context);
 

@@ -233,6 +233,10 @@ double nominal_block_bits(const BlockRule& rule) {
   return rule.nested ? 4.0 + 8.0 / block + 32.0 / (256.0 * block) : 4.0 + 32.0 / block;
 }
 
+Status Codebook4Method::check(const Options& options) const {
+  return check_group_size(options.integer("block_size")).with_context("block_size");
+}
+
 Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& codebook, const BlockRule& rule,
                                      const MethodContext& context) {
   NBL_TRY(check_task(task));

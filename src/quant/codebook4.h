@@ -43,6 +43,26 @@ double nominal_block_bits(const BlockRule& rule);
 Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& codebook, const BlockRule& rule,
                                      const MethodContext& context);
 
+/// A method of such codes: a name and a table.
+class Codebook4Method final : public Method {
+ public:
+  Codebook4Method(std::string_view id, std::string_view summary, const std::array<float, 16>& table)
+      : id_(id), summary_(summary), codebook_(Codebook4::create(table)) {}
+  std::string_view id() const override { return id_; }
+  std::string_view summary() const override { return summary_; }
+  std::span<const OptionSpec> options() const override { return block_options(); }
+  Status check(const Options& options) const override;
+  uint32_t needs(const Options& options) const override { return options.integer("search") > 0 ? kNeedSquare : kNeedNone; }
+  double nominal_bits(const Options& options) const override { return nominal_block_bits(block_rule(options)); }
+  Result<LinearResult> quantize(const LinearTask& task, const Options& options, const MethodContext& context) const override {
+    return quantize_blocks(task, codebook_, block_rule(options), context);
+  }
+
+ private:
+  std::string_view id_, summary_;
+  Codebook4 codebook_;
+};
+
 /// The 256 values of the signed dynamic map with 7 exponent bits (Dettmers et al., 2022), rising.
 const std::array<float, 256>& dynamic_map();
 

@@ -16,8 +16,8 @@ inline const OptionSpec sym{"sym", OptionSpec::Type::boolean, "false", 0, 1, {},
 inline const OptionSpec mse{"mse", OptionSpec::Type::integer, "40", 0, 200, {}, "ranges tried for each grid; 0: the full one"};
 inline const OptionSpec alpha{"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"};
 inline const OptionSpec beta{"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"};
+inline const OptionSpec correct{"correct", OptionSpec::Type::real, "1", 0.01, 1, {}, "share of the calibration windows over which that error is measured"};
 inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"};
-inline const OptionSpec damp{"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian; raised by itself when too small"};
 }  // namespace gptq_options
 
 /// The statistics that corrections of these sizes need.

@@ -88,9 +88,7 @@ void round_on_grids(const LinearTask& task, const HessianFactor& factor, const M
 HessianFactor feedback_factor(const LinearTask& task, double damp, const MethodContext& context,
                               std::vector<std::string>* notes) {
   if (!has_hessian(task, notes)) return {};
-  HessianFactor factor =
-      factor_hessian(task.stats->hessian, task.k, descending_diagonal(task.stats->hessian, task.k), damp, context, notes);
-  return factor;
+  return factor_hessian(*task.stats, descending_diagonal(task.stats->hessian, task.k), damp, context, notes);
 }
 
 }  // namespace nbl::quant

@@ -5,10 +5,16 @@
 #include <algorithm>
 #include <numeric>
 
+#include "quant/calibrated.h"
 #include "quant/linalg.h"
 
 namespace nbl::quant {
 namespace {
+
+/// Damping beyond this says that the matrix is wrong, not that it is close to singular: pivoting is the gentler step.
+constexpr double kMostDamping = 0.25;
+constexpr double kLeastDamping = 1e-5, kMostAutomaticDamping = 10;
+constexpr double kLeastPivot = 1e-6;  ///< of the mean diagonal, when no damping was asked for
 
 /// The damped matrix, its columns in order and back to front: its lower factor is R back to front.
 std::vector<double> reversed(std::span<const float> hessian, const HessianFactor& factor, double added,
@@ -78,35 +84,71 @@ std::vector<int32_t> descending_groups(std::span<const float> hessian, int64_t k
   return order;
 }
 
-HessianFactor factor_hessian(std::span<const float> hessian, int64_t k, std::vector<int32_t> order, double damp,
-                             const MethodContext& context, std::vector<std::string>* notes) {
+double automatic_damping(std::span<const float> hessian, int64_t k, int64_t tokens) {
+  double trace = 0, squares = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const float* row = hessian.data() + i * k;
+    double sum = 0;
+    for (int64_t j = 0; j < k; ++j) sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+    squares += sum;
+    trace += static_cast<double>(row[i]);
+  }
+  const double p = static_cast<double>(k), n = static_cast<double>(tokens);
+  // Of the estimate (1 - rho) S + rho tr(S) / p I; the sums are n S, and n cancels out.
+  const double spread = (n + 1 - 2 / p) * (squares - trace * trace / p);
+  const double rho = spread > 0 ? std::min(1.0, ((1 - 2 / p) * squares + trace * trace) / spread) : 1.0;
+  return std::clamp(rho < 1 ? rho / (1 - rho) : kMostAutomaticDamping, kLeastDamping, kMostAutomaticDamping);
+}
+
+HessianFactor factor_hessian(const InputStats& stats, std::vector<int32_t> order, double damp, const MethodContext& context,
+                             std::vector<std::string>* notes) {
+  const std::span<const float> hessian = stats.hessian;
+  const int64_t k = stats.k;
   HessianFactor factor;
   factor.k = k;
   factor.order = std::move(order);
   factor.dead.resize(static_cast<std::size_t>(k));
   double trace = 0;
-  int64_t dead = 0;
+  std::vector<int64_t> dead;
   for (int64_t p = 0; p < k; ++p) {
     const int64_t column = factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
     const double d = static_cast<double>(hessian[static_cast<std::size_t>(column * (k + 1))]);
     factor.dead[static_cast<std::size_t>(p)] = d <= 0 ? 1 : 0;
-    dead += d <= 0 ? 1 : 0;
+    if (d <= 0) dead.push_back(column);
     trace += d <= 0 ? 1 : d;
   }
-  if (dead > 0) notes->push_back(fmt::format("{} of {} input columns never carried a value", dead, k));
+  if (!dead.empty()) {
+    notes->push_back(fmt::format("{} of {} input columns never carried a value: {}", dead.size(), k, first_few(dead)));
+  }
   const double mean = trace / static_cast<double>(k);
+  if (damp == kAutomaticDamping) {
+    damp = automatic_damping(hessian, k, stats.tokens);
+    notes->push_back(fmt::format("damping {:.3g} chosen for {} tokens", damp, stats.tokens));
+  }
   double damping = damp;
-  for (int attempt = 0; attempt < 8; ++attempt) {
+  for (bool raised = false;; raised = true) {
     std::vector<double> a = reversed(hessian, factor, damping * mean, context);
     if (cholesky_lower(a, k, context)) {
-      if (attempt > 0) notes->push_back(fmt::format("damping raised from {:g} to {:g}", damp, damping));
+      if (raised) notes->push_back(fmt::format("the Hessian is not positive definite: damping raised from {:g} to {:g}", damp, damping));
       store_factor(a, &factor, context);
       factor.added = static_cast<float>(damping * mean);
       return factor;
     }
-    damping = std::max(damping * 4, 1e-4);
+    const double more = std::max(damping * 4, 1e-4);
+    if (more > std::max(kMostDamping, damp)) break;
+    damping = more;
   }
-  notes->push_back(fmt::format("the Hessian is not positive definite even with damping {:g}", damping));
+  std::vector<double> a = reversed(hessian, factor, damp * mean, context);
+  const double floor = std::max(damp, kLeastPivot) * mean;
+  const int64_t raised = pivoted_lower(a, k, floor);
+  if (raised < 0) {
+    notes->push_back(fmt::format("the Hessian holds values that are not finite, or too large; damping {:g} did not help", damping));
+    return factor;
+  }
+  notes->push_back(fmt::format("the Hessian is not positive definite even with damping {:g}: pivoted factorization, {} of {} pivots raised",
+                               damping, raised, k));
+  store_factor(a, &factor, context);
+  factor.added = static_cast<float>(std::max(damp * mean, floor));
   return factor;
 }
 

@@ -20,10 +20,24 @@ struct HessianFactor {
   float added = 0;            ///< what damping added to the diagonal (dead columns: their diagonal is 1 besides)
 };
 
-/// Damps (adds damp * mean diagonal to the diagonal) and factors in double precision; more damping when that fails. Every step
-/// beyond the first is noted. An empty r means that nothing helped: the caller rounds to nearest.
-HessianFactor factor_hessian(std::span<const float> hessian, int64_t k, std::vector<int32_t> order, double damp,
-                             const MethodContext& context, std::vector<std::string>* notes);
+/// The option of every method that factors a Hessian, and its value: a share of the mean diagonal, or kAutomaticDamping.
+inline const OptionSpec kDampOption{"damp", OptionSpec::Type::real, "0.01", 0, 1, {"auto"},
+                                    "share of the mean diagonal added to the Hessian, raised by itself when too small; auto: by the number of tokens"};
+inline constexpr double kAutomaticDamping = -1;
+inline double damping_of(const Options& options) {
+  return options.text(kDampOption.name) == "auto" ? kAutomaticDamping : options.real(kDampOption.name);
+}
+
+/// Damps (adds damp * mean diagonal to the diagonal) and factors in double precision. When that fails: more damping, up to a
+/// quarter; then a pivoted factorization with what was asked for. Every step beyond the first is noted with its reason. An empty r
+/// means that nothing helped (some value is not finite): the caller rounds to nearest.
+/// kAutomaticDamping: automatic_damping() chooses, which is noted.
+HessianFactor factor_hessian(const InputStats& stats, std::vector<int32_t> order, double damp, const MethodContext& context,
+                             std::vector<std::string>* notes);
+
+/// The damping that makes the sums of `tokens` samples the estimate of their second moments with the least expected error among
+/// mixtures with a multiple of the identity (oracle approximating shrinkage: Chen, Wiesel, Eldar, Hero, 2010).
+double automatic_damping(std::span<const float> hessian, int64_t k, int64_t tokens);
 
 /// Columns by falling diagonal, ties in column order.
 std::vector<int32_t> descending_diagonal(std::span<const float> hessian, int64_t k);

@@ -2,6 +2,7 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
+#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 
@@ -72,6 +73,33 @@ bool cholesky_lower(std::span<double> a, int64_t n, const MethodContext& context
     });
   }
   return true;
+}
+
+int64_t pivoted_lower(std::span<double> a, int64_t n, double floor) {
+  Eigen::Map<Matrix> map(a.data(), n, n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j)
+      if (!std::isfinite(map(i, j))) return -1;
+  const Eigen::LDLT<Matrix, Eigen::Lower> ldlt(map);
+  Eigen::VectorXd pivots = ldlt.vectorD();
+  int64_t raised = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (pivots(i) >= floor) continue;  // the comparison sends NaN on as well
+    pivots(i) = floor;
+    ++raised;
+  }
+  // a ~ M M^T with M = P^T L sqrt(D). M^T = Q U gives M M^T = U^T U.
+  Matrix transposed = Matrix(ldlt.matrixL()) * pivots.cwiseSqrt().asDiagonal();
+  transposed = ldlt.transpositionsP().transpose() * transposed;
+  transposed.transposeInPlace();
+  if (!transposed.allFinite()) return -1;
+  const Eigen::HouseholderQR<Matrix> qr(transposed);
+  for (int64_t i = 0; i < n; ++i) {
+    const double sign = qr.matrixQR()(i, i) < 0 ? -1 : 1;
+    if (qr.matrixQR()(i, i) == 0) return -1;
+    for (int64_t j = i; j < n; ++j) map(j, i) = sign * qr.matrixQR()(i, j);
+  }
+  return raised;
 }
 
 bool solve_small(std::span<double> a, int64_t n, std::span<double> b) {

@@ -26,7 +26,7 @@ struct OptionSpec {
   Type type = Type::integer;
   std::string_view fallback;           ///< default, as text
   double min = 0, max = 0;             ///< bounds of numbers, inclusive
-  std::vector<std::string_view> choices;
+  std::vector<std::string_view> choices;  ///< of a choice; of a number: words that may stand in its place
   std::string_view help;               ///< one line
 };
 
@@ -132,6 +132,12 @@ class Method {
   }
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
+
+  /// Share of the calibration windows over which kNeedCross and kNeedResidual compare with the unquantized model.
+  virtual double original_share(const Options& options) const {
+    (void)options;
+    return 1;
+  }
 
   /// What the pipeline is to do with a block of this method's linears, all of which must fill LinearResult::affine.
   virtual BlockLearning block_learning(const Options& options) const {

@@ -40,20 +40,27 @@ Result<std::string> normalize(const OptionSpec& spec, const std::string& value, 
     return Status(Code::invalid_argument,
                   fmt::format("{}.{} is \"{}\", expected {}", method, spec.name, value, expected));
   };
+  std::string words;  // that stand beside numbers
+  if (spec.type == OptionSpec::Type::integer || spec.type == OptionSpec::Type::real) {
+    for (const std::string_view word : spec.choices) {
+      if (value == word) return value;
+      words += fmt::format(" or {}", word);
+    }
+  }
   switch (spec.type) {
     case OptionSpec::Type::integer: {
       int64_t number = 0;
       if (!parse_integer(value, &number) || static_cast<double>(number) < spec.min ||
           static_cast<double>(number) > spec.max) {
-        return refuse(fmt::format("an integer from {} to {}", static_cast<int64_t>(spec.min),
-                                  static_cast<int64_t>(spec.max)));
+        return refuse(fmt::format("an integer from {} to {}{}", static_cast<int64_t>(spec.min),
+                                  static_cast<int64_t>(spec.max), words));
       }
       return fmt::format("{}", number);
     }
     case OptionSpec::Type::real: {
       double number = 0;
       if (!parse_real(value, &number) || number < spec.min || number > spec.max) {
-        return refuse(fmt::format("a number from {} to {}", spec.min, spec.max));
+        return refuse(fmt::format("a number from {} to {}{}", spec.min, spec.max, words));
       }
       return fmt::format("{}", number);
     }

@@ -110,7 +110,9 @@ constexpr std::array kSplitJais2{kJais2};
 constexpr std::array<std::string_view, 4> kSplitSpark{R"(\p{N}{1,3})", kCjkKana, kSpark, kDigit};
 constexpr std::array kSplitUfakzeka{kUfakzeka};
 constexpr std::array kSplitTinyAya{kThreesFromTheRight, kGpt4o};
-constexpr std::array<std::string_view, 2> kSplitLaguna{R"([^\n]+|[\n]+)", kQwen2};
+constexpr std::string_view kLines = R"([^\n]+|[\n]+)";
+constexpr std::array<std::string_view, 2> kSplitLaguna{kLines, kQwen2};
+constexpr std::array kSplitLines{kLines};
 constexpr std::array kSplitQwen35{kQwen35};
 constexpr std::array kSplitTekken{kTekken};
 constexpr std::array kSplitGpt4o{kGpt4o};
@@ -210,6 +212,9 @@ constexpr GgufPreTokenizer kNames[] = {
     {"laguna", kSplitLaguna, false, false},
     {"afmoe", kSplitAfmoe, false, false},
     {"minicpm5", kSplitMinicpm5, true, false},
+    {"gemma4", kSplitLines, false, false, true},
+    {"granite-embed-multi-311m", kSplitLines, false, false, true},
+    {"sarvam-moe", kSplitLines, false, false, true},
 };
 
 }  // namespace

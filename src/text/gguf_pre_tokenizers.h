@@ -13,6 +13,7 @@ struct GgufPreTokenizer {
   std::span<const std::string_view> patterns;  ///< applied one after the other, matches cut out
   bool ignore_merges = false;                  ///< a piece that is in the vocabulary is taken whole
   bool add_bos = false;                        ///< when the file does not say
+  bool characters = false;  ///< pieces are UTF-8 with U+2581 for spaces, as sentencepiece has them, and not bytes in disguise
 };
 
 std::span<const GgufPreTokenizer> gguf_pre_tokenizers() noexcept;

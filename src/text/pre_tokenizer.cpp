@@ -374,14 +374,14 @@ Result<std::unique_ptr<PreTokenizer>> parse_pre_tokenizer(const Json& json, bool
   return parse(json, raw_bytes, 0);
 }
 
-Result<std::unique_ptr<PreTokenizer>> make_byte_level_splits(std::span<const std::string_view> patterns) {
+Result<std::unique_ptr<PreTokenizer>> make_pattern_splits(std::span<const std::string_view> patterns, bool bytes) {
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   for (const std::string_view pattern : patterns) {
     NBL_ASSIGN(Pattern compiled, Pattern::regex(pattern));
     steps.push_back(
         std::make_unique<PatternSplit>(std::move(compiled), scanner_for_pattern(pattern), Behavior::isolated, false));
   }
-  steps.push_back(std::make_unique<ByteLevelSplit>(false, false, true));
+  if (bytes) steps.push_back(std::make_unique<ByteLevelSplit>(false, false, true));
   return std::unique_ptr<PreTokenizer>(std::make_unique<SequenceSplit>(std::move(steps)));
 }
 

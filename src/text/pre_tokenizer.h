@@ -25,8 +25,8 @@ class PreTokenizer {
 /// end passes bytes on as they are (Piece::bytes) instead of spelling them.
 Result<std::unique_ptr<PreTokenizer>> parse_pre_tokenizer(const Json& json, bool raw_bytes);
 
-/// A row of regular expressions, each applied to the pieces of the one before, then raw bytes: what GGUF vocabularies
+/// A row of regular expressions, each applied to the pieces of the one before, then raw bytes if `bytes`: what GGUF vocabularies
 /// name.
-Result<std::unique_ptr<PreTokenizer>> make_byte_level_splits(std::span<const std::string_view> patterns);
+Result<std::unique_ptr<PreTokenizer>> make_pattern_splits(std::span<const std::string_view> patterns, bool bytes);
 
 }  // namespace nbl::text

@@ -93,12 +93,14 @@ Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
   return {};
 }
 
-Status read_bpe(const Source& source, PipelineParts& parts, bool* add_bos) {
-  NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", "default"));
+/// `standard`: the way of cutting when the file names none.
+Status read_bpe(const Source& source, std::string_view standard, PipelineParts& parts, bool* add_bos) {
+  NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", std::string(standard)));
   NBL_ASSIGN(const GgufPreTokenizer* pre, find_gguf_pre_tokenizer(name));
   NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
   BpeOptions options;
   options.ignore_merges = pre->ignore_merges;
+  options.byte_fallback = pre->characters;
   auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
   const Json* merges = source.metadata.find_value("tokenizer.ggml.merges");
   if (merges == nullptr || !merges->is_array())
@@ -116,9 +118,15 @@ Status read_bpe(const Source& source, PipelineParts& parts, bool* add_bos) {
   NBL_TRY(model->add_merges(all));
   NBL_TRY(model->build());
   parts.model = std::move(model);
-  NBL_ASSIGN(parts.pre_tokenizer, make_byte_level_splits(pre->patterns));
-  parts.decoder = make_byte_level_decoder();
-  parts.kind = "byte-level bpe";
+  NBL_ASSIGN(parts.pre_tokenizer, make_pattern_splits(pre->patterns, !pre->characters));
+  if (pre->characters) {
+    NBL_ASSIGN(parts.normalizer, make_metaspace_normalizer(false));
+    NBL_ASSIGN(parts.decoder, make_metaspace_decoder(false));
+    parts.kind = "sentencepiece bpe";
+  } else {
+    parts.decoder = make_byte_level_decoder();
+    parts.kind = "byte-level bpe";
+  }
   *add_bos = pre->add_bos;
   return {};
 }
@@ -209,7 +217,9 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
   parts.origin = std::string(origin);
   bool add_bos = false;
   if (kind == "gpt2") {
-    NBL_TRY(read_bpe(source, parts, &add_bos));
+    NBL_TRY(read_bpe(source, "default", parts, &add_bos));
+  } else if (kind == "gemma4") {
+    NBL_TRY(read_bpe(source, "gemma4", parts, &add_bos));
   } else if (kind == "llama") {
     NBL_TRY(read_sentencepiece(source, parts, &add_bos));
   } else if (kind == "bert") {
@@ -220,7 +230,7 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
   } else {
     return Status(
         Code::unsupported,
-        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2, llama, bert and t5 are", kind));
+        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2, gemma4, llama, bert and t5 are", kind));
   }
   NBL_TRY(read_added(source, kind == "t5", parts.added));
   NBL_ASSIGN(parts.bos, special_id(source, "bos_token_id"));

@@ -202,7 +202,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=150)
     args = parser.parse_args()
     import nibble
-    model = nibble.load(args.model)
+    model = nibble.load(args.model, nibble.Runtime(threads=1))  # so small that a second thread would only wait
     rng = random.Random(args.seed)
     wrong = unfinished = 0
     for i in range(args.count):

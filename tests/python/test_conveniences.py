@@ -404,6 +404,13 @@ class OutOfMemory(unittest.TestCase):
             nibble.QTensor.from_packed("gptq", {"qweight": array.array("d", [1.0])})
         with self.assertRaises(nibble.NibbleError):
             nibble.QTensor.from_packed("gptq", {"qweight": packed["qweight"]}, {"bits": 4})
+        # A block of Q8_0: the scale 0.5 as float16, then 32 codes.
+        block = bytes([0x00, 0x38]) + bytes(range(32))
+        with nibble.QTensor.from_packed("gguf", {"weight": ("Q8_0", (2, 32), block + block)}) as q:
+            self.assertEqual(q.dequantize().tolist(), [[0.5 * c for c in range(32)]] * 2)
+        for wrong in (("Q8_0", (2, 32), block), ("Q8_0", (2, 33), block + block), ("Q9", (1, 32), block)):
+            with self.assertRaises(nibble.InvalidArgumentError):
+                nibble.QTensor.from_packed("gguf", {"weight": wrong})
 
 
 ALONE = """

@@ -2,6 +2,7 @@
 import array
 import gc
 import math
+import json
 import os
 import pathlib
 import pickle
@@ -165,6 +166,31 @@ class Models(unittest.TestCase):
         sampled = [self.model.generate("It was", 20, temperature=1.0, seed=s)["text"] for s in (1, 1, 2)]
         self.assertEqual(sampled[0], sampled[1])
         self.assertNotEqual(sampled[0], sampled[2])
+
+    def test_sampler(self):
+        prompt = self.model.tokenizer.encode("The ship lay")
+        settings = {"temperature": 0.9, "top_p": 0.95, "repetition_penalty": 1.2, "seed": 5}
+        with self.model.session(64) as session:
+            expected = session.generate(prompt, 20, ignore_eos=True, **settings)["token_ids"]
+        sampler = nibble.Sampler(self.model.vocab_size, self.model.tokenizer, **settings)
+        sampler.reset(prompt)
+        found = []
+        with self.model.session(64) as session:
+            logits = session.append(prompt)
+            for _ in range(20):
+                self.assertEqual(sampler.choose(logits), sampler.clone().sample(logits))
+                found.append(sampler.sample(logits))
+                logits = session.append(found[-1:])
+        self.assertEqual(found, expected)
+        self.assertFalse(sampler.ended)
+        plain = nibble.Sampler(4, end_tokens="2")
+        self.assertEqual(plain.sample([0.0, 1.0, 3.0, 2.0]), 2)
+        self.assertTrue(plain.ended)
+        with self.assertRaises(nibble.InvalidArgumentError):
+            plain.sample([0.0, 1.0])
+        with self.assertRaises(nibble.InvalidArgumentError):
+            plain.set("beams", 2)
+        self.assertIn("end_tokens", [s["name"] for s in nibble.sampler_settings()])
 
     def test_leaving_a_stream_stops_it(self):
         start = time.monotonic()
@@ -360,6 +386,28 @@ class Generation(unittest.TestCase):
         with self.assertRaises(nibble.NotFoundError):
             self.model.with_adapter("/nonexistent")
 
+    def test_adapters_know_weights_that_were_rotated(self):
+        # Whatever format they went through: the adapter was trained on inputs that these weights no longer see.
+        adapter = ROOT / "tests" / "golden" / "lora" / "plain"
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            recipe = "rtn:bits=4,group=32,sym=true"
+            for format in ("compressed-tensors", "gptq", "gguf", "native"):
+                nibble.quantize(MODEL, folder / format, recipe, settings={"rotation": "hadamard"}, format=format)
+            self.assertEqual(json.loads((folder / "compressed-tensors" / "config.json").read_text())["nibble"], {"folded": "a rotation"})
+            for source, format in (("compressed-tensors", "native"), ("gguf", "gptq"), ("native", "gguf"), ("gptq", "compressed-tensors")):
+                self.assertTrue(nibble.convert(folder / source, folder / f"{source}-{format}", format)["written"])
+            nibble.quantize(folder / "gptq", folder / "dense", "fp32")
+            self.assertTrue(nibble.convert(folder / "dense", folder / "hf", "huggingface")["written"])
+            paths = sorted(folder.iterdir())
+            self.assertEqual(len(paths), 10)
+            for path in paths:
+                with self.subTest(path.name), self.assertRaisesRegex(nibble.UnsupportedError, "rotation"):
+                    nibble.load(path).with_adapter(adapter)
+            nibble.quantize(MODEL, folder / "plain", recipe, format="compressed-tensors")
+            self.assertNotIn("nibble", json.loads((folder / "plain" / "config.json").read_text()))
+            nibble.load(folder / "plain").with_adapter(adapter)
+
 
 class Jobs(unittest.TestCase):
     def setUp(self):
@@ -425,6 +473,11 @@ class Conversions(unittest.TestCase):
             self.assertTrue(report["lossless"])
             self.assertEqual(report["tensors_checked"], report["tensors"])
             self.assertTrue(nibble.Checkpoint(folder / "m.gguf").convert(folder / "again", "gptq", verify=True)["lossless"])
+            with nibble.Export("gguf", verify=True) as job:
+                self.assertTrue(job.run(nibble.Checkpoint(folder / "gptq"), folder / "m2.gguf")["ok"])
+                with self.assertRaises(nibble.InvalidArgumentError):
+                    job.set("no_such_setting", 1)
+            self.assertIn("verify", [s["name"] for s in nibble.export_settings()])
             refused = nibble.convert(folder / "gptq", folder / "bnb", "bitsandbytes")
             self.assertFalse(refused["written"])
             self.assertIn("model.layers.0", refused["refused"][0])

@@ -18,7 +18,7 @@ import importlib as _importlib
 import json as _json
 from typing import Any as _Any
 
-from ._jobs import Evaluation, Quantizer, compare, convert, evaluate, load, perplexity, quantize
+from ._jobs import Evaluation, Export, Quantizer, compare, convert, evaluate, load, perplexity, quantize
 from ._lib import (BusyError, CancelledError, CorruptError, InputOutputError, InvalidArgumentError, LimitError,
                    MismatchError, NibbleError, NotFoundError, OutOfMemoryError, UnsupportedError, lib as _library)
 from ._model import Batch, Model, Session, generation_settings
@@ -26,6 +26,7 @@ from ._progress import Progress
 from ._qtensor import QTensor
 from ._results import Generated, Result, Rows
 from ._runtime import Checkpoint, Runtime, Tokenizer, default_runtime, limits, runtime_settings, set_limit
+from ._sampler import Sampler, sampler_settings
 from ._sweep import Sweep, sweep
 
 __version__: str = _library.nbl_version().decode()
@@ -66,6 +67,11 @@ def quantizer_settings() -> list[dict]:
     return _json.loads(_library.nbl_quantizer_settings_json())
 
 
+def export_settings() -> list[dict]:
+    """Settings that an Export takes."""
+    return _json.loads(_library.nbl_export_settings_json())
+
+
 def evaluation_settings() -> list[dict]:
     """Settings that an Evaluation takes."""
     return _json.loads(_library.nbl_evaluation_settings_json())
@@ -79,9 +85,9 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
-    "Batch", "BusyError", "CancelledError", "Checkpoint", "CorruptError", "Evaluation", "Generated", "InputOutputError",
+    "Batch", "BusyError", "CancelledError", "Checkpoint", "CorruptError", "Evaluation", "Export", "Generated", "InputOutputError",
     "InvalidArgumentError", "LimitError", "MismatchError", "Model", "NibbleError", "NotFoundError", "OutOfMemoryError", "Progress", "QTensor",
-    "Quantizer", "Result", "Rows", "Runtime", "Session", "Sweep", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert",
-    "default_runtime", "dialects", "evaluate", "evaluation_settings", "generation_settings", "hub", "isas", "limits", "load", "methods",
-    "perplexity", "plot", "protocols", "quantize", "quantizer_settings", "runtime_settings", "set_limit", "sweep", "task_kinds",
+    "Quantizer", "Result", "Rows", "Runtime", "Sampler", "Session", "Sweep", "Tokenizer", "UnsupportedError", "architectures", "compare", "convert",
+    "default_runtime", "dialects", "evaluate", "evaluation_settings", "export_settings", "generation_settings", "hub", "isas", "limits", "load", "methods",
+    "perplexity", "plot", "protocols", "quantize", "quantizer_settings", "runtime_settings", "sampler_settings", "set_limit", "sweep", "task_kinds",
 ]

@@ -51,6 +51,10 @@ class nbl_quantizer(ctypes.Structure):
     pass
 
 
+class nbl_export(ctypes.Structure):
+    pass
+
+
 class nbl_model(ctypes.Structure):
     pass
 
@@ -64,6 +68,10 @@ class nbl_session(ctypes.Structure):
 
 
 class nbl_batch(ctypes.Structure):
+    pass
+
+
+class nbl_sampler(ctypes.Structure):
     pass
 
 
@@ -233,6 +241,8 @@ FUNCTIONS = {
     "nbl_quantizer_settings_json": (ctypes.c_char_p, []),
     "nbl_evaluation_settings_json": (ctypes.c_char_p, []),
     "nbl_generation_settings_json": (ctypes.c_char_p, []),
+    "nbl_sampler_settings_json": (ctypes.c_char_p, []),
+    "nbl_export_settings_json": (ctypes.c_char_p, []),
     "nbl_limits_json": (ctypes.c_char_p, []),
     "nbl_limit_set": (ctypes.c_int32, [ctypes.c_char_p, _Int64]),
     "nbl_limit_get": (ctypes.c_int64, [ctypes.c_char_p]),
@@ -253,6 +263,11 @@ FUNCTIONS = {
     "nbl_quantizer_set_calibration_ids": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), ctypes.POINTER(ctypes.c_int32), _Int64, _Int64, ctypes.c_char_p]),
     "nbl_quantizer_set_progress": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), nbl_progress_fn, ctypes.c_void_p]),
     "nbl_quantizer_run": (ctypes.c_int32, [ctypes.POINTER(nbl_quantizer), ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
+    "nbl_export_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(nbl_export))]),
+    "nbl_export_destroy": (None, [ctypes.POINTER(nbl_export)]),
+    "nbl_export_set": (ctypes.c_int32, [ctypes.POINTER(nbl_export), ctypes.c_char_p, ctypes.c_char_p]),
+    "nbl_export_set_progress": (ctypes.c_int32, [ctypes.POINTER(nbl_export), nbl_progress_fn, ctypes.c_void_p]),
+    "nbl_export_run": (ctypes.c_int32, [ctypes.POINTER(nbl_export), ctypes.POINTER(nbl_checkpoint), ctypes.c_char_p, ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(nbl_buffer))]),
     "nbl_model_load": (ctypes.c_int32, [ctypes.POINTER(nbl_checkpoint), ctypes.POINTER(nbl_model_options), ctypes.POINTER(ctypes.POINTER(nbl_model))]),
     "nbl_model_open": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.c_char_p, ctypes.POINTER(nbl_model_options), ctypes.POINTER(ctypes.POINTER(nbl_model))]),
     "nbl_model_destroy": (None, [ctypes.POINTER(nbl_model)]),
@@ -285,6 +300,15 @@ FUNCTIONS = {
     "nbl_batch_create": (ctypes.c_int32, [ctypes.POINTER(nbl_model), _Int64, ctypes.POINTER(ctypes.POINTER(nbl_batch))]),
     "nbl_batch_destroy": (None, [ctypes.POINTER(nbl_batch)]),
     "nbl_batch_step": (ctypes.c_int32, [ctypes.POINTER(nbl_batch), ctypes.POINTER(ctypes.POINTER(nbl_session)), ctypes.POINTER(ctypes.c_int32), _Int64, ctypes.POINTER(ctypes.POINTER(ctypes.c_float))]),
+    "nbl_sampler_create": (ctypes.c_int32, [_Int64, ctypes.POINTER(nbl_tokenizer), ctypes.POINTER(ctypes.POINTER(nbl_sampler))]),
+    "nbl_sampler_clone": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), ctypes.POINTER(ctypes.POINTER(nbl_sampler))]),
+    "nbl_sampler_destroy": (None, [ctypes.POINTER(nbl_sampler)]),
+    "nbl_sampler_set": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), ctypes.c_char_p, ctypes.c_char_p]),
+    "nbl_sampler_reset": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), ctypes.POINTER(ctypes.c_int32), _Int64]),
+    "nbl_sampler_choose": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)]),
+    "nbl_sampler_accept": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), _Int32]),
+    "nbl_sampler_sample": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler), ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)]),
+    "nbl_sampler_ended": (ctypes.c_int32, [ctypes.POINTER(nbl_sampler)]),
     "nbl_evaluation_create": (ctypes.c_int32, [ctypes.POINTER(nbl_runtime), ctypes.POINTER(ctypes.POINTER(nbl_evaluation))]),
     "nbl_evaluation_destroy": (None, [ctypes.POINTER(nbl_evaluation)]),
     "nbl_evaluation_set": (ctypes.c_int32, [ctypes.POINTER(nbl_evaluation), ctypes.c_char_p, ctypes.c_char_p]),

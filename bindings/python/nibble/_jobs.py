@@ -62,6 +62,38 @@ class Quantizer(Handle):
         return report
 
 
+class Export(Handle):
+    """Writes checkpoints in another format. settings: allow_lossy, verify, measured; see nibble.export_settings()."""
+
+    _destroy = "nbl_export_destroy"
+
+    def __init__(self, format: str = "native", runtime: Runtime | None = None, **settings: Any):
+        self.runtime = runtime or default_runtime()
+        out = ctypes.POINTER(_abi.nbl_export)()
+        check(lib.nbl_export_create(self.runtime.handle, encode(format), ctypes.byref(out)))
+        super().__init__(out)
+        for name, value in settings.items():
+            self.set(name, value)
+
+    def set(self, name: str, value: Any) -> None:
+        check(lib.nbl_export_set(self.handle, encode(name), encode(setting_text(value))))
+
+    def run(self, checkpoint: Checkpoint, output: Path, progress: ProgressLike = None) -> Result:
+        """Writes the checkpoint and returns the report; "ok" is False, and nothing is there, when "refused" names tensors."""
+        callbacks = Callbacks(progress)
+        check(lib.nbl_export_set_progress(self.handle, callbacks.progress, None))
+        ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
+        try:
+            with callbacks:
+                status = lib.nbl_export_run(self.handle, checkpoint.handle, encode(output), ctypes.byref(ok), ctypes.byref(out))
+            report = take_json(out) if out else None
+            callbacks.check(status)
+        finally:
+            lib.nbl_export_set_progress(self.handle, _abi.nbl_progress_fn(), None)
+        report["ok"] = bool(ok.value)
+        return report
+
+
 class Evaluation(Handle):
     """Models, a text, tasks and settings; the first model is the reference. See nibble.evaluation_settings()."""
 

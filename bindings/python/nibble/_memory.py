@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import math
 import threading
 from typing import Any
 
@@ -99,18 +100,39 @@ _TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32"
 _FORMATS = {"f": "F32", "e": "F16", "i": "I32", "q": "I64", "l": "I64", "h": "I16", "b": "I8", "B": "U8", "I": "U32", "?": "BOOL"}
 
 
+# Elements in a block of GGUF's types, and its bytes.
+_BLOCKS = {
+    "F32": (1, 4), "F16": (1, 2), "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
+    "Q8_1": (32, 36), "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210), "Q8_K":
+    (256, 292), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74), "IQ3_XXS": (256, 98), "IQ1_S": (256, 50), "IQ4_NL": (32, 18),
+    "IQ3_S": (256, 110), "IQ2_S": (256, 82), "IQ4_XS": (256, 136), "I8": (1, 1), "I16": (1, 2), "I32": (1, 4), "I64": (1, 8),
+    "F64": (1, 8), "IQ1_M": (256, 56), "BF16": (1, 2), "TQ1_0": (256, 54), "TQ2_0": (256, 66), "MXFP4": (32, 17), "NVFP4": (64,
+    36)}
+
+
+def _type_and_shape(values: Any, name: str):
+    dtype = str(getattr(values, "dtype", "")).replace("torch.", "")
+    kind = _TYPES.get(dtype) or _FORMATS.get(memoryview(values).format if not dtype else "")
+    if kind is None:
+        raise InvalidArgumentError(f"{name}: elements of type {dtype or memoryview(values).format!r} are not known")
+    return kind, tuple(values.shape) if hasattr(values, "shape") else memoryview(values).shape
+
+
 def packed_arrays(arrays: dict[str, Any]):
-    """{name: array} as an array of nbl_array, and what must stay alive with it."""
+    """{name: array, or (type, shape, bytes)} as an array of nbl_array, and what must stay alive with it."""
     if not isinstance(arrays, dict) or not arrays:
         raise InvalidArgumentError("arrays: a dict of names and arrays was expected")
     out, keep = (_abi.nbl_array * len(arrays))(), []
     for entry, (name, values) in zip(out, arrays.items()):
-        dtype = str(getattr(values, "dtype", "")).replace("torch.", "")
-        kind = _TYPES.get(dtype) or _FORMATS.get(memoryview(values).format if not dtype else "")
-        if kind is None:
-            raise InvalidArgumentError(f"{name}: elements of type {dtype or memoryview(values).format!r} are not known")
-        shape = tuple(values.shape) if hasattr(values, "shape") else memoryview(values).shape
-        held, address, _ = _pointer(values, name)
+        if isinstance(values, tuple) and len(values) == 3:  # blocks, whose type no array has
+            kind, shape, values = values
+            width, block_bytes = _BLOCKS.get(kind, (0, 0))
+            held, address, size = _pointer(values, name)
+            if width == 0 or not shape or shape[-1] % width or math.prod(shape) // width * block_bytes != size:
+                raise InvalidArgumentError(f"{name}: {size} bytes are no {list(shape)} elements of type {kind!r}")
+        else:
+            kind, shape = _type_and_shape(values, name)
+            held, address, _ = _pointer(values, name)
         dims = (ctypes.c_int64 * max(1, len(shape)))(*shape)
         keep += [held, dims]
         entry.struct_size = ctypes.sizeof(_abi.nbl_array)

@@ -134,8 +134,8 @@ class QTensor(Handle):
     @classmethod
     def from_packed(cls, format: str, arrays: dict[str, Any], config: dict | None = None, runtime: Runtime | None = None) -> QTensor:
         """A matrix out of another tool's packed arrays, the same numbers to the bit: format "gptq" with {"qweight", "qzeros", "scales"},
-        "awq", "bitsandbytes" with {"weight", "weight.absmax", ...}; numpy arrays, torch tensors or anything with the buffer protocol.
-        config: the checkpoint's quantization_config."""
+        "awq", "bitsandbytes" with {"weight", "weight.absmax", ...}; numpy arrays, torch tensors or anything with the buffer protocol; "gguf"
+        with {"weight": ("Q4_K", (n, k), bytes of the blocks)}. config: the checkpoint's quantization_config."""
         runtime = runtime or default_runtime()
         given, keep = _memory.packed_arrays(arrays)
         out = ctypes.POINTER(_abi.nbl_qtensor)()

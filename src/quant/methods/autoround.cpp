@@ -4,6 +4,7 @@
 
 #include "quant/affine.h"
 #include "quant/gptq_options.h"
+#include "quant/hessian_factor.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -24,8 +25,9 @@ const OptionSpec kOptions[] = {
     gptq_options::mse,
     gptq_options::alpha,
     gptq_options::beta,
+    gptq_options::correct,
     gptq_options::refine,
-    gptq_options::damp,
+    kDampOption,
 };
 
 class AutoroundMethod final : public Method {
@@ -38,6 +40,7 @@ class AutoroundMethod final : public Method {
     return correction_needs(options);
   }
   bool sequential(const Options&) const override { return true; }
+  double original_share(const Options& options) const override { return options.real("correct"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));
@@ -57,7 +60,7 @@ class AutoroundMethod final : public Method {
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "refine", "damp"}));
+    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "correct", "refine", "damp"}));
     return first.method->quantize(task, first.options, context);
   }
 };

@@ -9,7 +9,9 @@
 #include "base/checked.h"
 #include "kernels/panel/panel.h"
 #include "quant/affine.h"
+#include "quant/awq_options.h"
 #include "quant/calibrated.h"
+#include "quant/gptq_options.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -19,12 +21,12 @@ using kernels::kPanelRows;
 namespace {
 
 const OptionSpec kOptions[] = {
-    {"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"},
-    {"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"},
-    {"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"},
-    {"duo", OptionSpec::Type::boolean, "true", 0, 1, {}, "scales weigh activations against weights, not alone"},
+    gptq_options::bits,
+    gptq_options::group_size,
+    gptq_options::sym,
+    awq_options::duo,
     {"clip", OptionSpec::Type::boolean, "true", 0, 1, {}, "search each group's clipping"},
-    {"grid", OptionSpec::Type::integer, "20", 1, 200, {}, "exponents tried in the scale search"},
+    awq_options::grid,
 };
 
 GridRule grid_rule(const Options& options) {

@@ -1,6 +1,8 @@
 // awq+gptq: awq's scales, folded into what produces the input, then gptq's rounding of the scaled weights.
 #include "quant/affine.h"
+#include "quant/awq_options.h"
 #include "quant/gptq_options.h"
+#include "quant/hessian_factor.h"
 #include "quant/method.h"
 
 namespace nbl::quant {
@@ -10,11 +12,11 @@ const OptionSpec kOptions[] = {
     gptq_options::bits,
     gptq_options::group_size,
     gptq_options::sym,
-    {"duo", OptionSpec::Type::boolean, "true", 0, 1, {}, "awq's: scales weigh activations against weights, not alone"},
-    {"grid", OptionSpec::Type::integer, "20", 1, 200, {}, "awq's: exponents tried in the scale search"},
+    awq_options::duo,
+    awq_options::grid,
     gptq_options::mse,
     gptq_options::refine,
-    gptq_options::damp,
+    kDampOption,
 };
 
 class AwqGptqMethod final : public Method {

@@ -22,11 +22,20 @@ const OptionSpec kOptions[] = {
     opt::mse,
     opt::alpha,
     opt::beta,
+    opt::correct,
     opt::refine,
     {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
     {"block_size", OptionSpec::Type::integer, "128", 8, 65536, {}, "columns whose errors are passed on together; changes roundings alone"},
-    opt::damp,
+    kDampOption,
 };
+
+/// Whether the sums of a correction are there and are numbers.
+bool usable(std::span<const float> sums, std::string_view of, std::vector<std::string>* notes) {
+  if (sums.empty()) return false;
+  if (first_not_finite(sums) == static_cast<int64_t>(sums.size())) return true;
+  notes->push_back(fmt::format("the error of the {} is not finite somewhere: not corrected", of));
+  return false;
+}
 
 class GptqMethod final : public Method {
  public:
@@ -38,6 +47,7 @@ class GptqMethod final : public Method {
     return correction_needs(options);
   }
   bool sequential(const Options& options) const override { return options.boolean("true_sequential"); }
+  double original_share(const Options& options) const override { return options.real("correct"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));
@@ -71,9 +81,9 @@ class GptqMethod final : public Method {
       } else if (options.boolean("act_group_aware")) {
         order = descending_groups(task.stats->hessian, task.k, codes.group);
       }
-      factor = factor_hessian(task.stats->hessian, task.k, std::move(order), options.real("damp"), context, &notes);
-      if (!task.stats->cross.empty()) rule.alpha = options.real("alpha");
-      if (!task.stats->residual.empty()) rule.beta = options.real("beta");
+      factor = factor_hessian(*task.stats, std::move(order), damping_of(options), context, &notes);
+      if (usable(task.stats->cross, "input", &notes)) rule.alpha = options.real("alpha");
+      if (usable(task.stats->residual, "residual stream", &notes)) rule.beta = options.real("beta");
     }
     const bool fallback = factor.r.empty();
     if (fallback) {

@@ -45,7 +45,7 @@ const OptionSpec kOptions[] = {
      "block type; rows that are no multiple of 256 get the nearest type in blocks of 32"},
     {"feedback", OptionSpec::Type::boolean, "true", 0, 1, {}, "round with error feedback through the inputs' second moments"},
     {"search", OptionSpec::Type::integer, "20", 2, 200, {}, "scales tried for each group"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
+    kDampOption,
 };
 
 const BlockType& find_type(std::string_view name) {
@@ -231,7 +231,7 @@ class KquantMethod final : public Method {
 
     std::vector<uint8_t> codes(task.weight.size());
     HessianFactor factor;
-    if (options.boolean("feedback") && !importance.empty()) factor = feedback_factor(task, options.real("damp"), context, &notes);
+    if (options.boolean("feedback") && !importance.empty()) factor = feedback_factor(task, damping_of(options), context, &notes);
     if (factor.r.empty()) {
       context.team->parallel_for(task.n, 4, [&](int64_t begin, int64_t end) {
         float value;

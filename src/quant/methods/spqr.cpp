@@ -23,7 +23,7 @@ const OptionSpec kOptions[] = {
     {"super_size", OptionSpec::Type::integer, "16", 1, 4096, {}, "rows that share the 16-bit numbers of these"},
     {"outliers", OptionSpec::Type::real, "0.01", 0, 0.5, {}, "share of the weights kept in 16 bits"},
     {"act_order", OptionSpec::Type::boolean, "true", 0, 1, {}, "columns and groups in falling order of their activations"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
+    kDampOption,
 };
 
 /// The weight in packed order with everything found before it is rounded.
@@ -39,20 +39,25 @@ struct Plan {
   int64_t count(int64_t g) const { return std::min(group, k - g * group); }
 };
 
+/// The weights of a row's group that are no outliers, and their importance.
+void kept_of_group(const Plan& plan, int64_t row, int64_t g, std::vector<float>* w, std::vector<float>* h) {
+  w->clear();
+  h->clear();
+  for (int64_t p = g * plan.group; p < g * plan.group + plan.count(g); ++p) {
+    const std::size_t at = static_cast<std::size_t>(row * plan.k + p);
+    if (plan.outlier[at] != 0) continue;
+    w->push_back(plan.weight[at]);
+    h->push_back(plan.importance[static_cast<std::size_t>(p)]);
+  }
+}
+
 /// Grids of each group; outliers have no say in theirs.
 void fit_groups(Plan& plan, const MethodContext& context) {
   context.team->parallel_for(plan.n, 4, [&](int64_t begin, int64_t end) {
     std::vector<float> w, h;
     for (int64_t row = begin; row < end; ++row) {
       for (int64_t g = 0; g < plan.groups; ++g) {
-        w.clear();
-        h.clear();
-        for (int64_t p = g * plan.group; p < g * plan.group + plan.count(g); ++p) {
-          const std::size_t at = static_cast<std::size_t>(row * plan.k + p);
-          if (plan.outlier[at] != 0) continue;
-          w.push_back(plan.weight[at]);
-          h.push_back(plan.importance[static_cast<std::size_t>(p)]);
-        }
+        kept_of_group(plan, row, g, &w, &h);
         BlockFit& fit = plan.fits[static_cast<std::size_t>(row * plan.groups + g)];
         fit = w.empty() ? BlockFit{} : fit_minimum(w.data(), h.data(), static_cast<int64_t>(w.size()), plan.max_code(), false, 20);
       }
@@ -83,13 +88,24 @@ void choose_outliers(Plan& plan, double share, const MethodContext& context) {
 }
 
 /// One number of every group in `bits` bits: blocks of `rows` rows x 1 group from their smallest to their largest value.
-Result<ScaleCodes> quantize_stats(const Plan& plan, const std::vector<float>& values, int bits, int64_t rows) {
-  ScaleCodes form;
-  form.bits = bits;
-  form.rows = rows;
-  const float top = static_cast<float>((1 << bits) - 1);
-  std::vector<float> supers, addends;
-  std::vector<uint8_t> codes(values.size());
+struct Statistic {
+  int64_t rows = 16;
+  int top = 7;                           ///< the largest code
+  std::vector<uint8_t> codes;            ///< [n, groups]
+  std::vector<float> supers, addends;    ///< [blocks of rows, groups]
+
+  float value(const Plan& plan, int64_t row, int64_t g, int code) const {
+    const std::size_t block = static_cast<std::size_t>(row / rows * plan.groups + g);
+    return supers[block] * static_cast<float>(code) + addends[block];
+  }
+};
+
+Statistic quantize_statistic(const Plan& plan, const std::vector<float>& values, int bits, int64_t rows) {
+  Statistic s;
+  s.rows = rows;
+  s.top = (1 << bits) - 1;
+  s.codes.resize(values.size());
+  const float top = static_cast<float>(s.top);
   const auto half = [](float x) { return f16_to_f32(f32_to_f16(std::clamp(x, -65504.0f, 65504.0f))); };
   for (int64_t r = 0; r < plan.n; r += rows) {
     const int64_t last = std::min(plan.n, r + rows);
@@ -100,15 +116,52 @@ Result<ScaleCodes> quantize_stats(const Plan& plan, const std::vector<float>& va
         high = std::max(high, values[static_cast<std::size_t>(i * plan.groups + g)]);
       }
       const float super = half((high - low) / top), addend = half(low);
-      supers.push_back(super);
-      addends.push_back(addend);
+      s.supers.push_back(super);
+      s.addends.push_back(addend);
       for (int64_t i = r; i < last; ++i) {
         const std::size_t at = static_cast<std::size_t>(i * plan.groups + g);
-        codes[at] = super > 0 ? static_cast<uint8_t>(round_even(std::clamp((values[at] - addend) / super, 0.0f, top))) : uint8_t{0};
+        s.codes[at] = super > 0 ? static_cast<uint8_t>(round_even(std::clamp((values[at] - addend) / super, 0.0f, top))) : uint8_t{0};
       }
     }
   }
-  return make_scale_codes(plan.n, plan.groups, form, {codes, supers, addends, {}});
+  return s;
+}
+
+/// Each group's two codes to those of the least error together: a scale that was rounded down may want a lower minimum.
+void choose_together(const Plan& plan, Statistic* scale, Statistic* minimum, const MethodContext& context) {
+  context.team->parallel_for(plan.n, 4, [&](int64_t begin, int64_t end) {
+    std::vector<float> w, h;
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t g = 0; g < plan.groups; ++g) {
+        kept_of_group(plan, row, g, &w, &h);
+        if (w.empty()) continue;
+        const std::size_t at = static_cast<std::size_t>(row * plan.groups + g);
+        double least = INFINITY;
+        int best_scale = scale->codes[at], best_minimum = minimum->codes[at];
+        for (int sc = 0; sc <= scale->top; ++sc) {
+          const float step = scale->value(plan, row, g, sc);
+          if (!(step > 0)) continue;
+          for (int mc = std::max(0, minimum->codes[at] - 2); mc <= std::min(minimum->top, minimum->codes[at] + 2); ++mc) {
+            const BlockFit fit{step, minimum->value(plan, row, g, mc)};
+            const double error = minimum_error(w.data(), h.data(), static_cast<int64_t>(w.size()), plan.max_code(), fit);
+            if (!(error < least)) continue;
+            least = error;
+            best_scale = sc;
+            best_minimum = mc;
+          }
+        }
+        scale->codes[at] = static_cast<uint8_t>(best_scale);
+        minimum->codes[at] = static_cast<uint8_t>(best_minimum);
+      }
+    }
+  });
+}
+
+Result<ScaleCodes> stored(const Plan& plan, const Statistic& s, int bits) {
+  ScaleCodes form;
+  form.bits = bits;
+  form.rows = s.rows;
+  return make_scale_codes(plan.n, plan.groups, form, {s.codes, s.supers, s.addends, {}});
 }
 
 class SpqrMethod final : public Method {
@@ -128,7 +181,7 @@ class SpqrMethod final : public Method {
                                 const MethodContext& context) const override {
     NBL_TRY(check_task(task));
     std::vector<std::string> notes;
-    const HessianFactor factor = feedback_factor(task, options.real("damp"), context, &notes);
+    const HessianFactor factor = feedback_factor(task, damping_of(options), context, &notes);
     Plan plan = make_plan(task, options);
     fit_groups(plan, context);
     choose_outliers(plan, options.real("outliers"), context);
@@ -140,8 +193,11 @@ class SpqrMethod final : public Method {
       minimums.push_back(fit.minimum);
     }
     const int scale_bits = static_cast<int>(options.integer("scale_bits"));
-    NBL_ASSIGN(ScaleCodes scale_codes, quantize_stats(plan, scales, scale_bits, options.integer("super_size")));
-    NBL_ASSIGN(ScaleCodes zero_codes, quantize_stats(plan, minimums, scale_bits, options.integer("super_size")));
+    Statistic scale = quantize_statistic(plan, scales, scale_bits, options.integer("super_size"));
+    Statistic minimum = quantize_statistic(plan, minimums, scale_bits, options.integer("super_size"));
+    choose_together(plan, &scale, &minimum, context);
+    NBL_ASSIGN(ScaleCodes scale_codes, stored(plan, scale, scale_bits));
+    NBL_ASSIGN(ScaleCodes zero_codes, stored(plan, minimum, scale_bits));
     scales = scale_codes.expand(plan.n, plan.groups);
     minimums = zero_codes.expand(plan.n, plan.groups);
 

@@ -15,7 +15,7 @@ namespace {
 const OptionSpec kOptions[] = {
     {"group_size", OptionSpec::Type::integer, "256", -1, 65536, {}, "weights that share a scale; -1: a row"},
     {"feedback", OptionSpec::Type::boolean, "true", 0, 1, {}, "round with error feedback through the inputs' second moments"},
-    {"damp", OptionSpec::Type::real, "0.01", 0, 1, {}, "share of the mean diagonal added to the Hessian"},
+    kDampOption,
 };
 
 class TernaryMethod final : public Method {
@@ -62,7 +62,7 @@ class TernaryMethod final : public Method {
       *value = scale * levels.level(code);
     };
     HessianFactor factor;
-    if (options.boolean("feedback")) factor = feedback_factor(task, options.real("damp"), context, &notes);
+    if (options.boolean("feedback")) factor = feedback_factor(task, damping_of(options), context, &notes);
     if (factor.r.empty()) {
       context.team->parallel_for(task.n, 4, [&](int64_t begin, int64_t end) {
         float value;

@@ -35,6 +35,8 @@ NBL_TEST_HANDLE(Model, nbl_model);
 NBL_TEST_HANDLE(Tokenizer, nbl_tokenizer);
 NBL_TEST_HANDLE(Session, nbl_session);
 NBL_TEST_HANDLE(Evaluation, nbl_evaluation);
+NBL_TEST_HANDLE(Sampler, nbl_sampler);
+NBL_TEST_HANDLE(Export, nbl_export);
 NBL_TEST_HANDLE(QTensor, nbl_qtensor);
 #undef NBL_TEST_HANDLE
 

@@ -8,6 +8,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/json.h"
+#include "dialects/dialects.h"
+#include "dialects/gguf_blocks.h"
+#include "io/container.h"
+#include "io/gguf_types.h"
 #include "unit/capi/fixtures.h"
 
 namespace nbl::test {
@@ -217,6 +222,104 @@ TEST(Memory, PackedArraysOfOtherTools) {
   arrays[0].rank = 9;
   EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "dimensions", nbl_qtensor_from_packed(runtime.get(), "gptq", arrays.data(), 3, config, &out));
   EXPECT_EQ(out, nullptr);
+}
+
+/// Every number of the two matrices is the same to the bit.
+void expect_same(nbl_qtensor* a, const nbl::QTensor& b, const std::string& what) {
+  ASSERT_EQ(nbl_qtensor_rows(a), b.n);
+  ASSERT_EQ(nbl_qtensor_columns(a), b.k);
+  std::vector<float> x(static_cast<std::size_t>(b.n * b.k)), y(x.size());
+  ASSERT_NBL_OK(nbl_qtensor_dequantize(a, 0, b.n, x.data(), b.k));
+  for (int64_t r = 0; r < b.n; ++r) b.dequantize_row(r, y.data() + r * b.k);
+  EXPECT_EQ(std::memcmp(x.data(), y.data(), x.size() * 4), 0) << what;
+}
+
+TEST(Memory, PackedBlocksOfGguf) {
+  const Runtime runtime = make_runtime(1);
+  auto container = io::open_gguf(source_file("tests/golden/gguf/blocks.gguf"));
+  ASSERT_TRUE(container.ok());
+  std::set<std::string> types;
+  for (const io::RawTensor& raw : (*container)->tensors()) {
+    if (raw.shape.size() != 2) continue;
+    auto expected = dialects::gguf_matrix(raw, {});
+    ASSERT_TRUE(expected.ok()) << expected.status().message();
+    nbl_array a = NBL_ARRAY_INIT;
+    a.name = "weight";
+    a.type = raw.type.c_str();
+    a.rank = 2;
+    a.shape = raw.shape.data();
+    a.data = raw.bytes.data();
+    nbl_qtensor* q = nullptr;
+    ASSERT_NBL_OK(nbl_qtensor_from_packed(runtime.get(), "gguf", &a, 1, nullptr, &q));
+    const QTensor owned(q);
+    expect_same(q, *expected, raw.type);
+    types.insert(raw.type);
+    const int64_t odd[2] = {raw.shape[0], raw.shape[1] + 1};
+    a.shape = odd;
+    if (io::gguf_type(raw.type)->block > 1)
+      EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, raw.type, nbl_qtensor_from_packed(runtime.get(), "gguf", &a, 1, nullptr, &q));
+    a.shape = raw.shape.data();
+    a.name = "qweight";
+    EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "weight", nbl_qtensor_from_packed(runtime.get(), "gguf", &a, 1, nullptr, &q));
+  }
+  for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS",
+                           "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4"})
+    EXPECT_TRUE(types.contains(type)) << type;
+}
+
+TEST(Memory, PackedArraysAreWhatTheFilesReadersGive) {
+  const Scratch scratch;
+  const Runtime runtime = make_runtime();
+  const Checkpoint original = open_checkpoint(runtime);
+  const struct {
+    const char *format, *recipe;
+  } kinds[] = {{"gptq", "rtn:bits=4,group=64,sym=false"},     {"gptq_v2", "rtn:bits=4,group=64,sym=false"},
+               {"gptq_p", "rtn:bits=3,group=64,sym=false"},   {"gptq_v2", "rtn:bits=8,group=128,sym=true"},
+               {"awq", "rtn:bits=4,group=64,sym=false"},      {"bitsandbytes", "nf4:block=64"},
+               {"compressed-tensors", "rtn:bits=4,group=64,sym=true"}};
+  for (const auto& kind : kinds) {
+    nbl_quantizer* raw = nullptr;
+    ASSERT_NBL_OK(nbl_quantizer_create(runtime.get(), kind.recipe, &raw));
+    const Quantizer quantizer(raw);
+    ASSERT_NBL_OK(nbl_quantizer_set(raw, "format", kind.format));
+    const std::string path = scratch.file(kind.format);
+    ASSERT_NBL_OK(nbl_quantizer_run(raw, original.get(), path.c_str(), nullptr)) << kind.format;
+    auto files = io::open_safetensors(path + "/model.safetensors");
+    ASSERT_TRUE(files.ok()) << files.status().message();
+    const auto config = Json::parse(read_file(path + "/config.json"), "config");
+    const std::string quantization = config->find("quantization_config")->dump();
+    const std::string module = "model.layers.1.mlp.down_proj.";
+    std::vector<nbl_array> arrays;
+    for (const io::RawTensor& t : (*files)->tensors()) {
+      if (!t.name.starts_with(module)) continue;
+      nbl_array a = NBL_ARRAY_INIT;
+      a.name = t.name.c_str() + module.size();
+      a.type = t.type.c_str();
+      a.rank = static_cast<int32_t>(t.shape.size());
+      a.shape = t.shape.data();
+      a.data = t.bytes.data();
+      arrays.push_back(a);
+    }
+    nbl_qtensor* q = nullptr;
+    ASSERT_NBL_OK(nbl_qtensor_from_packed(runtime.get(), kind.format, arrays.data(), static_cast<int64_t>(arrays.size()), quantization.c_str(), &q))
+        << kind.format;
+    const QTensor owned(q);
+    auto checkpoint = dialects::open(path);
+    ASSERT_TRUE(checkpoint.ok());
+    auto expected = (*checkpoint)->matrix(module + "weight");
+    ASSERT_TRUE(expected.ok());
+    expect_same(q, *expected, kind.format);
+    if (std::string_view(kind.format) == "gptq_v2") {
+      // The name of the format alone says how zeros are stored.
+      Json bare = *config->find("quantization_config");
+      Json few = Json::object({{"bits", bare.find("bits")->as_int()}, {"group_size", bare.find("group_size")->as_int()}});
+      nbl_qtensor* again = nullptr;
+      ASSERT_NBL_OK(nbl_qtensor_from_packed(runtime.get(), "gptq_v2", arrays.data(), static_cast<int64_t>(arrays.size()), few.dump().c_str(), &again));
+      const QTensor second(again);
+      expect_same(again, *expected, "gptq_v2 by its name");
+    }
+    std::filesystem::remove_all(path);
+  }
 }
 
 /// A caller's heap, which knows every block that it gave out.

@@ -18,7 +18,7 @@ using test::GoldenModel;
 const std::set<std::string> kRefused = {
     "bloom-six-heads", "cohere-qk-norm", "deepseek-v2-groups", "deepseek-v3-yarn", "falcon-alibi", "falcon-one-norm",
     "falcon-rope-sequential", "gemma-gelu", "gemma2", "gemma2-low-caps", "gemma2-no-caps", "gemma3", "gemma3-scaled",
-    "gpt-neox-sequential", "gpt2-by-layer", "gpt2-unscaled", "gptj", "gptj-whole", "llama-dynamic", "llama-gelu-tanh", "llama-mish",
+    "gpt-neox-sequential", "gpt2-by-layer", "gpt2-unscaled", "gptj-whole", "llama-dynamic", "llama-gelu-tanh", "llama-mish",
     "llama-quick-gelu", "llama-relu", "llama-relu2", "llama-sigmoid", "llama-tanh", "llama-yarn-mscale",
     "mpt-five-heads", "olmo-clip", "olmo2-bias", "opt", "opt-no-final-norm", "opt-post-norm-projections",
     "opt-wide-embedding", "phi-qk-norm", "qwen2-moe-mixed", "qwen3-moe-sparse-step", "qwen3-window", "smollm3",

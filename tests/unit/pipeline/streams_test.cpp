@@ -85,9 +85,13 @@ class StreamsTest : public ::testing::Test {
   Random random_{3};
 };
 
-TEST_F(StreamsTest, EachGroupSeesWhatWasQuantizedBeforeIt) {
-  auto streams = Streams::create(model_, *arch_, config_, team_, ids_,
-                                 {.windows = kWindows, .length = kLength, .compute = Compute::exact, .original = true});
+/// With inputs kept and without: the same statistics.
+class Statistics : public StreamsTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(Statistics, EachGroupSeesWhatWasQuantizedBeforeIt) {
+  auto streams = Streams::create(
+      model_, *arch_, config_, team_, ids_,
+      {.windows = kWindows, .length = kLength, .compute = Compute::exact, .original = true, .keep_adding = GetParam()});
   ASSERT_TRUE(streams.ok()) << streams.status().message();
   std::vector<float> hidden(ids_.size() * static_cast<std::size_t>(config_.hidden));
   ASSERT_TRUE(model::embed(model_, *arch_, config_, ids_, kLength, hidden.data()).ok());
@@ -121,6 +125,81 @@ TEST_F(StreamsTest, EachGroupSeesWhatWasQuantizedBeforeIt) {
     }
     ASSERT_TRUE(streams->end_layer(tick).ok());
     run(quantized, l, hidden);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kept, Statistics, ::testing::Bool());
+
+/// Batches of 1,024 tokens, so that the products are those in bfloat16 where there are any; the last batch is shorter.
+TEST_F(StreamsTest, KeptInputsChangeNoBitOfAnyStatistic) {
+  constexpr int64_t windows = 27, length = 100;
+  std::vector<text::TokenId> ids;
+  for (int64_t i = 0; i < windows * length; ++i) ids.push_back(static_cast<text::TokenId>(random_.below(257)));
+  const auto tick = [](int64_t) { return Status(); };
+  const std::size_t groups = arch_->groups.size();
+  const uint32_t needs = quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual;
+  for (const Compute compute : {Compute::exact, Compute::fast}) {
+    std::vector<std::vector<float>> seen[2];
+    for (const bool keep : {false, true}) {
+      auto streams = Streams::create(model_, *arch_, config_, team_, ids,
+                                     {.windows = windows, .length = length, .compute = compute, .original = true, .keep_adding = keep});
+      ASSERT_TRUE(streams.ok()) << streams.status().message();
+      random_ = Random(11);
+      for (int64_t l = 0; l < 2; ++l) {
+        LayerWeights weights = layer(l);
+        ASSERT_TRUE(streams->begin_layer(weights, l).ok());
+        std::vector<quant::InputStats> stats(groups);
+        for (std::size_t g = 0; g < groups; ++g) {
+          ASSERT_TRUE(streams->gather({&g, 1}, {&needs, 1}, g + 1, tick, &stats).ok());
+          for (auto* sums : {&stats[g].hessian, &stats[g].cross, &stats[g].residual}) seen[keep].push_back(std::move(*sums));
+          for (const model::Part& role : arch_->groups[g].linears) {
+            disturb(weights.matrices.at(role));
+            ASSERT_TRUE(streams->replace(role, weights.matrices.at(role)).ok());
+          }
+        }
+        ASSERT_TRUE(streams->end_layer(tick).ok());
+      }
+    }
+    EXPECT_EQ(seen[0], seen[1]);
+  }
+}
+
+/// The original beside half of the batches: the sums that it takes part in are those of these batches, scaled to all tokens.
+TEST_F(StreamsTest, AShareOfTheBatchesIsComparedWithTheOriginal) {
+  constexpr int64_t windows = 40, length = 100;  // batches of 10
+  std::vector<text::TokenId> ids;
+  for (int64_t i = 0; i < windows * length; ++i) ids.push_back(static_cast<text::TokenId>(random_.below(257)));
+  const auto tick = [](int64_t) { return Status(); };
+  const uint32_t needs = quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual;
+  const auto stats_of = [&](std::span<const text::TokenId> tokens, double share) {
+    auto streams = Streams::create(model_, *arch_, config_, team_, tokens,
+                                   {.windows = static_cast<int64_t>(tokens.size()) / length, .length = length, .compute = Compute::exact,
+                                    .original = true, .original_share = share});
+    EXPECT_TRUE(streams.ok());
+    LayerWeights weights = layer(0);
+    EXPECT_TRUE(streams->begin_layer(weights, 0).ok());
+    std::vector<quant::InputStats> stats(arch_->groups.size());
+    random_ = Random(11);
+    for (std::size_t g = 0; g < stats.size(); ++g) {
+      EXPECT_TRUE(streams->gather({&g, 1}, {&needs, 1}, g + 1, tick, &stats).ok());
+      for (const model::Part& role : arch_->groups[g].linears) {
+        disturb(weights.matrices.at(role));
+        EXPECT_TRUE(streams->replace(role, weights.matrices.at(role)).ok());
+      }
+    }
+    return stats;
+  };
+  const auto half = stats_of(ids, 0.5), whole = stats_of(ids, 1);
+  // Batches 0, 1 and 3: the first always, then each at which the share of those so far reaches another whole.
+  std::vector<text::TokenId> compared(ids.begin(), ids.begin() + 20 * length);
+  compared.insert(compared.end(), ids.begin() + 30 * length, ids.end());
+  const auto part = stats_of(compared, 1);
+  for (std::size_t g = 1; g < half.size(); ++g) {
+    EXPECT_EQ(half[g].hessian, whole[g].hessian);
+    for (const auto& [got, want] : {std::pair(&half[g].cross, &part[g].cross), std::pair(&half[g].residual, &part[g].residual)}) {
+      ASSERT_EQ(got->size(), want->size());
+      for (std::size_t i = 0; i < got->size(); ++i) EXPECT_NEAR((*got)[i], (*want)[i] * 4 / 3, 1e-4 * std::fabs((*want)[i]) + 1e-4);
+    }
   }
 }
 

@@ -81,6 +81,34 @@ TEST(Bitsandbytes, NestedFp4AndInt8AreEqualBitForBit) {
   }
 }
 
+TEST(Kquant, LosesNoMoreThanLlamaCppInAnyType) {
+  GoldenReader golden("kquant.bin");
+  ASSERT_FALSE(golden.empty());
+  testing::Layer layer;
+  layer.n = golden.read_int();
+  layer.k = layer.stats.k = golden.read_int();
+  layer.stats.tokens = 1;
+  layer.weight = golden.read<float>(layer.n * layer.k);
+  layer.stats.square = golden.read<float>(layer.k);
+  const int32_t types = golden.read_int();
+  ASSERT_EQ(types, 12);
+  for (int32_t index = 0; index < types; ++index) {
+    const std::string type(golden.read<char>(8).data());
+    const auto theirs = golden.read<double>(2);
+    const auto value = testing::dequantize(testing::quantize("kquant:feedback=false,type=" + type, layer.task()).tensor);
+    double error = 0, size = 0;
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const double h = static_cast<double>(layer.stats.square[i % static_cast<std::size_t>(layer.k)]);
+      const double w = static_cast<double>(layer.weight[i]), e = w - static_cast<double>(value[i]);
+      error += h * e * e;
+      size += h * w * w;
+    }
+    EXPECT_LE(error / size, theirs[0]) << type;
+    EXPECT_LE(error / size, theirs[1]) << type;
+    RecordProperty(type + "_of_llama_cpp", std::to_string(error / size / theirs[0]));
+  }
+}
+
 TEST(Hqq, EqualsThePackage) {
   GoldenReader golden("hqq.bin");
   ASSERT_FALSE(golden.empty());

@@ -156,6 +156,30 @@ TEST(Ternary, AMatrixOfThreeValuesIsReturnedExactly) {
   }
 }
 
+TEST(Binary, AMatrixOfTwoValuesIsReturnedExactly) {
+  Layer layer = random_layer(24, 192, 5);
+  Random random(6);
+  for (float& w : layer.weight) w = random.uniform() < 0.5f ? 0.25f : -0.125f;
+  EXPECT_EQ(testing::dequantize(testing::quantize("binary", layer.task()).tensor), layer.weight);
+}
+
+TEST(Binary, TheResidualAndFeedbackLowerTheError) {
+  const Layer layer = random_layer(48, 256, 9);
+  double before = 1;
+  for (const char* text : {"binary:residual=0", "binary:residual=0.25", "binary:residual=0.5", "binary:residual=1"}) {
+    const LinearResult result = testing::quantize(text, layer.task());
+    EXPECT_LT(result.error, before) << text;
+    before = result.error;
+  }
+  const LinearResult mixed = testing::quantize("binary:residual=0.25", layer.task());
+  ASSERT_EQ(mixed.tensor.segments.size(), 2u);
+  EXPECT_EQ(mixed.tensor.segments[0].bits, 2);
+  EXPECT_EQ(mixed.tensor.segments[0].k_count, 64);
+  EXPECT_EQ(mixed.tensor.segments[1].bits, 1);
+  EXPECT_LT(mixed.error, testing::quantize("binary:residual=0.25,feedback=false", layer.task()).error);
+  EXPECT_LT(testing::quantize("binary:residual=0,feedback=false", layer.task()).error, testing::quantize("rtn:bits=1,group=128", layer.task()).error);
+}
+
 TEST(Kquant, EveryTypeBeatsRoundingToNearest) {
   const Layer layer = random_layer(40, 512, 41);
   double previous = 1;
@@ -299,14 +323,15 @@ TEST(Trouble, DegenerateStatisticsEndInANoteNotInAnError) {
   // No damping at all on a singular matrix.
   const LinearResult damped = testing::quantize("gptq:bits=4,group=32,damp=0", one.task());
   ASSERT_EQ(damped.notes.size(), 1u);
-  EXPECT_NE(damped.notes[0].find("damping raised from 0 to"), std::string::npos) << damped.notes[0];
+  EXPECT_NE(damped.notes[0].find("the Hessian is not positive definite: damping raised from 0 to"), std::string::npos)
+      << damped.notes[0];
   // Statistics that contradict themselves: not positive semidefinite.
   Layer wrong = good;
   for (int64_t i = 1; i < 64; ++i) wrong.stats.hessian[static_cast<std::size_t>(i)] = 1e6f;
   for (int64_t i = 1; i < 64; ++i) wrong.stats.hessian[static_cast<std::size_t>(i * 64)] = 1e6f;
-  const LinearResult fallen = testing::quantize("gptq:bits=4,group=32", wrong.task());
-  ASSERT_EQ(fallen.notes.size(), 2u);
-  EXPECT_EQ(fallen.notes[1], "rounded to nearest instead");
+  const LinearResult pivoted = testing::quantize("gptq:bits=4,group=32", wrong.task());
+  ASSERT_EQ(pivoted.notes.size(), 1u);
+  EXPECT_NE(pivoted.notes[0].find("pivoted factorization, "), std::string::npos) << pivoted.notes[0];
   // Nothing at all, NaN, all zero.
   EXPECT_EQ(testing::quantize("gptq", good.task(false)).notes.at(0), "no calibration statistics");
   EXPECT_EQ(testing::quantize("awq", good.task(false)).notes.at(0), "no calibration statistics");
@@ -325,8 +350,9 @@ TEST(Trouble, DeadInputsAndZeroRowsAreKeptOutOfTheWay) {
   for (int64_t i = 0; i < 64; ++i) layer.weight[static_cast<std::size_t>(5 * 64 + i)] = 0;
   for (const char* text : {"gptq:bits=3,group=32", "gptq:bits=3,group=32,desc_act=false,sym=true"}) {
     const LinearResult result = testing::quantize(text, layer.task());
-    ASSERT_EQ(result.notes.size(), 1u);
-    EXPECT_EQ(result.notes[0], "1 of 64 input columns never carried a value");
+    ASSERT_EQ(result.notes.size(), 2u);
+    EXPECT_EQ(result.notes[0], "1 of 64 input columns never carried a value: 9");
+    EXPECT_EQ(result.notes[1], "1 of 16 rows hold zeros alone: 5");
     const auto value = testing::dequantize(result.tensor);
     for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(value[static_cast<std::size_t>(5 * 64 + i)], 0.0f);
     for (int64_t row = 0; row < 16; ++row) EXPECT_EQ(value[static_cast<std::size_t>(row * 64 + 9)], 0.0f);

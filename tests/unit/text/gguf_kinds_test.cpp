@@ -1,6 +1,8 @@
 // GGUF vocabularies of the kinds bert and t5, made of small tokenizers of other formats: the ids must be those of the originals.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "text/protobuf.h"
 #include "text/tokenizer.h"
 #include "unit/text/random_text.h"
@@ -93,6 +95,41 @@ TEST(GgufVocabularyKinds, T5) {
     ASSERT_TRUE(made.ok()) << made.status().message();
     expect_same_ids(**original, **made, {.parse_special = false});
     EXPECT_EQ((*made)->encode("a", {.add_special = true})->back(), 2);
+  }
+}
+
+// Gemma 4's: byte-pair merges over characters. As in the real one, no merge joins line breaks with something else: these files cut there.
+TEST(GgufVocabularyKinds, MergesOfCharacters) {
+  Json whole = *Json::parse(testing::read_file(kSmall / "gemma-like.json"), "gemma-like.json"), model = *whole.find("model");
+  Json pairs = Json::array(), merges = Json::array();
+  for (const Json& merge : model.find("merges")->elements()) {
+    const std::string left(merge.elements()[0].as_string()), right(merge.elements()[1].as_string()), both = left + right;
+    if (both.find('\n') != std::string::npos && both.find_first_not_of('\n') != std::string::npos) continue;
+    pairs.push_back(merge);
+    merges.push_back(left + " " + right);
+  }
+  EXPECT_LT(pairs.size(), model.find("merges")->size());
+  model.set("merges", std::move(pairs));
+  whole.set("model", std::move(model));
+  const std::string file = whole.dump();
+  const auto original = load_tokenizer_json(file, "", "gemma-like.json");
+  ASSERT_TRUE(original.ok()) << original.status().message();
+  std::map<int64_t, bool> added;
+  for (const Json& token : whole.find("added_tokens")->elements()) added[token.find("id")->as_int()] = token.find("special")->as_bool();
+  Json tokens = Json::array(), types = Json::array();
+  for (TokenId id = 0; id < (*original)->vocab_size(); ++id) {
+    const std::string piece = *(*original)->piece(id);
+    tokens.push_back(piece);
+    types.push_back(added.contains(id) ? (added[id] ? 3 : 4) : piece.starts_with("<0x") ? 6 : 1);
+  }
+  for (const auto& [kind, pre] : {std::pair("gemma4", ""), std::pair("gpt2", "gemma4"), std::pair("gpt2", "granite-embed-multi-311m"),
+                                   std::pair("gpt2", "sarvam-moe")}) {
+    Json metadata = Json::object({{"tokenizer.ggml.model", kind}, {"tokenizer.ggml.tokens", tokens},
+                                  {"tokenizer.ggml.token_type", types}, {"tokenizer.ggml.merges", merges}});
+    if (*pre != '\0') metadata.set("tokenizer.ggml.pre", pre);
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    expect_same_ids(**original, **made, {});
   }
 }
 
