@@ -31,9 +31,9 @@ def reached(build, target, ran, found):
                           env={**os.environ, "ASAN_SYMBOLIZER_PATH": symbolizer, "OMP_NUM_THREADS": "1"})
     if done.returncode != 0:
         sys.exit(f"coverage.py: fuzz_{target} failed: {done.stderr[-2000:]}")
-    brief, full = done.stderr.split("FULL COVERAGE:")
-    names = [FUNCTION.match(line.strip()) for line in brief.splitlines() if "COVERED_FUNC:" in line]
-    blocks = [line for line in full.splitlines() if line[:1] in "UC" and not line[1:].strip(" 0123456789")]
+    printed = done.stderr.splitlines()
+    names = [FUNCTION.match(line.strip()) for line in printed if "COVERED_FUNC:" in line]
+    blocks = [line for line in printed if re.fullmatch(r"[UC][ 0-9]*", line)]
     if len(blocks) != 2 * len(names):
         sys.exit(f"coverage.py: fuzz_{target}: {len(names)} functions, {len(blocks)} lists of lines")
     for name, missed, run in zip(names, blocks[::2], blocks[1::2]):
