@@ -25,7 +25,8 @@ NOT_LOADED = {"deepseek-v2": "it wants q_lora_rank of models of other than 27 la
               "olmo2": "heads share the width there", "starcoder2-no-bias": "its StarCoder2 has biases"}
 # Loaded, but another computation: llama.cpp does not read everything that the file says.
 OTHERWISE = {"mixtral": "no sliding window (9 tokens here)", "phi3": "no sliding window (11 tokens here)",
-             "starcoder2": "no sliding window (9 tokens here)", "phi3-short": "the list of factors goes by the size of the context"}
+             "starcoder2": "no sliding window (9 tokens here)", "phi3-short": "the list of factors goes by the size of the context",
+             "llama-longrope-short": "the same"}
 
 
 def formula():
