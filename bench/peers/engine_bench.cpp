@@ -19,8 +19,11 @@
 namespace {
 
 #if defined(OLDER_INTERFACE)
-llama_model* load(const char* path, llama_model_params p) { return llama_load_model_from_file(path, p); }
-llama_context* start(llama_model* model, llama_context_params p) { return llama_new_context_with_model(model, p); }
+llama_model* load(const char* path, llama_model_params p) {
+  p.repack_tensors = true;  // its faster layouts are made when asked for
+  return llama_model_load_from_file(path, p);
+}
+llama_context* start(llama_model* model, llama_context_params p) { return llama_init_from_model(model, p); }
 void forget(llama_context* context) { llama_kv_cache_clear(context); }
 int vocabulary(llama_model* model) { return llama_n_vocab(model); }
 int tokenize(llama_model* model, const std::string& text, std::vector<llama_token>& ids) {
