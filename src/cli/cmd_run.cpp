@@ -185,6 +185,7 @@ int run(const Global& global, const Args& args) {
     for (const auto& sample : items(doc.root(), "samples")) {
       if (++number_of > 1) fmt::print("--- {}\n{}\n", number_of, text(sample, "text"));
     }
+    std::fflush(stdout);  // before what goes to the other stream
   }
   if (!global.quiet) {
     print_logprobs(json);
