@@ -28,8 +28,8 @@ Status read_generation_config(const Checkpoint& checkpoint, Config* config) {
   return {};
 }
 
-/// Models narrower than this decode as fast as memory allows with two planes of activations, and lose more of their answers to one:
-/// SmolLM2-135M 0.010 nats a token, beside 0.0005 of prose-28m (docs/performance.md).
+/// Narrower models multiply activations in two planes: one cost SmolLM2-135M 0.010 nats a token, and decoding hides the second
+/// (docs/performance.md).
 constexpr int64_t kWideHidden = 1024;
 
 }  // namespace

@@ -17,9 +17,6 @@ class KeptInput {
   /// Of `batches` batches of at most `batch_rows` rows, the last one of `last_rows`.
   KeptInput(Team& team, int64_t batches, int64_t batch_rows, int64_t last_rows, Compute compute);
 
-  /// Bytes a value takes: 2 where products round it to bfloat16 anyway.
-  int64_t value_bytes() const noexcept { return half_ ? 2 : 4; }
-
   /// From now on the input [rows, k] of `part`.
   Status start(const model::Part& part, int64_t k);
   void store(int64_t batch, const float* x, int64_t ldx, int64_t rows);
@@ -37,7 +34,8 @@ class KeptInput {
 
   Team* team_ = nullptr;
   int64_t batches_ = 0, batch_rows_ = 0, last_rows_ = 0, k_ = 0;
-  bool half_ = false, ready_ = false;
+  bool half_ = false;  ///< kept as bfloat16, to which products round it anyway
+  bool ready_ = false;
   std::optional<model::Part> part_;
   std::vector<uint16_t> halves_;
   std::vector<float> floats_, input_, output_;

@@ -20,7 +20,7 @@ GOOD = {
     "src/quant/linalg.cpp": "#include <Eigen/Dense>\n",
     "src/capi/model.cpp": "#include <nibble/nibble.h>\n",
     "include/nibble/nibble.h": "#include <stdint.h>\n",
-    "docs/a.md": "see https://example.org/work/it and build/tmp/x\n",
+    "docs/a.md": "see https://example.org/" + "work/it and build/tmp/x\n",
 }
 
 # file, its text, a part of the complaint
