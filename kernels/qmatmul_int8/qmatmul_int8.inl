@@ -504,15 +504,16 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
       return shifted ? many_rows<T, Codes, CODEBOOK, !CODEBOOK>(a) : many_rows<T, Codes, CODEBOOK, false>(a);
     }
   }
-  int64_t tile = a.tile_begin;
+  // Up to four rows are bound by memory, which gives most to one stream of addresses: two row tiles at a time, two streams,
+  // read a fifth slower. From five rows on, two row tiles share what is loaded of the activations.
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  int64_t tile = a.tile_begin;
   if (a.step < kCols) {
-    if (a.m == 1)
-      for (; tile + NT <= a.tile_end; tile += NT) few_rows<T, Codes, CODEBOOK, NT, 1, true>(a, tile, 0);
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;
   }
-  for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
+  if (a.m > 4)
+    for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
   for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, false>(a, tile);
 }
 
