@@ -63,6 +63,8 @@ struct Team::State {
   // On lines of their own: all workers write the first and poll the second.
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<uint32_t> phase{0};
+  /// Pieces taken of what is dealt out in even and odd phases.
+  alignas(64) std::atomic<int64_t> taken[2] = {0, 0};
 };
 
 /// Rounds of waiting in the processor (a tenth of a millisecond or so) before a thread is put to sleep.

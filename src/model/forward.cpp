@@ -376,21 +376,28 @@ bool Pass::mlp_hidden_in_pieces(const Layer& layer) {
       first->prepare(worker_, h_, c_.hidden, rows, prepared_);
   }
   normed_form_ = nullptr;
-  const Range share = worker_.share(ffn, kPieceColumns);
   const int64_t most = std::max(kPieceColumns, w_.piece_floats_ / (2 * rows) / kPieceColumns * kPieceColumns);
-  for (int64_t begin = share.begin; begin < share.end; begin += most) {
-    const int64_t end = std::min(begin + most, share.end), n = end - begin;
-    float* hidden = piece_;                          // [rows, n]
-    float* other = gate != nullptr ? piece_ + rows * n : nullptr;
-    first->multiply_rows({begin, end}, prepared_, rows, hidden, n);
-    if (gate != nullptr) {
-      const int64_t at = both != nullptr ? ffn : 0;
-      up->multiply_rows({at + begin, at + end}, prepared_, rows, other, n);
+  const auto pieces_of = [&](Range share) {
+    for (int64_t begin = share.begin; begin < share.end; begin += most) {
+      const int64_t end = std::min(begin + most, share.end), n = end - begin;
+      float* hidden = piece_;                          // [rows, n]
+      float* other = gate != nullptr ? piece_ + rows * n : nullptr;
+      first->multiply_rows({begin, end}, prepared_, rows, hidden, n);
+      if (gate != nullptr) {
+        const int64_t at = both != nullptr ? ffn : 0;
+        up->multiply_rows({at + begin, at + end}, prepared_, rows, other, n);
+      }
+      mark(Profile::mlp_in);
+      el_.activate(kernel_act(c_.activation), hidden, other, hidden, rows * n);
+      down->prepare_columns({begin, end}, hidden, n, rows, prepared_mlp_);
+      mark(Profile::activation);
     }
-    mark(Profile::mlp_in);
-    el_.activate(kernel_act(c_.activation), hidden, other, hidden, rows * n);
-    down->prepare_columns({begin, end}, hidden, n, rows, prepared_mlp_);
-    mark(Profile::activation);
+  };
+  if (rows <= Linear::kDealtRows) {
+    const int64_t column_bytes = (first->weight_bytes() / first->n()) * (gate != nullptr ? 2 : 1);
+    worker_.deal(ffn, kPieceColumns, Linear::kDealtBytes / std::max<int64_t>(column_bytes, 1), pieces_of);
+  } else {
+    pieces_of(worker_.share(ffn, kPieceColumns));
   }
   mlp_prepared_ = true;
   meet(down);

@@ -149,10 +149,12 @@ struct Linear::Impl {
   int64_t prepare_count(int64_t m) const noexcept {
     return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
   }
-  /// Row tiles of a worker. Kernels take two at a time.
-  Range tiles_of(const Worker& worker) const noexcept {
-    const int64_t tiles = ceil_div(tensor.n, kTileRows);
-    return worker.share(tiles, tiles >= 8 * worker.count() ? 2 : 1);
+  int64_t row_tiles() const noexcept { return ceil_div(tensor.n, kTileRows); }
+  /// Row tiles that workers take together. Kernels take two at a time.
+  int64_t taken_tiles(const Worker& worker) const noexcept { return row_tiles() >= 8 * worker.count() ? 2 : 1; }
+  /// Row tiles that are worth a worker's coming for them.
+  int64_t dealt_tiles() const noexcept {
+    return std::max<int64_t>(1, Linear::kDealtBytes * row_tiles() / std::max<int64_t>(weight_bytes, 1));
   }
   void multiply_tiles(Range tiles, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
   /// Columns [columns.begin, columns.end) of a row that begins at x; ones of 1,024 where they are many.
@@ -345,7 +347,11 @@ void Linear::Impl::round_rows(Range rows, int64_t m, std::byte* prepared) const 
 }
 
 void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
-  impl_->multiply_tiles(impl_->tiles_of(worker), prepared, m, y, ldy);
+  const auto multiply = [&](Range tiles) { impl_->multiply_tiles(tiles, prepared, m, y, ldy); };
+  if (m <= kDealtRows)
+    worker.deal(impl_->row_tiles(), impl_->taken_tiles(worker), impl_->dealt_tiles(), multiply);
+  else
+    multiply(worker.share(impl_->row_tiles(), impl_->taken_tiles(worker)));
 }
 
 void Linear::multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
@@ -353,7 +359,7 @@ void Linear::multiply_rows(Range rows, const std::byte* prepared, int64_t m, flo
 }
 
 Ahead Linear::ahead(const Worker& worker) const noexcept {
-  const Range tiles = impl_->tiles_of(worker);
+  const Range tiles = worker.kept_share(impl_->row_tiles(), impl_->taken_tiles(worker), impl_->dealt_tiles());
   if (tiles.begin >= tiles.end) return {};
   const kernels::SegmentView& w = impl_->views.front();
   const int64_t tile_bytes = w.column_tiles * w.tile_code_bytes();

@@ -85,6 +85,9 @@ class Linear {
   /// Prepares columns [columns.begin, columns.end) of all m rows: multiples of kPieceColumns, or the end is k.
   /// x [m, columns.end - columns.begin], ldx floats a row.
   static constexpr int64_t kPieceColumns = 128;
+  /// Up to so many rows are bound by memory, whose speed differs from thread to thread, so that a part of the work is dealt out
+  /// (Worker::deal) in pieces of at least so many bytes of weights: shorter ones would end before memory has come up to speed.
+  static constexpr int64_t kDealtRows = 16, kDealtBytes = 192 * 1024;
   void prepare_columns(Range columns, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
   /// Output rows [rows.begin, rows.end), multiples of 16 or the end is n: y [m, rows.end - rows.begin], ldy floats a row.
   void multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
