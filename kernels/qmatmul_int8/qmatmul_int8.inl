@@ -152,8 +152,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   constexpr int ACC = kSums<T, NT, MR, SHORT>;
   constexpr int64_t kTileBytes = 128 * Codes::kBits;
   const SegmentView& w = a.w;
-  // Bytes of codes that are fetched ahead: more than memory under load takes, and less than a short row tile has.
-  const int64_t ahead_bytes = w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
+  // Bytes of codes that are fetched ahead: more than memory under load takes, and where there are two streams less than a short row
+  // tile has. A code of 8 bits is read with less work in between, so that fetches too far ahead pile up.
+  const int64_t ahead_bytes = NT == 1 ? (Codes::kBits == 8 ? 6144 : 8192) : w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
   const Codes codes(w);
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 
