@@ -171,7 +171,18 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   }
   // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
   // row tile after the next.
-  const int64_t turn = NT == 2 ? w.column_tiles - ahead_bytes / kTileBytes : -1;
+  int64_t turn = NT == 2 ? w.column_tiles - ahead_bytes / kTileBytes : -1;
+  int64_t leap = 2 * w.column_tiles * kTileBytes;
+  if (NT == 1 && a.next_codes != nullptr) {  // and where those of one row tile reach the end, with what is read next
+    const uint8_t* end = w.codes + a.tile_end * w.column_tiles * kTileBytes;
+    turn = end > ahead[0] ? (end - ahead[0]) / kTileBytes : 0;
+    leap = static_cast<int64_t>(reinterpret_cast<uintptr_t>(a.next_codes) - reinterpret_cast<uintptr_t>(end));
+    if (tile + 1 == a.tile_end) {
+      __builtin_prefetch(a.next_scales);
+      __builtin_prefetch(a.next_scales + 64);
+      __builtin_prefetch(a.next_zeros);
+    }
+  }
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
     NBL_EACH (t, NT)
@@ -197,7 +208,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   for (int64_t kt = 0; kt < w.column_tiles; ++kt) {
     const int8_t* x[MR];
     NBL_EACH (i, MR) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
-    if (kt == turn) ahead[0] += 2 * w.column_tiles * kTileBytes;
+    if (kt == turn) ahead[0] += leap;
     NBL_EACH (t, NT) {
       for (int64_t b = 0; b < kTileBytes; b += 64) __builtin_prefetch(ahead[t] + b);
       ahead[t] += kTileBytes;

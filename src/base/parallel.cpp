@@ -126,13 +126,13 @@ int64_t Worker::take(int64_t count) noexcept {
   return -1;
 }
 
-void Worker::deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range)> fn) noexcept {
+void Worker::deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range, bool)> fn) noexcept {
   const Dealt d = dealt(n, align, grain, count_);
-  if (const Range kept = kept_share(n, align, grain); kept.begin < kept.end) fn(kept);
+  if (const Range kept = kept_share(n, align, grain); kept.begin < kept.end) fn(kept, d.pieces == 0);
   if (d.pieces == 0) return;
   for (int64_t i = take(d.pieces); i >= 0; i = take(d.pieces)) {
     const int64_t begin = (d.first + i * d.size) * align;
-    fn({begin, std::min(n, begin + d.size * align)});
+    fn({begin, std::min(n, begin + d.size * align)}, i + count_ >= d.pieces);
   }
 }
 

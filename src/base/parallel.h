@@ -58,7 +58,8 @@ class Worker {
   /// A worker's first range is its share of most of them, where kept_share() begins; what is left is dealt out in pieces of at least
   /// `grain` as workers come for them, so that none waits long for another whose memory or processor is slower. Who gets which differs
   /// from run to run: for work whose results do not depend on that. Every worker deals the same between two barriers.
-  void deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range)> fn) noexcept;
+  /// `last`: the worker gets nothing more, as far as can be said.
+  void deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range, bool last)> fn) noexcept;
   /// The first range that deal(n, align, grain) gives to this worker.
   Range kept_share(int64_t n, int64_t align, int64_t grain) const noexcept;
 

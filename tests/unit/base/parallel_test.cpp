@@ -59,7 +59,7 @@ TEST(Team, DealsEverythingOnceInEveryPhase) {
         const int64_t n = sizes[which];
         const Range kept = w.kept_share(n, align, grain);
         bool first = true;
-        w.deal(n, align, grain, [&](Range r) {
+        w.deal(n, align, grain, [&](Range r, bool) {
           EXPECT_LT(r.begin, r.end);
           EXPECT_EQ(r.begin % align, 0);
           if (first && kept.begin < kept.end) {
