@@ -168,6 +168,8 @@ Status BpeModel::build() {
     byte_token_[i] = vocabulary_.find(fmt::format("<0x{:02X}>", b)).value_or(-1);
     if (b < 128) ascii_[i] = vocabulary_.find(std::string(1, static_cast<char>(b))).value_or(-1);
   }
+  const bool every_byte = std::all_of(byte_char_.begin(), byte_char_.end(), [](TokenId id) { return id >= 0; });
+  takes_bytes_ = options_.continuing_prefix.empty() && options_.end_suffix.empty() && (every_byte || !options_.byte_fallback);
   unk_ = -1;
   if (options_.unk_token) {
     const auto id = vocabulary_.find(*options_.unk_token);
