@@ -143,7 +143,9 @@ class ConfigBuilder {
                              {"embedding_scale", 1},
                              {"residual_scale", 1},
                              {"logit_scale", 1}};
-    for (const auto& [key, neutral] : kKeys) {
+    for (const Neutral& row : kKeys) {
+      const std::string_view key = row.key;
+      const double neutral = row.value;
       const Json* value = meta(key);
       const bool known = std::any_of(arch_.keys.begin(), arch_.keys.end(), [&](const GgufKey& k) { return k.gguf == key; });
       if (value == nullptr || known) continue;
