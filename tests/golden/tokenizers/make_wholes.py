@@ -66,13 +66,19 @@ TOKENIZERS = [
     whole(unigram(), decoder={"type": "Fuse"}),
     whole(unigram(unk_id=None, byte_fallback=False)),
     whole(unigram(), pre_tokenizer={"type": "FixedLength", "length": 3}),
+    # Borders of words beside marks and numbers that are none.
+    whole({"type": "WordLevel", "vocab": numbered(["<unk>", "the", " "]), "unk_token": "<unk>"},
+          pre_tokenizer={"type": "Split", "pattern": {"Regex": "\\b"}, "behavior": "Isolated", "invert": False}),
+    # Characters that are unknown among those that are spelled in bytes: not all bytes are there.
+    *[whole(bpe(["<unk>", "a", "b", " "] + [f"<0x{b:02X}>" for b in range(256) if b != 0x3C], [], byte_fallback=True, unk_token="<unk>",
+                fuse_unk=fuse)) for fuse in (False, True)],
     # White space that a token before swallowed, which is a token itself.
     whole(bpe([chr(c) for c in range(32, 127)], []), added_tokens=[
         added(95, "\t", lstrip=True), added(96, "</s>", rstrip=True, special=True), added(97, "<m>", lstrip=True, rstrip=True),
         added(98, "\n", rstrip=True), added(99, "word", single_word=True, normalized=True)]),
 ]
 TEXTS = ["the there of", " the", "\u00e9", "q the\u00e9 q", "<unk>", "a<unk>b <unk><unk>", "thebthe", "uthey", "a</s>\tb", "a\t\t</s>\t\t\nb", "<m> \t <m>\t", "a word \n </s> word.",
-         "</s>\n<m>words", "the\tthe", ""]
+         "</s>\n<m>words", "the\tthe", "", "a\u0301b x\u00b2y\u2460z \u0903n\u203f \u00bcq", "<x<<y>a<<"]
 
 
 def main():
