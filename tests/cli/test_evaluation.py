@@ -399,6 +399,16 @@ class OwnTasks(Case):
         self.assertTrue(rows[0]["arguments"]["gen_args_0"]["arg_0"].endswith("Q: France's capital?\nA:"))
         self.assertEqual(rows[0]["arguments"]["gen_args_0"]["arg_0"].count("Q:"), 2)
 
+    def test_texts_as_yaml_writes_them(self):
+        """What PyYAML makes of these scalars."""
+        for written, read in ((">\n  a\n    b\n  c\n\n\n  d\n", "a\n  b\nc\n\nd\n"), ('"\\U0001F642 \\u00e9 \\x41 \\ud83d\\ude42"', "🙂 é A 🙂"),
+                              ("|+\n  x\n\n\n", "x\n\n\n\n"), ("'it''s\n  two\n\n  three'", "it's two\nthree"), ('"a \\\n  b"', "a b"),
+                              ("x#y z # note", "x#y z")):
+            self.file.write_text("task: t\ndocuments:\n  - {q: Q, a: 0}\noutput_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\n"
+                                 f"doc_to_choice: [b, c]\ndescription: {written}\n", encoding="utf-8")
+            sample = self.result("eval", "builtin", "--tasks", self.file, "--log-tokens")["samples"]["t"][0]
+            self.assertEqual(sample["arguments"]["gen_args_0"]["arg_0"], read + "Q")
+
     def test_examples_are_drawn_as_the_harness_draws_them(self):
         """Python's own generator says which: the harness draws one more where the split of examples is that of the tests, or neither is named."""
         rows = [{"q": f"Q{i}", "options": ["yes", "no"], "gold": i % 2} for i in range(30)]

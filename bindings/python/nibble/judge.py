@@ -86,7 +86,10 @@ def samples_files(paths):
         if not path.exists():
             raise JudgeError(f"{path} does not exist")
         for file in [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl")):
-            task, stamp = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT.+)", file.stem).groups() if "_" in file.stem else (file.stem, "")
+            named = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT.+)", file.stem)
+            if named is None:
+                raise JudgeError(f"{file} is not called samples_TASK_TIME.jsonl, so that its task is unknown")
+            task, stamp = named.groups()
             beside = file.with_name(f"results_{stamp}.json")
             model = json.loads(beside.read_text(encoding="utf-8"))["model_name"] if beside.exists() else None
             key = (task, model or str(file.parent))
