@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -79,9 +78,8 @@ float round_scale(float scale, DType type) noexcept {
 }
 
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes) {
-  uint32_t bits_of_reach = 0;  // magnitudes compare as their bits do, and integers are compared in vectors
-  for (const float w : weight) bits_of_reach = std::max(bits_of_reach, std::bit_cast<uint32_t>(w) & 0x7fffffffu);
-  const float reach = std::bit_cast<float>(bits_of_reach);
+  const Extent extent = extent_of(weight.data(), static_cast<int64_t>(weight.size()));
+  const float reach = std::max(-extent.low, extent.high);
   const float largest_scale = 2.0f * (reach / static_cast<float>((1 << bits) - 1));
   if (largest_scale <= 65504.0f) return DType::f16;
   if (notes != nullptr) notes->push_back(fmt::format("scales stored as f32: weights up to {:g} exceed f16", reach));
@@ -233,9 +231,8 @@ void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::
           out->scales[at] = grids[r].scale;
           if (!rule.symmetric) out->zeros[at] = grids[r].zero;
           uint8_t* codes = out->codes.data() + (first_row + r) * k;
-          for (int64_t i = first; i < first + count; ++i) {
-            codes[i] = static_cast<uint8_t>(nearest_code(w[i], grids[r], max_code));
-          }
+          const Grid grid = grids[r];  // bytes may alias what is not the loop's own
+          for (int64_t i = first; i < first + count; ++i) codes[i] = static_cast<uint8_t>(nearest_code(w[i], grid, max_code));
         }
       }
     }

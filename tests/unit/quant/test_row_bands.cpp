@@ -79,7 +79,7 @@ TEST(CodedScales, AreMultiplesOfAStepThatRowsShare) {
     EXPECT_EQ(s.scale_codes->expand(50, 6).size(), 300u);
     // 3-bit codes and zeros, and 16 bits for every 8 rows.
     const double expected = 3.0 + (bits + 3.0) / 32.0 + 16.0 * 7 / (50.0 * 192.0);
-    EXPECT_NEAR(result.tensor.bits_per_weight(), expected, 1e-9);
+    EXPECT_NEAR(result.tensor.bits_per_weight(), expected, 8.0 / (50 * 192));  // whole bytes
   }
 }
 
