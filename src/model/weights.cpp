@@ -118,6 +118,16 @@ Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec
   return tensor;
 }
 
+Result<std::optional<Array>> plain_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
+                                          int64_t layer, int32_t expert) {
+  const std::string name = tensor_name(spec, layer, "weight", expert);
+  NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
+  NBL_ASSIGN(const int64_t cols, dimension(spec.cols, config));
+  std::optional<Array> plain = checkpoint.plain_matrix(name);
+  if (plain && plain->shape != Shape{rows, cols}) return wrong_shape(checkpoint, name, plain->shape, {rows, cols});
+  return plain;
+}
+
 Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
                                      int64_t layer, int32_t expert) {
   if (spec.no_suffix) return std::vector<float>{};
