@@ -282,6 +282,7 @@ Result<ConvertReport> convert(const Checkpoint& input, const std::filesystem::pa
   if (!(*dialect)->can_write()) {
     return Status(Code::invalid_argument, fmt::format("format {} can be read, not written", options.format));
   }
+  NBL_TRY(spare_input(input, output));
   return Job(input, options, **dialect, team, progress).run(output);
 }
 
