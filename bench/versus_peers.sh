@@ -81,7 +81,7 @@ for engine in ${engines//,/ }; do
   built=$built${built:+,}$engine$suffix
 done
 
-if [ ! -x "$cache/venv/bin/python" ]; then
+if ! "$cache/venv/bin/python" -c 'import numpy, gguf' 2>/dev/null; then
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/pip" install -q numpy gguf
 fi

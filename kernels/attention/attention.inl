@@ -32,9 +32,14 @@ struct Attention {
                                    const int* index, int tile) {
     V acc[Q][T];
     NBL_UNROLL for (int i = 0; i < Q; ++i) { NBL_UNROLL for (int t = 0; t < T; ++t) acc[i][t] = L::set(0.0f); }
+    // The next block's keys follow this one's; no prefetcher sees that, as values are read in between.
+    const E* const ahead = keys + kAttentionBlock * dim;
     for (int64_t d = 0; d < dim; ++d) {
       V key[T];
-      NBL_UNROLL for (int t = 0; t < T; ++t) key[t] = C::load(keys + (t * dim + d) * 16);
+      NBL_UNROLL for (int t = 0; t < T; ++t) {
+        key[t] = C::load(keys + (t * dim + d) * 16);
+        __builtin_prefetch(ahead + (t * dim + d) * 16);
+      }
       NBL_UNROLL for (int i = 0; i < Q; ++i) {
         const V x = L::set(q[i][d]);
         NBL_UNROLL for (int t = 0; t < T; ++t) acc[i][t] = L::fma(x, key[t], acc[i][t]);
@@ -139,9 +144,13 @@ struct Attention {
     NBL_UNROLL for (int i = 0; i < Q; ++i) {
       NBL_UNROLL for (int j = 0; j < D; ++j) acc[i][j] = L::load(row[i] + d + j * 16);
     }
+    const E* const ahead = values + kAttentionBlock * stride + d;
     for (int p = lo; p < hi; ++p) {
       V value[D];
-      NBL_UNROLL for (int j = 0; j < D; ++j) value[j] = C::load(values + p * stride + d + j * 16);
+      NBL_UNROLL for (int j = 0; j < D; ++j) {
+        value[j] = C::load(values + p * stride + d + j * 16);
+        __builtin_prefetch(ahead + p * stride + j * 16);
+      }
       NBL_UNROLL for (int i = 0; i < Q; ++i) {
         const V x = L::set(weight[i][p]);
         NBL_UNROLL for (int j = 0; j < D; ++j) acc[i][j] = L::fma(x, value[j], acc[i][j]);

@@ -44,6 +44,10 @@ struct QmatmulInt8Args {
   int64_t ldy = 0;
   const float* bias = nullptr;  ///< [n] or null; used when !accumulate
   bool accumulate = false;      ///< the finished sums are added to y; else they begin with bias or 0 and are y
+  /// What the caller reads after the last of these tiles: fetched from where fetches would leave them. Null where unknown.
+  const uint8_t* next_codes = nullptr;
+  const uint8_t* next_scales = nullptr;
+  const uint8_t* next_zeros = nullptr;
   /// Activation rows that a register block takes at most: 4 or 8, or 0 for as many as the variant likes. Changes no bit.
   int32_t block_rows = 0;
 };

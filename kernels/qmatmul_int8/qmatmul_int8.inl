@@ -152,8 +152,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   constexpr int ACC = kSums<T, NT, MR, SHORT>;
   constexpr int64_t kTileBytes = 128 * Codes::kBits;
   const SegmentView& w = a.w;
-  // Bytes of codes that are fetched ahead: more than memory under load takes, and less than a short row tile has.
-  const int64_t ahead_bytes = w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
+  // Bytes of codes that are fetched ahead: more than memory under load takes, and where there are two streams less than a short row
+  // tile has. A code of 8 bits is read with less work in between, so that fetches too far ahead pile up.
+  const int64_t ahead_bytes = NT == 1 ? (Codes::kBits == 8 ? 6144 : 8192) : w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
   const Codes codes(w);
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 
@@ -170,7 +171,18 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   }
   // Where the fetches of the first of two row tiles reach the second, whose codes are here already, they go on with the
   // row tile after the next.
-  const int64_t turn = NT == 2 ? w.column_tiles - ahead_bytes / kTileBytes : -1;
+  int64_t turn = NT == 2 ? w.column_tiles - ahead_bytes / kTileBytes : -1;
+  int64_t leap = 2 * w.column_tiles * kTileBytes;
+  if (NT == 1 && a.next_codes != nullptr) {  // and where those of one row tile reach the end, with what is read next
+    const uint8_t* end = w.codes + a.tile_end * w.column_tiles * kTileBytes;
+    turn = end > ahead[0] ? (end - ahead[0]) / kTileBytes : 0;
+    leap = static_cast<int64_t>(reinterpret_cast<uintptr_t>(a.next_codes) - reinterpret_cast<uintptr_t>(end));
+    if (tile + 1 == a.tile_end) {
+      __builtin_prefetch(a.next_scales);
+      __builtin_prefetch(a.next_scales + 64);
+      __builtin_prefetch(a.next_zeros);
+    }
+  }
   I acc[NT][MR][ACC];
   const auto clear = [&]() NBL_INLINE_LAMBDA {
     NBL_EACH (t, NT)
@@ -196,7 +208,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   for (int64_t kt = 0; kt < w.column_tiles; ++kt) {
     const int8_t* x[MR];
     NBL_EACH (i, MR) x[i] = a.x + (kt * a.m + row_i[i]) * kCols;
-    if (kt == turn) ahead[0] += 2 * w.column_tiles * kTileBytes;
+    if (kt == turn) ahead[0] += leap;
     NBL_EACH (t, NT) {
       for (int64_t b = 0; b < kTileBytes; b += 64) __builtin_prefetch(ahead[t] + b);
       ahead[t] += kTileBytes;
@@ -504,15 +516,16 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
       return shifted ? many_rows<T, Codes, CODEBOOK, !CODEBOOK>(a) : many_rows<T, Codes, CODEBOOK, false>(a);
     }
   }
-  int64_t tile = a.tile_begin;
+  // Up to four rows are bound by memory, which gives most to one stream of addresses: two row tiles at a time, two streams,
+  // read a fifth slower. From five rows on, two row tiles share what is loaded of the activations.
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  int64_t tile = a.tile_begin;
   if (a.step < kCols) {
-    if (a.m == 1)
-      for (; tile + NT <= a.tile_end; tile += NT) few_rows<T, Codes, CODEBOOK, NT, 1, true>(a, tile, 0);
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;
   }
-  for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
+  if (a.m > 4)
+    for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
   for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, false>(a, tile);
 }
 

@@ -42,10 +42,13 @@ uint32_t fork_count() noexcept {
 
 void Worker::barrier(Ahead ahead) noexcept {
   if (count_ == 1) return;
+  passed_ = 0;
+  held_ = -1;
   Team::State& s = *team_.state_;
   const uint32_t phase = s.phase.load(std::memory_order_relaxed);  // cannot move on before this worker has arrived
   if (s.arrived.fetch_add(1, std::memory_order_acq_rel) == count_ - 1) {
     s.arrived.store(0, std::memory_order_relaxed);
+    s.taken[(phase + 1) % 2].store(0, std::memory_order_relaxed);  // that of the phase before this one
     s.phase.store(phase + 1, std::memory_order_release);
     s.phase.notify_all();  // asks the system only when someone sleeps there
     return;
@@ -88,6 +91,51 @@ Range Worker::share(int64_t n, int64_t align) const noexcept {
   return {std::min(n, first * align), std::min(n, last * align)};
 }
 
+namespace {
+
+constexpr int64_t kDealtPart = 8;    ///< an eighth of the work is dealt out piece by piece
+constexpr int64_t kDealtPieces = 4;  ///< for each worker, at most
+
+/// What is dealt out, in blocks of the alignment: `pieces` of `size`, the last one perhaps shorter, from block `first` on.
+struct Dealt {
+  int64_t first = 0, size = 0, pieces = 0;
+};
+Dealt dealt(int64_t n, int64_t align, int64_t grain, int workers) noexcept {
+  const int64_t blocks = ceil_div(n, align), part = blocks / kDealtPart;
+  const int64_t size = std::max(ceil_div(grain, align), ceil_div(part, kDealtPieces * workers));
+  // Fewer pieces than workers would make some wait for a whole one.
+  if (workers == 1 || part < size * workers) return {blocks, 0, 0};
+  return {blocks - part, size, ceil_div(part, size)};
+}
+
+}  // namespace
+
+Range Worker::kept_share(int64_t n, int64_t align, int64_t grain) const noexcept {
+  return share(std::min(n, dealt(n, align, grain, count_).first * align), align);
+}
+
+int64_t Worker::take(int64_t count) noexcept {
+  Team::State& s = *team_.state_;
+  if (held_ < 0) held_ = s.taken[s.phase.load(std::memory_order_relaxed) % 2].fetch_add(1, std::memory_order_relaxed);
+  const int64_t piece = held_ - passed_;
+  if (piece < count) {
+    held_ = -1;
+    return piece;
+  }
+  passed_ += count;
+  return -1;
+}
+
+void Worker::deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range, bool)> fn) noexcept {
+  const Dealt d = dealt(n, align, grain, count_);
+  if (const Range kept = kept_share(n, align, grain); kept.begin < kept.end) fn(kept, d.pieces == 0);
+  if (d.pieces == 0) return;
+  for (int64_t i = take(d.pieces); i >= 0; i = take(d.pieces)) {
+    const int64_t begin = (d.first + i * d.size) * align;
+    fn({begin, std::min(n, begin + d.size * align)}, i + count_ >= d.pieces);
+  }
+}
+
 Team::Team(int threads) : state_(std::make_unique<State>(threads > 0 ? threads : available_processors())) {
   // With more workers than processors, the one waited for may be waiting for the waiter's processor.
   state_->spins = state_->threads <= available_processors() ? kSpins : 0;
@@ -103,6 +151,7 @@ void Team::State::run(Team& team, int count, FunctionRef<void(Worker&)> fn) {
     fn(worker);
     return;
   }
+  for (std::atomic<int64_t>& pieces : taken) pieces.store(0, std::memory_order_relaxed);
   const Allocator* const allocator = AllocatorScope::current();
   backend.run(count, [&](int index, int all) {
     const AllocatorScope scope(allocator);

@@ -54,12 +54,26 @@ class Worker {
   /// This worker's contiguous share of [0, n): whole multiples of `align`, but for the last.
   Range share(int64_t n, int64_t align = 1) const noexcept;
 
+  /// Calls fn(range) for ranges that together with the other workers' make [0, n), each of whole multiples of `align` but for the last.
+  /// A worker's first range is its share of most of them, where kept_share() begins; what is left is dealt out in pieces of at least
+  /// `grain` as workers come for them, so that none waits long for another whose memory or processor is slower. Who gets which differs
+  /// from run to run: for work whose results do not depend on that. Every worker deals the same between two barriers.
+  /// `last`: the worker gets nothing more, as far as can be said.
+  void deal(int64_t n, int64_t align, int64_t grain, FunctionRef<void(Range, bool last)> fn) noexcept;
+  /// The first range that deal(n, align, grain) gives to this worker.
+  Range kept_share(int64_t n, int64_t align, int64_t grain) const noexcept;
+
  private:
   friend class Team;
   Worker(Team& team, int index, int count) noexcept : team_(team), index_(index), count_(count) {}
+  /// The next of `count` pieces that no other worker has, or -1.
+  int64_t take(int64_t count) noexcept;
+
   Team& team_;
   int index_;
   int count_;
+  int64_t passed_ = 0;  ///< pieces of what was dealt before since the last barrier
+  int64_t held_ = -1;   ///< a piece taken that belongs to what is dealt next
 };
 
 /// A fixed number of threads. run() may be called from any thread; calls at the same time take turns in the order they came.

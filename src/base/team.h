@@ -60,8 +60,10 @@ struct Team::State {
   /// Nanoseconds of all workers of a run: at barriers, asleep there, and off their processors.
   std::atomic<int64_t> waited{0}, slept{0}, idle{0};
   TeamBackend backend;
-  // On lines of their own: all workers write the first and poll the second.
+  // On lines of their own: all workers write the first and poll the second. `taken`, pieces of what is dealt out in even and odd
+  // phases, is reset by the worker that arrived last, which has the first line at that moment.
   alignas(64) std::atomic<int> arrived{0};
+  std::atomic<int64_t> taken[2] = {0, 0};
   alignas(64) std::atomic<uint32_t> phase{0};
 };
 

@@ -186,6 +186,7 @@ Status speed(nbl_evaluation* e, Json* out) {
   options.reps = settings.integer("speed.reps");
   request.batch = settings.integer("speed.batch");
   request.profile = settings.boolean("speed.profile");
+  request.bandwidth = settings.boolean("speed.bandwidth");
   request.powercap = settings.text("speed.powercap");
   NBL_ASSIGN(request.contexts, numbers_of(settings, "speed.contexts", 0, 1000000));
   NBL_ASSIGN(request.batches, numbers_of(settings, "speed.batches", 1, 4096));

@@ -270,6 +270,7 @@ std::span<const Spec> evaluation_settings() {
         {"speed.batches", Spec::Type::text, "", 0, 0, {}, "and with these batches, numbers with commas between"},
         {"speed.powercap", Spec::Type::text, "/sys/class/powercap", 0, 0, {}, "where the system tells the energy used; empty: not asked"},
         {"speed.profile", Spec::Type::boolean, "false", 0, 0, {}, "also say what each operation takes"},
+        {"speed.bandwidth", Spec::Type::boolean, "false", 0, 0, {}, "also decode's share of the memory's bandwidth, read in turns"},
     };
   }();
   return schema;

@@ -138,6 +138,7 @@ int bench(const Global& global, const Args& args) {
   evaluation.set("speed.reps", fmt::format("{}", args.reps));
   evaluation.set("speed.batch", fmt::format("{}", args.batch));
   evaluation.set("speed.profile", args.profile ? "true" : "false");
+  evaluation.set("speed.bandwidth", args.bandwidth ? "true" : "false");
   evaluation.set("speed.contexts", args.contexts);
   evaluation.set("speed.batches", args.batches);
   evaluation.add_model(model, args.model);
@@ -158,25 +159,17 @@ int bench(const Global& global, const Args& args) {
       fmt::print("energy         {:.3g} J a token read, {:.3g} J a token written\n", number(j["energy"].value(), "prefill_joules_per_token"),
                  number(j["energy"].value(), "decode_joules_per_token"));
     }
+    if (args.bandwidth) {
+      const double limit = number(j, "memory_bandwidth"), share = number(j, "bandwidth_share");
+      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %){}\n", share * limit / 1e9, limit / 1e9, 100 * share,
+                 flag(j, "disturbed") ? ", measured beside other programs" : "");
+    }
     if (has(j, "grid")) fmt::print("\n{}", grid_table(j).text(global.markdown));
     if (args.profile) fmt::print("\n{}", profile_table(j).text(global.markdown));
   }
   ObjectText out;
   for (const auto [key, value] : members(j)) out.set_raw(key, simdjson::minify(value));
   out.set("load_ms", load_ms);
-  if (args.bandwidth) {
-    // Measured last: its array is no part of the model's memory.
-    const Doc limits(runtime.measure_limits());
-    const double limit = number(limits.root()["dram_read"].value(), "team");
-    const double used = number(j, "bytes_per_token") * number(j, "decode_tok_s");
-    const bool disturbed = flag(limits.root(), "disturbed");
-    out.set("memory_bandwidth", limit).set("bandwidth_share", limit > 0 ? used / limit : 0.0);
-    out.set_raw("disturbed", disturbed ? "true" : "false");
-    if (global.tables()) {
-      fmt::print("bandwidth      {:.1f} of {:.1f} GB/s ({:.0f} %){}\n", used / 1e9, limit / 1e9, 100 * used / limit,
-                 disturbed ? ", measured beside other programs" : "");
-    }
-  }
   emit_json(global, indented(out.text()));
   return kDone;
 }

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "eval/energy.h"
 #include "eval/statistics.h"
+#include "tensor/limits.h"
 
 namespace nbl::eval {
 namespace {
@@ -159,6 +160,35 @@ Result<Json> profile(const std::shared_ptr<const model::Model>& model, Team& tea
   return profile_json(profile);
 }
 
+// A second's bandwidth is another in the next where a machine is shared, so that both are measured in turns.
+Status add_bandwidth(const std::shared_ptr<const model::Model>& model, Team& team, const BenchOptions& o, Json* j) {
+  NBL_ASSIGN(const MemoryReader memory, MemoryReader::create(team));
+  NBL_ASSIGN(const auto session, filled(model, team, o.depth, o.depth + o.gen));
+  const std::vector<TokenId> tokens = some_tokens(*model, o.depth + o.gen);
+  const std::span<const TokenId> all = tokens;
+  const double bytes = static_cast<double>(model->weight_bytes() * o.gen);
+  std::vector<double> rates, shares;
+  for (int64_t rep = 0; rep < std::max<int64_t>(o.reps, 5); ++rep) {
+    NBL_TRY(session->truncate(o.depth));
+    const double before = memory.read(team);
+    const auto start = Clock::now();
+    for (int64_t t = 0; t < o.gen; ++t) {
+      const auto logits = session->append(all.subspan(static_cast<std::size_t>(o.depth + t), 1), model::Session::Logits::last);
+      if (!logits.ok()) return logits.status();
+    }
+    const double used = bytes / seconds_since(start);
+    const double after = memory.read(team);
+    rates.insert(rates.end(), {before, after});
+    shares.push_back(used / (0.5 * (before + after)));
+  }
+  const double rate = quantile(rates, 0.5);
+  j->set("memory_bandwidth", rate);
+  j->set("bandwidth_share", quantile(shares, 0.5));
+  // Rounds apart, though read in the same seconds: other programs, or a host that gives now more and now less.
+  j->set("disturbed", *std::max_element(rates.begin(), rates.end()) > 1.2 * rate);
+  return {};
+}
+
 }  // namespace
 
 Json profile_json(const model::SessionProfile& profile) {
@@ -174,6 +204,7 @@ Result<Json> report_speed(std::shared_ptr<const model::Model> model, Team& team,
   Json j = to_json(speed);
   EnergyMeter counters(request.powercap);
   EnergyMeter* const meter = counters.available() ? &counters : nullptr;
+  if (request.bandwidth) NBL_TRY(add_bandwidth(model, team, request.options, &j));
   if (request.batch > 1) {
     NBL_ASSIGN(const Decoded together, batch_decode(model, team, request.options, request.batch, nullptr));
     j.set("batch", request.batch);

@@ -13,6 +13,7 @@ struct SpeedRequest {
   BenchOptions options;
   int64_t batch = 1;     ///< more than 1: also decode so many sequences together
   bool profile = false;  ///< also say what each operation takes
+  bool bandwidth = false;  ///< also decode's share of the memory's bandwidth
   std::vector<int64_t> contexts, batches;  ///< also measure each of these contexts with each of these batches
   std::filesystem::path powercap = "/sys/class/powercap";  ///< where the system tells energy; empty: not measured
 };
@@ -25,7 +26,8 @@ Json profile_json(const model::SessionProfile& profile);
 /// contexts or batches `grid[]` of {context, batch, prefill_tok_s,
 /// decode_tok_s, joules_per_token}: prefill of a prompt as long as the context (null where that is 0), then decoding by so many
 /// sequences behind it, all their tokens counted. `energy{packages[], prefill_joules_per_token, decode_joules_per_token}` where the
-/// system tells energy, else null.
+/// system tells energy, else null. With bandwidth `memory_bandwidth` (bytes a second), `bandwidth_share` and `disturbed`: memory is read
+/// before and after each repetition's tokens, so that a share compares what followed each other; medians.
 Result<Json> report_speed(std::shared_ptr<const model::Model> model, Team& team, const SpeedRequest& request,
                           const ProgressFn& progress);
 

@@ -287,7 +287,8 @@ void Pass::norm_and_prepare(const NormWeights& weights, const Linear* first) {
 
 void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next) {
   const InputForm* form = x == h_ ? normed_form_ : nullptr;
-  for (const Target& t : targets) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const Target& t = targets[i];
     if (form == nullptr || !(*form == t.linear->input_form())) {
       if (replicated_) {
         t.linear->prepare_alone(x, ldx, rows, prepared_);
@@ -297,7 +298,7 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
       }
       form = &t.linear->input_form();
     }
-    t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy);
+    t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy, i + 1 < targets.size() ? targets[i + 1].linear : next);
   }
   normed_form_ = nullptr;
   if (s_.adapters != nullptr) adapt(targets, x, ldx, rows);
@@ -376,21 +377,26 @@ bool Pass::mlp_hidden_in_pieces(const Layer& layer) {
       first->prepare(worker_, h_, c_.hidden, rows, prepared_);
   }
   normed_form_ = nullptr;
-  const Range share = worker_.share(ffn, kPieceColumns);
   const int64_t most = std::max(kPieceColumns, w_.piece_floats_ / (2 * rows) / kPieceColumns * kPieceColumns);
-  for (int64_t begin = share.begin; begin < share.end; begin += most) {
-    const int64_t end = std::min(begin + most, share.end), n = end - begin;
-    float* hidden = piece_;                          // [rows, n]
-    float* other = gate != nullptr ? piece_ + rows * n : nullptr;
-    first->multiply_rows({begin, end}, prepared_, rows, hidden, n);
-    if (gate != nullptr) {
-      const int64_t at = both != nullptr ? ffn : 0;
-      up->multiply_rows({at + begin, at + end}, prepared_, rows, other, n);
+  const auto pieces_of = [&](Range share, bool last) {
+    for (int64_t begin = share.begin; begin < share.end; begin += most) {
+      const int64_t end = std::min(begin + most, share.end), n = end - begin, at = both != nullptr ? ffn : 0;
+      float* hidden = piece_;                          // [rows, n]
+      float* other = gate != nullptr ? piece_ + rows * n : nullptr;
+      const FirstLines after = last && end == share.end ? down->lines_of(worker_) : FirstLines{};
+      first->multiply_rows({begin, end}, prepared_, rows, hidden, n, gate != nullptr ? up->lines_of(at + begin) : after);
+      if (gate != nullptr) up->multiply_rows({at + begin, at + end}, prepared_, rows, other, n, after);
+      mark(Profile::mlp_in);
+      el_.activate(kernel_act(c_.activation), hidden, other, hidden, rows * n);
+      down->prepare_columns({begin, end}, hidden, n, rows, prepared_mlp_);
+      mark(Profile::activation);
     }
-    mark(Profile::mlp_in);
-    el_.activate(kernel_act(c_.activation), hidden, other, hidden, rows * n);
-    down->prepare_columns({begin, end}, hidden, n, rows, prepared_mlp_);
-    mark(Profile::activation);
+  };
+  if (rows <= Linear::kDealtRows) {
+    const int64_t column_bytes = (first->weight_bytes() / first->n()) * (gate != nullptr ? 2 : 1);
+    worker_.deal(ffn, kPieceColumns, Linear::kDealtBytes / std::max<int64_t>(column_bytes, 1), pieces_of);
+  } else {
+    pieces_of(worker_.share(ffn, kPieceColumns), true);
   }
   mlp_prepared_ = true;
   meet(down);
@@ -421,7 +427,7 @@ void Pass::mlp_output(const Layer& layer, const Linear* next) {
   const Target targets[] = {{layer.linear(Role::down), w_.y_, c_.hidden}};
   if (mlp_prepared_) {
     mlp_prepared_ = false;
-    targets[0].linear->multiply(worker_, prepared_mlp_, s_.rows, targets[0].y, targets[0].ldy);
+    targets[0].linear->multiply(worker_, prepared_mlp_, s_.rows, targets[0].y, targets[0].ldy, next);
     meet(next);
   } else {
     project(targets, act_, act_stride_, s_.rows, next);

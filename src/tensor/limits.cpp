@@ -41,6 +41,43 @@ class Rounds {
   bool all_worked_ = true;
 };
 
+struct ReadRound {
+  double rate = 0;  // bytes a second
+  int workers = 0;
+};
+ReadRound read_once(Team& t, const kernels::LimitVariant& loop, const Buffer& data, int64_t bytes) {
+  std::atomic<int64_t> done{0};
+  std::atomic<int> workers{0};
+  const Clock::time_point start = Clock::now();
+  t.run([&](Worker& worker) {
+    const Range mine = worker.share(bytes, 4096);
+    kernels::LimitArgs a;
+    a.data = reinterpret_cast<const uint8_t*>(data.data()) + mine.begin;
+    a.bytes = mine.end - mine.begin;
+    // Small shares many times, so that starting the team does not count.
+    const int64_t times = std::max<int64_t>(1, (int64_t{64} << 20) / std::max<int64_t>(a.bytes, 1));
+    for (int64_t r = 0; r < times; ++r) loop.run(&a);
+    done += times * a.bytes;
+    ++workers;
+  });
+  return {static_cast<double>(done) / seconds_since(start), workers};
+}
+
+// Larger than the last-level cache, every page touched: untouched ones may all be one page of zeros.
+Result<Buffer> memory_array(Team& team, int64_t bytes) {
+  if (bytes <= 0) {
+    bytes = std::max<int64_t>(int64_t{256} << 20, 2 * last_level_cache_bytes());
+    if (physical_memory_bytes() > 0) bytes = std::min(bytes, physical_memory_bytes() / 4);
+  }
+  bytes = std::max<int64_t>(bytes / 4096, 1) * 4096;
+  NBL_ASSIGN(Buffer data, Buffer::create(static_cast<std::size_t>(bytes)));
+  team.run([&](Worker& worker) {
+    const Range mine = worker.share(bytes, 4096);
+    for (int64_t at = mine.begin; at < mine.end; at += 64) data.data()[at] = static_cast<std::byte>(at >> 6);
+  });
+  return data;
+}
+
 struct Limits {
   Team& alone;
   Team& team;
@@ -51,21 +88,8 @@ struct Limits {
   double read(Team& t, const kernels::LimitVariant& loop, const Buffer& data, int64_t bytes) {
     Rounds rounds(seconds);
     do {
-      std::atomic<int64_t> done{0};
-      std::atomic<int> workers{0};
-      const Clock::time_point start = Clock::now();
-      t.run([&](Worker& worker) {
-        const Range mine = worker.share(bytes, 4096);
-        kernels::LimitArgs a;
-        a.data = reinterpret_cast<const uint8_t*>(data.data()) + mine.begin;
-        a.bytes = mine.end - mine.begin;
-        // Small shares many times, so that starting the team does not count.
-        const int64_t times = std::max<int64_t>(1, (int64_t{64} << 20) / std::max<int64_t>(a.bytes, 1));
-        for (int64_t r = 0; r < times; ++r) loop.run(&a);
-        done += times * a.bytes;
-        ++workers;
-      });
-      rounds.add(static_cast<double>(done) / seconds_since(start), workers == t.size());
+      const ReadRound round = read_once(t, loop, data, bytes);
+      rounds.add(round.rate, round.workers == t.size());
     } while (!rounds.enough());
     disturbed = disturbed || rounds.disturbed();
     return rounds.median();
@@ -119,19 +143,9 @@ Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options) {
   MachineLimits limits;
   limits.threads = team.size();
   Team alone(1);
-  int64_t bytes = options.dram_bytes;
-  if (bytes <= 0) {
-    bytes = std::max<int64_t>(int64_t{256} << 20, 2 * last_level_cache_bytes());
-    if (physical_memory_bytes() > 0) bytes = std::min(bytes, physical_memory_bytes() / 4);
-  }
-  bytes = std::max<int64_t>(bytes / 4096, 1) * 4096;
+  NBL_ASSIGN(const Buffer data, memory_array(team, options.dram_bytes));
+  const auto bytes = static_cast<int64_t>(data.size());
   limits.dram_bytes = bytes;
-  NBL_ASSIGN(Buffer data, Buffer::create(static_cast<std::size_t>(bytes)));
-  // Untouched pages may all be one page of zeros.
-  team.run([&](Worker& worker) {
-    const Range mine = worker.share(bytes, 4096);
-    for (int64_t at = mine.begin; at < mine.end; at += 64) data.data()[at] = static_cast<std::byte>(at >> 6);
-  });
   const kernels::LimitVariant& read = *kernels::select_limit(kernels::Limit::read, best_isa());
   Limits measure{alone, team, options.seconds_each};
   limits.dram = measure.both(read, data, bytes, bytes);
@@ -144,6 +158,15 @@ Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options) {
   limits.amx_bf16 = measure.both(kernels::Limit::amx_bf16);
   limits.disturbed = measure.disturbed;
   return limits;
+}
+
+Result<MemoryReader> MemoryReader::create(Team& team, int64_t bytes) {
+  NBL_ASSIGN(Buffer data, memory_array(team, bytes));
+  return MemoryReader(std::move(data));
+}
+
+double MemoryReader::read(Team& team) const {
+  return read_once(team, *kernels::select_limit(kernels::Limit::read, best_isa()), data_, static_cast<int64_t>(data_.size())).rate;
 }
 
 }  // namespace nbl

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/buffer.h"
 #include "base/parallel.h"
 #include "base/status.h"
 
@@ -35,5 +36,19 @@ struct LimitOptions {
 
 /// Each number is the median of five rounds or more. Takes a second or two and the array's memory. Code::out_of_memory when that is not to be had.
 Result<MachineLimits> measure_limits(Team& team, const LimitOptions& options = {});
+
+/// The rate of `dram` alone, a few milliseconds a time: to be measured in turns with what it shall be compared with, where a machine's
+/// memory gives more in one second than in the next.
+class MemoryReader {
+ public:
+  /// With an array as measure_limits() has.
+  static Result<MemoryReader> create(Team& team, int64_t bytes = 0);
+  /// Bytes a second that the team reads, in one round.
+  double read(Team& team) const;
+
+ private:
+  explicit MemoryReader(Buffer data) noexcept : data_(std::move(data)) {}
+  Buffer data_;
+};
 
 }  // namespace nbl

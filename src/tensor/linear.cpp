@@ -86,8 +86,10 @@ void multiply_twins(kernels::QmatmulInt8Fn run, kernels::QmatmulInt8Args a) noex
   a.ldy = tiles * kTileRows;
   a.bias = nullptr;
   a.accumulate = false;
+  const uint8_t* const next = a.next_codes;
   for (; a.tile_begin < end; a.tile_begin = a.tile_end) {
     a.tile_end = std::min(end, a.tile_begin + tiles);
+    a.next_codes = a.tile_end == end ? next : nullptr;
     const int64_t row = a.tile_begin * kTileRows, rows = std::min(a.n, a.tile_end * kTileRows) - row;
     a.y = sums - row;
     run(&a);
@@ -149,12 +151,18 @@ struct Linear::Impl {
   int64_t prepare_count(int64_t m) const noexcept {
     return m * ceil_div(prepared_layout(form, m).columns, kPrepareBlock);
   }
-  /// Row tiles of a worker. Kernels take two at a time.
-  Range tiles_of(const Worker& worker) const noexcept {
-    const int64_t tiles = ceil_div(tensor.n, kTileRows);
-    return worker.share(tiles, tiles >= 8 * worker.count() ? 2 : 1);
+  int64_t row_tiles() const noexcept { return ceil_div(tensor.n, kTileRows); }
+  /// Row tiles that workers take together. Kernels take two at a time.
+  int64_t taken_tiles(const Worker& worker) const noexcept { return row_tiles() >= 8 * worker.count() ? 2 : 1; }
+  /// Row tiles that are worth a worker's coming for them.
+  int64_t dealt_tiles() const noexcept {
+    return std::max<int64_t>(1, Linear::kDealtBytes * row_tiles() / std::max<int64_t>(weight_bytes, 1));
   }
-  void multiply_tiles(Range tiles, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+  Range kept_tiles(const Worker& worker) const noexcept {
+    return worker.kept_share(row_tiles(), taken_tiles(worker), dealt_tiles());
+  }
+  void multiply_tiles(Range tiles, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                      const FirstLines& next) const noexcept;
   /// Columns [columns.begin, columns.end) of a row that begins at x; ones of 1,024 where they are many.
   void prepare_piece(Range columns, const float* x, int64_t row, const PreparedLayout& l, int64_t m,
                      std::byte* prepared) const noexcept;
@@ -344,24 +352,45 @@ void Linear::Impl::round_rows(Range rows, int64_t m, std::byte* prepared) const 
   for (int64_t i = rows.begin; i < rows.end; ++i) form.rounding->apply(at<float>(prepared, l.f32) + i * l.ldx, form.k);
 }
 
-void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
-  impl_->multiply_tiles(impl_->tiles_of(worker), prepared, m, y, ldy);
+void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                      const Linear* next) const noexcept {
+  if (m > kDealtRows) {
+    impl_->multiply_tiles(worker.share(impl_->row_tiles(), impl_->taken_tiles(worker)), prepared, m, y, ldy, {});
+    return;
+  }
+  const FirstLines after = next != nullptr ? next->lines_of(worker) : FirstLines{};
+  worker.deal(impl_->row_tiles(), impl_->taken_tiles(worker), impl_->dealt_tiles(), [&](Range tiles, bool last) {
+    impl_->multiply_tiles(tiles, prepared, m, y, ldy, last ? after : FirstLines{});
+  });
 }
 
-void Linear::multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept {
-  impl_->multiply_tiles({rows.begin / kTileRows, ceil_div(rows.end, kTileRows)}, prepared, m, y - rows.begin, ldy);
+void Linear::multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                           const FirstLines& next) const noexcept {
+  impl_->multiply_tiles({rows.begin / kTileRows, ceil_div(rows.end, kTileRows)}, prepared, m, y - rows.begin, ldy, next);
+}
+
+FirstLines Linear::lines_of(int64_t row) const noexcept {
+  const kernels::SegmentView& w = impl_->views.front();
+  const int64_t tile = row / kTileRows, group = tile * w.groups;
+  return {w.codes + tile * w.column_tiles * w.tile_code_bytes(),
+          w.scales != nullptr ? w.scales + group * w.scale_group_bytes() : nullptr,
+          w.zeros != nullptr ? w.zeros + group * w.zero_group_bytes() : nullptr};
+}
+
+FirstLines Linear::lines_of(const Worker& worker) const noexcept {
+  return lines_of(impl_->kept_tiles(worker).begin * kTileRows);
 }
 
 Ahead Linear::ahead(const Worker& worker) const noexcept {
-  const Range tiles = impl_->tiles_of(worker);
+  const Range tiles = impl_->kept_tiles(worker);
   if (tiles.begin >= tiles.end) return {};
   const kernels::SegmentView& w = impl_->views.front();
   const int64_t tile_bytes = w.column_tiles * w.tile_code_bytes();
   return {w.codes + tiles.begin * tile_bytes, (tiles.end - tiles.begin) * tile_bytes};
 }
 
-void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t m, float* y,
-                                  int64_t ldy) const noexcept {
+void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                                  const FirstLines& next) const noexcept {
   const Impl& impl = *this;
   const int64_t n = tensor.n;
   const PreparedLayout l = prepared_layout(form, m);
@@ -391,6 +420,11 @@ void Linear::Impl::multiply_tiles(Range mine, const std::byte* prepared, int64_t
       a.dsums = at<float>(prepared, l.dsums) + first;
       const Int8Choice& choice = impl.int8[s][static_cast<std::size_t>(row_class(l.rows))];
       a.block_rows = choice.block_rows;
+      if (s + 1 == impl.views.size()) {
+        a.next_codes = next.codes;
+        a.next_scales = next.scales;
+        a.next_zeros = next.zeros;
+      }
       if (form.planes == 1)
         choice.variant.run(&a);
       else if (l.rows > m)

@@ -46,6 +46,13 @@ struct InputForm {
   bool operator==(const InputForm&) const = default;
 };
 
+/// The beginnings of a weight's arrays, for fetching them ahead of time. Null: unknown.
+struct FirstLines {
+  const uint8_t* codes = nullptr;
+  const uint8_t* scales = nullptr;
+  const uint8_t* zeros = nullptr;
+};
+
 class Linear {
  public:
   /// Keeps a reference to the tensor's storage. The tensor must be valid. bias: n floats or empty.
@@ -74,7 +81,10 @@ class Linear {
   /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
   /// computed by one worker in an order that does not depend on the number of workers, nor on m but for fast products of
   /// dense segments. No barrier at the end: the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
-  void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+  /// `next`, which the caller multiplies with next, or null: where few rows let memory set the pace, its first codes are fetched with the
+  /// last of these, so that memory does not pause in between.
+  void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                const Linear* next = nullptr) const noexcept;
 
   // The same in pieces, for callers that make an input and a product where they are needed. They meet nobody.
 
@@ -85,9 +95,16 @@ class Linear {
   /// Prepares columns [columns.begin, columns.end) of all m rows: multiples of kPieceColumns, or the end is k.
   /// x [m, columns.end - columns.begin], ldx floats a row.
   static constexpr int64_t kPieceColumns = 128;
+  /// Up to so many rows are bound by memory, whose speed differs from thread to thread, so that a part of the work is dealt out
+  /// (Worker::deal) in pieces of at least so many bytes of weights: shorter ones would end before memory has come up to speed.
+  static constexpr int64_t kDealtRows = 16, kDealtBytes = 192 * 1024;
   void prepare_columns(Range columns, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
   /// Output rows [rows.begin, rows.end), multiples of 16 or the end is n: y [m, rows.end - rows.begin], ldy floats a row.
-  void multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy) const noexcept;
+  void multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
+                     const FirstLines& next = {}) const noexcept;
+  /// Where output rows from `row` on (a multiple of 16) begin, for multiply_rows' `next`; where the calling worker's part of multiply() does.
+  FirstLines lines_of(int64_t row) const noexcept;
+  FirstLines lines_of(const Worker& worker) const noexcept;
 
   /// What the calling worker's part of a multiply reads first, in one piece: for fetching it while there is time.
   Ahead ahead(const Worker& worker) const noexcept;

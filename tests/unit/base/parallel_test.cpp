@@ -48,6 +48,43 @@ TEST(Team, SharesCoverWithoutOverlap) {
   }
 }
 
+TEST(Team, DealsEverythingOnceInEveryPhase) {
+  const int64_t sizes[] = {0, 1, 17, 100, 999, 64, 4096};
+  for (const int threads : {1, 2, 3, 5}) {
+    Team team(threads);
+    for (const int64_t align : {1, 16}) {
+      std::vector<std::vector<std::atomic<int>>> hits;
+      for (const int64_t n : sizes) hits.emplace_back(static_cast<std::size_t>(n));
+      const auto deal = [&](Worker& w, std::size_t which, int64_t grain) {
+        const int64_t n = sizes[which];
+        const Range kept = w.kept_share(n, align, grain);
+        bool first = true;
+        w.deal(n, align, grain, [&](Range r, bool) {
+          EXPECT_LT(r.begin, r.end);
+          EXPECT_EQ(r.begin % align, 0);
+          if (first && kept.begin < kept.end) {
+            EXPECT_EQ(r.begin, kept.begin);
+            EXPECT_EQ(r.end, kept.end);
+          }
+          first = false;
+          for (int64_t i = r.begin; i < r.end; ++i) ++hits[which][static_cast<std::size_t>(i)];
+        });
+      };
+      const int runs = 20;
+      for (int run = 0; run < runs; ++run) {
+        team.run([&](Worker& w) {
+          for (std::size_t which = 0; which < std::size(sizes); ++which) {
+            deal(w, which, 1 + static_cast<int64_t>(which) * 7);
+            if (which % 3 == 1) w.barrier();  // one, two or three are dealt between barriers, the last without one behind it
+          }
+        });
+      }
+      for (std::size_t which = 0; which < std::size(sizes); ++which)
+        for (const auto& h : hits[which]) EXPECT_EQ(h.load(), runs);
+    }
+  }
+}
+
 TEST(Team, BarrierPublishesWrites) {
   for (const int threads : {1, 2, 3, 4}) {
     Team team(threads);
