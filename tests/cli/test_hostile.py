@@ -285,6 +285,18 @@ class Texts(Hostile):
         tabs.write_text("task: x\nmetric_list:\n\t- metric: acc\n")
         self.refuse(3, ["eval", "builtin", "--tasks", tabs], "tabs.yaml, line 3", "tab")
 
+    def test_templates(self):
+        model = self.copy_model()
+        path = model / "tokenizer_config.json"
+        good = json.loads(path.read_text())
+        for status, words, template in ((3, ["tokenizer_config.json", "name"], [{"name": 5}]), (4, [], "{% for i in range(1000000000) %}x{% endfor %}"),
+                                        (4, [], "{{ 'x' * 10000000000 }}"), (3, ["line 1"], "{% if messages %}"),
+                                        (3, ["frob"], "{{ messages|frob }}"), (4, [], "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+                                        (4, [], "{{ '%1000000000d' % 5 }}")):
+            with self.subTest(template=template):
+                path.write_text(json.dumps({**good, "chat_template": template}))
+                self.refuse(status, ["run", model, "--chat", "-p", "x", "-n", "1"], *words, timeout=60)
+
     def test_adapters(self):
         source = ROOT / "tests" / "golden" / "lora" / "plain"
         good = json.loads((source / "adapter_config.json").read_text())
