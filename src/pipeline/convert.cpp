@@ -12,6 +12,7 @@
 #include "dialects/dialects.h"
 #include "pipeline/carry.h"
 #include "pipeline/compare_tensors.h"
+#include "pipeline/pipeline.h"
 #include "quant/method.h"
 
 namespace nbl::pipeline {
