@@ -181,7 +181,14 @@ std::string json_error_place(std::string_view text) {
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
   const std::size_t start = before.rfind('\n');
   const std::size_t column = start == std::string_view::npos ? at + 1 : at - start;
-  return fmt::format("line {}, column {}", line, column);
+  const std::string place = fmt::format("line {}, column {}", line, column);
+  // What other writers put out and readers of JSON do not know.
+  if (text.starts_with("\xef\xbb\xbf")) return place + " (a byte order mark)";
+  std::string_view rest = text.substr(at > 0 && at < text.size() && text[at] != '-' && text[at - 1] == '-' ? at - 1 : at);
+  if (rest.starts_with('-')) rest.remove_prefix(1);
+  for (const std::string_view name : {"NaN", "Infinity", "nan", "inf"})
+    if (rest.starts_with(name)) return fmt::format("{} ({} is no JSON number)", place, name);
+  return place;
 }
 
 }  // namespace nbl

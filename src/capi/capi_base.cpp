@@ -1,7 +1,8 @@
 // Version, errors and returned bytes.
-#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
+#include "base/plain_text.h"
 #include "capi/guard.h"
 
 namespace nbl::capi {
@@ -13,13 +14,8 @@ thread_local char last_error[kMessageBytes] = "";
 }  // namespace
 
 void set_last_error(std::string_view message) noexcept {
-  std::size_t size = std::min(message.size(), kMessageBytes - 1);
-  // Cut between characters, not inside one.
-  if (size < message.size()) {
-    while (size > 0 && (static_cast<unsigned char>(message[size]) & 0xc0) == 0x80) --size;
-  }
-  if (size > 0) std::memcpy(last_error, message.data(), size);
-  last_error[size] = '\0';
+  // Names in it come from files and paths, and may hold anything.
+  write_plain_text(message, last_error, kMessageBytes);
 }
 
 }  // namespace nbl::capi

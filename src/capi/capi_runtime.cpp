@@ -1,4 +1,5 @@
 // The runtime: threads, instruction set, memory cap.
+#include "base/plain_text.h"
 #include "capi/catalog.h"
 #include "capi/handles.h"
 #include "tensor/limits.h"
@@ -11,11 +12,11 @@ std::string megabytes(int64_t bytes) { return std::to_string(bytes / 1000000) + 
 }  // namespace
 
 void RuntimeState::warn(const std::string& message) const {
-  if (log != nullptr) log(log_user, NBL_LOG_WARNING, message.c_str());
+  if (log != nullptr) log(log_user, NBL_LOG_WARNING, plain_text(message).c_str());
 }
 
 void RuntimeState::note(const std::string& message) const {
-  if (log != nullptr) log(log_user, NBL_LOG_INFO, message.c_str());
+  if (log != nullptr) log(log_user, NBL_LOG_INFO, plain_text(message).c_str());
 }
 
 ComputeOptions RuntimeState::compute(int32_t mode) { return compute(mode == NBL_COMPUTE_EXACT ? Compute::exact : Compute::fast); }

@@ -28,6 +28,9 @@ struct Failure : std::runtime_error {
   int code;
 };
 
+/// The exit status that stands for a status of the library.
+int exit_code(nbl_status status);
+
 /// The options that every command takes.
 struct Global {
   int32_t threads = 0;
@@ -81,6 +84,11 @@ void add_sweep(const Commands& commands);
 // --- files
 // -------------------------------------------------------------------------------------------------------------
 
+/// For CLI::App::check: what is wrong with a number that no comparison refuses, "nan"; empty for any other.
+std::string check_is_number(const std::string& text);
+
+/// Reads the file and gives it to `use`; what the library has against it is told with the file's name, and as bad input.
+void use_file(const std::string& path, const std::function<void(const std::string&)>& use);
 /// The whole file; Failure(kBadInput) when there is none.
 std::string read_file(const std::string& path);
 /// Written beside and renamed.

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -62,10 +63,32 @@ std::string read_file(const std::string& path) {
   if (!file) throw Failure(kBadInput, fmt::format("cannot open '{}': {}", path, std::strerror(errno)));
   std::string bytes;
   char piece[1 << 16];
-  for (std::size_t got; (got = std::fread(piece, 1, sizeof piece, file.get())) > 0;) bytes.append(piece, got);
+  // A regular file ends; a pipe or a device need not.
+  const auto most = fs::is_regular_file(path, ec) ? INT64_MAX : nbl_limit_get("document_bytes");
+  for (std::size_t got; (got = std::fread(piece, 1, sizeof piece, file.get())) > 0;) {
+    bytes.append(piece, got);
+    if (static_cast<int64_t>(bytes.size()) > most)
+      throw Failure(kLimit, fmt::format("'{}' is no regular file and did not end within {} bytes", path, most));
+  }
   if (std::ferror(file.get()) != 0)
     throw Failure(kBadInput, fmt::format("cannot read '{}': {}", path, std::strerror(errno)));
   return bytes;
+}
+
+std::string check_is_number(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? fmt::format("{} is not a number", text) : std::string();
+}
+
+void use_file(const std::string& path, const std::function<void(const std::string&)>& use) {
+  const std::string text = read_file(path);
+  try {
+    use(text);
+  } catch (const Error& e) {
+    if (e.status() != NBL_E_INVALID_ARGUMENT && e.status() != NBL_E_CORRUPT && e.status() != NBL_E_UNSUPPORTED && e.status() != NBL_E_LIMIT)
+      throw;  // no fault of the file's
+    const int code = exit_code(e.status());
+    throw Failure(code == kUsage ? kBadInput : code, fmt::format("'{}': {}", path, e.what()));
+  }
 }
 
 void write_file(const std::string& path, std::string_view bytes) {

@@ -9,7 +9,6 @@
 #include "cli/cli.h"
 
 namespace nibble::cli {
-namespace {
 
 int exit_code(nbl_status status) {
   switch (status) {
@@ -28,6 +27,8 @@ int exit_code(nbl_status status) {
       return kBadInput;
   }
 }
+
+namespace {
 
 void add_global_options(CLI::App& app, Global& g) {
   const char* group = "Everywhere";

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "cli/cli.h"
+#include "cli/table.h"
 
 namespace nibble::cli {
 namespace {
@@ -58,7 +59,7 @@ class Display {
       }
     }
     if (p.memory_bytes > 0) line += fmt::format("  {} MB", p.memory_bytes / 1000000);
-    if (!p.detail.empty()) line += fmt::format("  {}", p.detail);
+    if (!p.detail.empty()) line += fmt::format("  {}", plain(p.detail));
     if (terminal_) {
       winsize size{};
       const std::size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 8 ? size.ws_col : 80u;

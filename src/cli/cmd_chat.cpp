@@ -258,10 +258,10 @@ void add_chat(const Commands& c) {
       ->capture_default_str();
   command
       ->add_option("--top-p", args->generate.top_p, "choose among the likeliest that reach this probability together")
-      ->check(CLI::Range(0.0f, 1.0f))
+      ->check(CLI::Range(0.0f, 1.0f))->check(check_is_number)
       ->capture_default_str();
   command->add_option("--context", args->context, "positions to make room for (default: the model's, at most 4096)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   command->footer("/help in the conversation lists its commands.");
   command->callback([c, args] { c.chosen = [c, args] { return chat(c.global, *args); }; });
 }

@@ -45,7 +45,7 @@ void print_report(const Global& global, const Doc::Element& j, const Args& args)
 int convert(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
   Checkpoint input = global.open_checkpoint(runtime, args.model);
-  if (!args.measured.empty()) input.set_measured(read_file(args.measured));
+  if (!args.measured.empty()) use_file(args.measured, [&](const std::string& json) { input.set_measured(json); });
   const uint32_t flags = (args.allow_lossy ? uint32_t{NBL_CONVERT_ALLOW_LOSSY} : 0u) |
                          (args.verify ? uint32_t{NBL_CONVERT_VERIFY} : 0u);
   bool ok = false;

@@ -33,7 +33,7 @@ int eval(const Global& global, const Args& args) {
   evaluation.set("skip_missing", args.skip_missing ? "true" : "false");
   evaluation.set("run_unsafe_code", args.run_code ? "true" : "false");
   evaluation.set("cache", args.cache);
-  if (!args.verdicts.empty()) evaluation.set("verdicts", read_file(args.verdicts));
+  if (!args.verdicts.empty()) use_file(args.verdicts, [&](const std::string& lines) { evaluation.set("verdicts", lines); });
   evaluation.set("apply_chat_template", args.chat ? "true" : "false");
   evaluation.set("fewshot_as_multiturn", args.multiturn ? "true" : "false");
   evaluation.set("system_instruction", args.system);
@@ -115,7 +115,7 @@ void add_eval(const Commands& c) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--margin", args->margin, "how much worse still counts as not inferior")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(CLI::Range(0.0, 1.0))->check(check_is_number)
       ->capture_default_str();
   command->add_flag("--skip-missing", args->skip_missing, "leave out tasks whose files are not there");
   command->add_flag("--confirm-run-unsafe-code,--confirm_run_unsafe_code", args->run_code,

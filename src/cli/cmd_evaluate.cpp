@@ -96,10 +96,10 @@ int compare(const Global& global, const Args& args) {
 int score(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
   Evaluation evaluation(runtime);
-  const std::string requests = read_file(args.requests);
   evaluation.add_model(global.open_model(runtime, args.model), args.model);
   evaluation.set_progress(make_progress(global));
-  const std::string json = evaluation.score(requests);
+  std::string json;
+  use_file(args.requests, [&](const std::string& requests) { json = evaluation.score(requests); });
   if (global.tables()) {
     const Doc doc(json);
     Table table({"request", "logprob", "greedy", "tokens"});

@@ -119,9 +119,9 @@ int inspect(const Global& global, const InspectArgs& args) {
     fmt::print(
         "format           {}\narchitecture     {}\nparameters       {:.2f} M\nfile             {:.2f} MB\nbits per "
         "weight  {:.3f}\n",
-        text(j, "format"), text(j, "architecture", "unknown"), static_cast<double>(integer(j, "parameters")) / 1e6,
+        text(j, "format"), plain(text(j, "architecture", "unknown")), static_cast<double>(integer(j, "parameters")) / 1e6,
         static_cast<double>(integer(j, "file_bytes")) / 1e6, number(j, "bits_per_weight"));
-    for (const auto w : items(j, "warnings")) fmt::print("warning          {}\n", w.get_string().value());
+    for (const auto w : items(j, "warnings")) fmt::print("warning          {}\n", plain(w.get_string().value()));
     if (args.tensors || args.hash) {
       std::vector<std::string> header{"tensor", "shape", "encoding", "bits", "bytes"};
       if (args.hash) header.push_back("sha256");

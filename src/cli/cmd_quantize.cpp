@@ -228,11 +228,11 @@ void add_quantize(const Commands& c) {
   command->add_flag("--resume", args->resume, "go on from the journal that a killed run of the same job left beside OUT");
   command->add_option("--log", args->log, "write events to this file, one JSON object a line")->type_name("FILE");
   command->add_option("--target-bpw", args->target_bpw, "give out bits and groups by measured sensitivities to this size")
-      ->check(CLI::Range(1.0, 16.0));
+      ->check(CLI::Range(1.0, 16.0))->check(check_is_number);
   command->add_option("--target-size", args->target_size, "the same to a size of the whole file in bytes")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50));
   command->add_option("--target-kl", args->target_kl, "the same to a divergence, nats a token, as rounding to nearest would add up to")
-      ->check(CLI::Range(1e-6, 100.0));
+      ->check(CLI::Range(1e-6, 100.0))->check(check_is_number);
   command->add_option("--measurement", args->measurement, "file of measured sensitivities: read when it exists, else written")
       ->type_name("FILE");
   command->add_option("--measured", args->measured,

@@ -89,6 +89,14 @@ int32_t token_id(const Model& model, const std::string& text) {
   return ids[0];
 }
 
+/// A setting whose value is a file's text: what is wrong with it is the file's fault, not the command line's.
+void set_from_file(Session& session, const char* setting, const std::string& path) {
+  use_file(path, [&](const std::string& text) {
+    if (text.empty()) throw Failure(kBadInput, fmt::format("'{}' is empty", path));
+    session.set(setting, text);
+  });
+}
+
 void apply_settings(const Global& global, const Args& args, const Model& model, Session& session) {
   for (std::size_t i = 0; i < std::size(kPlain); ++i) {
     if (!args.plain[i].empty()) session.set(kPlain[i].setting, args.plain[i]);
@@ -118,8 +126,8 @@ void apply_settings(const Global& global, const Args& args, const Model& model, 
     for (const std::string& bias : args.bias) all += (all.empty() ? "" : ",") + bias;
     session.set("logit_bias", all);
   }
-  if (!args.grammar.empty()) session.set("grammar", read_file(args.grammar));
-  if (!args.schema.empty()) session.set("json_schema", read_file(args.schema));
+  if (!args.grammar.empty()) set_from_file(session, "grammar", args.grammar);
+  if (!args.schema.empty()) set_from_file(session, "json_schema", args.schema);
   for (const std::string& setting : args.set) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos) throw Failure(kUsage, fmt::format("--set {}: NAME=VALUE was expected", setting));
@@ -240,7 +248,7 @@ void add_run(const Commands& c) {
   command->add_option("--session-save", args->save, "write the state after the last token to this file");
   command->add_option("--session-load", args->load, "continue from such a file; the prompt comes after its text");
   command->add_option("--context", args->context, "positions to make room for (default: what is needed)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   auto* chat = command->add_flag("--chat", args->chat, "the prompt is a user's message in the model's chat template");
   command->add_option("--system", args->system, "with --chat: the system message")->needs(chat);
   command->add_option("--tools", args->tools, "with --chat: a file with JSON schemas of functions to call")->needs(chat);

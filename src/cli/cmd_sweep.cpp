@@ -136,7 +136,10 @@ int sweep(const Global& global, const Args& args) {
   std::optional<Scratch> scratch;
   fs::path folder;
   if (args.output.empty()) {
-    folder = scratch.emplace(fs::temp_directory_path() / "nibble-sweep-", kLimit).path();
+    std::error_code ec;
+    const fs::path place = fs::temp_directory_path(ec);
+    if (ec) throw Failure(kBadInput, "there is no folder for temporary files: set TMPDIR to one, or name a folder with -o");
+    folder = scratch.emplace(place / "nibble-sweep-", kLimit).path();
   } else {
     folder = args.output;
     std::error_code ec;

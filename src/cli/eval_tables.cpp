@@ -157,7 +157,7 @@ void add_tasks(Evaluation& evaluation, const std::vector<std::string>& tasks, co
     const fs::path path = task;
     if (task == "builtin" || path.extension() == ".jsonl" || (path.extension() == ".txt" && fs::is_regular_file(path, ec))) {
       const std::string file = resolve_data(task, "choice.jsonl");
-      evaluation.add_task(fs::path(file).stem().string(), read_file(file));
+      use_file(file, [&](const std::string& lines) { evaluation.add_task(fs::path(file).stem().string(), lines); });
     } else if (path.extension() == ".yaml" || path.extension() == ".yml" || path.extension() == ".json") {
       evaluation.add_task_definition(read_file(task), task);
     } else {

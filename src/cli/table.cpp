@@ -1,5 +1,7 @@
 #include "cli/table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace nibble::cli {
@@ -16,6 +18,27 @@ bool numeric(const std::string& cell) {
 }
 
 }  // namespace
+
+std::string plain(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F, the other control characters, are C2 80 to C2 9F.
+    const bool wide = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (byte < 0x20 || byte == 0x7f || wide) {
+      out += fmt::format("\\x{:02x}", byte);
+      if (wide) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+void Table::add(std::vector<std::string> row) {
+  for (std::string& cell : row) cell = plain(cell);
+  rows_.push_back(std::move(row));
+}
 
 std::string Table::text(bool markdown) const {
   const std::size_t columns = header_.size();

@@ -4,14 +4,18 @@
 #include <simdjson.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nibble::cli {
 
+/// Text that a file or a model's name may hold, for a terminal: control characters become \xNN, so that none moves its cursor.
+std::string plain(std::string_view text);
+
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void add(std::vector<std::string> row);
   bool empty() const { return rows_.empty(); }
   /// Columns whose cells are all numbers (or empty, or "-") are set flush right.
   std::string text(bool markdown) const;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <vector>
@@ -425,8 +426,10 @@ class Reader {
 
 Result<Json> parse_yaml(std::string_view text, std::string_view origin) {
   if (text.size() > kMaxBytes) return Status(Code::limit, fmt::format("{} is larger than {} bytes", origin, kMaxBytes.get()));
-  if (text.find('\t') != std::string_view::npos && text.find("\n\t") != std::string_view::npos)
-    return Status(Code::corrupt, fmt::format("{}: a tab indents a line", origin));
+  if (const std::size_t tab = text.find("\n\t"); tab != std::string_view::npos) {
+    const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(tab), '\n') + 2;
+    return Status(Code::corrupt, fmt::format("{}, line {}: a tab indents the line", origin, line));
+  }
   return Reader(text, origin).read();
 }
 

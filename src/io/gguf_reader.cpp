@@ -10,6 +10,7 @@
 
 #include "base/bounds.h"
 #include "base/checked.h"
+#include "base/plain_text.h"
 #include "io/container.h"
 #include "io/gguf_types.h"
 
@@ -51,23 +52,6 @@ int64_t scalar_bytes(ValueType type) noexcept {
       return 12;
   }
   return 0;
-}
-
-// The length of the valid UTF-8 sequence at the start of `text`, or 0.
-std::size_t utf8_sequence(std::string_view text) noexcept {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = at(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((at(i) & 0xc0) != 0x80) return 0;
-  }
-  if ((first == 0xe0 && at(1) < 0xa0) || (first == 0xed && at(1) > 0x9f) || (first == 0xf0 && at(1) < 0x90) ||
-      (first == 0xf4 && at(1) > 0x8f)) {
-    return 0;
-  }
-  return length;
 }
 
 // The text with every byte that is not UTF-8 replaced by U+FFFD.

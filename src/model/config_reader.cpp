@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 namespace nbl::model {
@@ -45,7 +46,14 @@ Result<double> ConfigReader::number_or(std::string_view key, double fallback) co
   const Json* value = config_.find_value(key);
   if (value == nullptr) return fallback;
   if (!value->is_number()) return error(key, shown(*value), "a number");
+  if (!(std::abs(value->as_double()) <= FLT_MAX)) return error(key, shown(*value), "a number that float32 can hold");
   return value->as_double();
+}
+
+Result<double> ConfigReader::epsilon_or(std::string_view key, double fallback) const {
+  NBL_ASSIGN(const double value, number_or(key, fallback));
+  if (!(value >= 0 && value < 1)) return error(key, fmt::format("{}", value), "a number from 0 to below 1");
+  return value;
 }
 
 Result<int64_t> ConfigReader::count_of(std::initializer_list<std::string_view> keys, int64_t max) const {

@@ -34,6 +34,8 @@ class ConfigReader {
   Result<int64_t> count_or(std::string_view key, int64_t fallback, int64_t max) const;
   Result<bool> flag_or(std::string_view key, bool fallback) const;
   Result<double> number_or(std::string_view key, double fallback) const;
+  /// A normalization's epsilon: a number from 0 to below 1.
+  Result<double> epsilon_or(std::string_view key, double fallback) const;
   /// Likewise, for a key that some writers spell otherwise: the first of the keys that is there counts.
   Result<int64_t> count_of(std::initializer_list<std::string_view> keys, int64_t max) const;
   /// A number, neither zero nor negative; `fallback` when the key is absent or null.

@@ -27,6 +27,15 @@ bool is_off(const Json& config, std::string_view key) {
   return value->size() == 0 && !value->is_number();
 }
 
+std::string config_name(const std::string& origin) { return origin + ": adapter_config.json"; }
+
+/// A value with the file named in what is wrong with it.
+template <class T>
+Result<T> in_config(Result<T> value, const std::string& origin) {
+  if (!value.ok()) return value.status().with_context(config_name(origin));
+  return value;
+}
+
 Status check_config(const Json& config, const std::string& origin) {
   const auto refuse = [&](std::string_view what) {
     return Status(Code::unsupported, fmt::format("{}: adapter_config.json: {}", origin, what));
@@ -53,7 +62,7 @@ Status check_config(const Json& config, const std::string& origin) {
 /// regular expressions, as in PEFT; most are plain names.
 Result<double> of_module(const Json& config, std::string_view pattern_key, std::string_view key, double fallback,
                          const std::string& module, const std::string& origin) {
-  NBL_ASSIGN(double value, config.double_or(key, fallback));
+  NBL_ASSIGN(double value, in_config(config.double_or(key, fallback), origin));
   const Json* patterns = config.find_value(pattern_key);
   if (patterns == nullptr) return value;
   for (const auto& [pattern, special] : patterns->members()) {
@@ -90,9 +99,9 @@ Result<std::shared_ptr<const LoraAdapter>> load_lora(const std::filesystem::path
   const std::string origin = directory.string();
   if (!std::isfinite(strength)) return Status(Code::invalid_argument, fmt::format("{}: the scale is no finite number", origin));
   NBL_ASSIGN(const std::string text, read_text_file(directory / "adapter_config.json", kMaxConfig));
-  NBL_ASSIGN(const Json config, Json::parse(text, origin + ": adapter_config.json"));
+  NBL_ASSIGN(const Json config, Json::parse(text, config_name(origin)));
   NBL_TRY(check_config(config, origin));
-  NBL_ASSIGN(const bool rank_stabilized, config.bool_or("use_rslora", false));
+  NBL_ASSIGN(const bool rank_stabilized, in_config(config.bool_or("use_rslora", false), origin));
   auto adapter = std::make_shared<LoraAdapter>();
   adapter->origin = origin;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <numbers>
 
@@ -18,7 +19,7 @@ Result<double> parameter(const RopeSettings& s, std::string_view origin, std::st
   auto value = s.scaling->get_double(key);
   if (!value.ok())
     return value.status().with_context(fmt::format("{}: config.json's rope scaling \"{}\"", origin, s.type));
-  if (!(std::isfinite(*value) && *value > 0)) return bad(origin, key, *value, "a positive number");
+  if (!(*value > 0 && *value <= FLT_MAX)) return bad(origin, key, *value, "a positive number that float32 can hold");
   return value;
 }
 
@@ -190,7 +191,8 @@ Result<RopeSettings> read_rope_settings(const Json& config, std::string_view ori
     if (type == nullptr) type = scaling->find_value("type");
     if (type != nullptr) s.type = type->as_string("?");
   }
-  if (!(std::isfinite(s.theta) && s.theta > 1)) return bad(origin, keys.theta_key, s.theta, "more than 1");
+  if (!(s.theta > 1 && s.theta <= FLT_MAX))
+    return bad(origin, keys.theta_key, s.theta, "more than 1, and a number that float32 can hold");
   if (!(s.partial > 0 && s.partial <= 1)) return bad(origin, keys.partial_key, s.partial, "above 0, at most 1");
   return s;
 }

@@ -34,6 +34,19 @@ Status check_keywords(const Json& schema, const std::string& place) {
   for (const auto& [key, value] : schema.members())
     if (!is_one_of(key, kKnown) && !is_one_of(key, kIgnored))
       return Status(Code::unsupported, fmt::format("JSON schema, {}: the keyword \"{}\" is not supported", place, key));
+  const auto wrong = [&](std::string_view key, std::string_view expected) {
+    return Status(Code::invalid_argument, fmt::format("JSON schema, {}: \"{}\" is not {}", place, key, expected));
+  };
+  const auto names = [](const Json& list) {
+    return list.is_array() && std::all_of(list.elements().begin(), list.elements().end(), [](const Json& each) { return each.is_string(); });
+  };
+  for (const std::string_view key : {"properties", "patternProperties"})
+    if (const Json* value = schema.find(key); value != nullptr && !value->is_object()) return wrong(key, "an object of schemas");
+  if (const Json* value = schema.find("required"); value != nullptr && !names(*value)) return wrong("required", "a list of names");
+  if (const Json* value = schema.find("type"); value != nullptr && !value->is_string() && !names(*value))
+    return wrong("type", "the name of a type or a list of such names");
+  for (const std::string_view key : {"pattern", "format", "$ref"})
+    if (const Json* value = schema.find(key); value != nullptr && !value->is_string()) return wrong(key, "a string");
   return {};
 }
 

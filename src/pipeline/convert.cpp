@@ -12,6 +12,7 @@
 #include "dialects/dialects.h"
 #include "pipeline/carry.h"
 #include "pipeline/compare_tensors.h"
+#include "pipeline/pipeline.h"
 #include "quant/method.h"
 
 namespace nbl::pipeline {
@@ -282,6 +283,7 @@ Result<ConvertReport> convert(const Checkpoint& input, const std::filesystem::pa
   if (!(*dialect)->can_write()) {
     return Status(Code::invalid_argument, fmt::format("format {} can be read, not written", options.format));
   }
+  NBL_TRY(spare_input(input, output));
   return Job(input, options, **dialect, team, progress).run(output);
 }
 

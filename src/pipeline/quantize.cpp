@@ -282,6 +282,7 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
 
   NBL_TRY(plan());
   NBL_TRY(check_calibration());
+  NBL_TRY(spare_input(input_, output));
   NBL_TRY(plan_memory_use(output));
   // The writer comes before the work: an output that cannot be written is said so now, not in an hour.
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));

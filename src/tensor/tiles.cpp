@@ -196,10 +196,12 @@ void SegmentBuilder::set_dense(int64_t row_tile, const std::byte* src, int64_t l
 }
 
 std::byte* SegmentBuilder::scales(int64_t row_tile, int64_t group) noexcept {
+  if (scales_.size() == 0) return nullptr;  // an encoding without any: no place in no memory
   return scales_.data() + (row_tile * groups_ + group) * kTileRows * dtype_bytes(segment_.scale_type);
 }
 
 std::byte* SegmentBuilder::zeros(int64_t row_tile, int64_t group) noexcept {
+  if (zeros_.size() == 0) return nullptr;
   const int64_t size =
       segment_.zero_kind == ZeroKind::code ? 2 * segment_.bits : kTileRows * dtype_bytes(segment_.zero_type);
   return zeros_.data() + (row_tile * groups_ + group) * size;

@@ -180,7 +180,8 @@ Result<std::shared_ptr<const ChatTemplates>> load_chat_templates(const Assets& a
   for (const std::string_view name : {"special_tokens_map.json", "tokenizer_config.json", "chat_template.json"}) {
     if (!assets.has(name)) continue;
     NBL_ASSIGN(const Json config, read_json(assets, name));
-    NBL_TRY(read_chat_config(config, out.get()));
+    const Status read = read_chat_config(config, out.get());
+    if (!read.ok()) return read.with_context(fmt::format("{} of {}: chat_template", name, assets.origin));
   }
   if (assets.has(kAdditionalTemplates)) {
     NBL_ASSIGN(const Json more, read_json(assets, kAdditionalTemplates));

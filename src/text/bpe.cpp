@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "text/byte_level.h"
@@ -131,6 +132,7 @@ Status BpeModel::add_merge(TokenId left, TokenId right, TokenId merged, uint32_t
 Status BpeModel::add_scored_merges(std::span<const float> scores, const std::vector<bool>& mergeable) {
   std::vector<TokenId> order;
   for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (std::isnan(scores[i])) return Status(Code::corrupt, fmt::format("the score of token {} is not a number", i));
     if (mergeable[i] && vocabulary_.has(static_cast<TokenId>(i))) order.push_back(static_cast<TokenId>(i));
   }
   std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {

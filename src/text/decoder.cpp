@@ -7,6 +7,7 @@
 
 #include "base/bounds.h"
 #include "text/byte_level.h"
+#include "text/growth.h"
 #include "text/pattern.h"
 #include "text/utf8.h"
 
@@ -17,6 +18,12 @@ std::string join(const std::vector<std::string>& pieces) {
   std::string out;
   for (const std::string& p : pieces) out += p;
   return out;
+}
+
+std::size_t bytes_of(const std::vector<std::string>& pieces) {
+  std::size_t sum = 0;
+  for (const std::string& p : pieces) sum += p.size();
+  return sum;
 }
 
 /// Byte-level pieces spell bytes; all of them together are the text.
@@ -120,6 +127,8 @@ class ReplaceDecoder final : public Decoder {
  public:
   ReplaceDecoder(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   Status apply(std::vector<std::string>& pieces) const override {
+    const std::size_t before = bytes_of(pieces), most = most_grown(before, kStepGrowth);
+    std::size_t made = 0;
     for (std::string& piece : pieces) {
       std::string out;
       std::size_t at = 0;
@@ -127,8 +136,10 @@ class ReplaceDecoder final : public Decoder {
         out.append(piece, at, begin - at);
         out += content_;
         at = end;
-        return true;
+        return out.size() <= most - made;
       }));
+      if (out.size() > most - made) return grown_too_long(before, kStepGrowth);
+      made += out.size();
       if (at == 0 && out.empty()) continue;
       out.append(piece, at);
       piece = std::move(out);
@@ -231,7 +242,11 @@ class SequenceDecoder final : public Decoder {
  public:
   explicit SequenceDecoder(std::vector<std::unique_ptr<Decoder>> steps) : steps_(std::move(steps)) {}
   Status apply(std::vector<std::string>& pieces) const override {
-    for (const auto& step : steps_) NBL_TRY(step->apply(pieces));
+    const std::size_t before = bytes_of(pieces);
+    for (const auto& step : steps_) {
+      NBL_TRY(step->apply(pieces));
+      if (bytes_of(pieces) > most_grown(before, kSequenceGrowth)) return grown_too_long(before, kSequenceGrowth);
+    }
     return {};
   }
 
@@ -241,21 +256,33 @@ class SequenceDecoder final : public Decoder {
 
 constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
 
+Result<std::unique_ptr<Decoder>> parse(const Json& json, int depth);
+
+/// The steps of a Sequence, those of sequences in it among them: all of them are bounded by the text that the outermost gets.
+Status parse_steps(const Json& json, int depth, std::vector<std::unique_ptr<Decoder>>& steps) {
+  if (depth > 8) return Status(Code::limit, "the decoders are nested more than 8 deep");
+  const Json* list = json.find_value("decoders");
+  if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"decoders\"");
+  for (const Json& item : list->elements()) {
+    const Json* type = item.find_value("type");
+    if (type != nullptr && type->is_string() && type->as_string() == "Sequence") {
+      NBL_TRY(parse_steps(item, depth + 1, steps));
+    } else {
+      NBL_ASSIGN(auto step, parse(item, depth + 1));
+      steps.push_back(std::move(step));
+    }
+    if (steps.size() > kMaxSteps) return Status(Code::limit, fmt::format("a Sequence has more than {} decoders", kMaxSteps.get()));
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Decoder>> parse(const Json& json, int depth) {
   if (depth > 8) return Status(Code::limit, "the decoders are nested more than 8 deep");
   NBL_ASSIGN(const std::string type, json.get_string("type"));
   std::unique_ptr<Decoder> made;
   if (type == "Sequence") {
-    const Json* list = json.find_value("decoders");
-    if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"decoders\"");
-    if (list->size() > kMaxSteps) {
-      return Status(Code::limit, fmt::format("a Sequence has {} decoders, more than {}", list->size(), kMaxSteps.get()));
-    }
     std::vector<std::unique_ptr<Decoder>> steps;
-    for (const Json& item : list->elements()) {
-      NBL_ASSIGN(auto step, parse(item, depth + 1));
-      steps.push_back(std::move(step));
-    }
+    NBL_TRY(parse_steps(json, depth, steps));
     made = std::make_unique<SequenceDecoder>(std::move(steps));
   } else if (type == "ByteLevel") {
     made = make_byte_level_decoder();

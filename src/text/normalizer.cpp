@@ -7,11 +7,15 @@
 #include "base/bounds.h"
 #include "text/byte_level.h"
 #include "text/charsmap.h"
+#include "text/growth.h"
 #include "text/normalizer_unicode.h"
 #include "text/pattern.h"
 
 namespace nbl::text {
 namespace {
+
+constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
+constexpr BoundOf<std::size_t> kMaxAffix{Bound::tokenizer_affix_bytes};
 
 class Replace final : public Normalizer {
  public:
@@ -20,14 +24,16 @@ class Replace final : public Normalizer {
     std::string out;
     std::size_t at = 0;
     bool any = false;
+    const std::size_t most = most_grown(text.size(), kStepGrowth);
     NBL_TRY(pattern_.find_all(text, [&](std::size_t begin, std::size_t end) {
       if (!any) out.reserve(text.size() + text.size() / 2);
       any = true;
       out.append(text, at, begin - at);
       out += content_;
       at = end;
-      return true;
+      return out.size() <= most;
     }));
+    if (out.size() > most) return grown_too_long(text.size(), kStepGrowth);
     if (!any) return {};
     out.append(text, at);
     text = std::move(out);
@@ -66,7 +72,11 @@ class SequenceNormalizer final : public Normalizer {
  public:
   explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
   Status apply(std::string& text) const override {
-    for (const auto& step : steps_) NBL_TRY(step->apply(text));
+    const std::size_t before = text.size();
+    for (const auto& step : steps_) {
+      NBL_TRY(step->apply(text));
+      if (text.size() > most_grown(before, kSequenceGrowth)) return grown_too_long(before, kSequenceGrowth);
+    }
     return {};
   }
 
@@ -74,24 +84,34 @@ class SequenceNormalizer final : public Normalizer {
   std::vector<std::unique_ptr<Normalizer>> steps_;
 };
 
-constexpr BoundOf<std::size_t> kMaxSteps{Bound::tokenizer_steps};
-constexpr BoundOf<std::size_t> kMaxAffix{Bound::tokenizer_affix_bytes};
+Result<std::unique_ptr<Normalizer>> parse(const Json& json, int depth);
+
+/// The steps of a Sequence, those of sequences in it among them: all of them are bounded by the text that the outermost gets.
+Status parse_steps(const Json& json, int depth, std::vector<std::unique_ptr<Normalizer>>& steps) {
+  if (depth > 8) return Status(Code::limit, "the normalizers are nested more than 8 deep");
+  const Json* list = json.find_value("normalizers");
+  if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"normalizers\"");
+  for (const Json& item : list->elements()) {
+    const Json* type = item.find_value("type");
+    if (type != nullptr && type->is_string() && type->as_string() == "Sequence") {
+      NBL_TRY(parse_steps(item, depth + 1, steps));
+    } else {
+      NBL_ASSIGN(auto step, parse(item, depth + 1));
+      steps.push_back(std::move(step));
+    }
+    if (steps.size() > kMaxSteps)
+      return Status(Code::limit, fmt::format("a Sequence has more than {} normalizers", kMaxSteps.get()));
+  }
+  return {};
+}
 
 Result<std::unique_ptr<Normalizer>> parse(const Json& json, int depth) {
   if (depth > 8) return Status(Code::limit, "the normalizers are nested more than 8 deep");
   NBL_ASSIGN(const std::string type, json.get_string("type"));
   std::unique_ptr<Normalizer> made;
   if (type == "Sequence") {
-    const Json* list = json.find_value("normalizers");
-    if (list == nullptr || !list->is_array()) return Status(Code::corrupt, "a Sequence has no list \"normalizers\"");
-    if (list->size() > kMaxSteps) {
-      return Status(Code::limit, fmt::format("a Sequence has {} normalizers, more than {}", list->size(), kMaxSteps.get()));
-    }
     std::vector<std::unique_ptr<Normalizer>> steps;
-    for (const Json& item : list->elements()) {
-      NBL_ASSIGN(auto step, parse(item, depth + 1));
-      steps.push_back(std::move(step));
-    }
+    NBL_TRY(parse_steps(json, depth, steps));
     made = std::make_unique<SequenceNormalizer>(std::move(steps));
   } else if (type == "Replace") {
     const Json* pattern = json.find_value("pattern");

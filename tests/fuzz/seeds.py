@@ -49,27 +49,54 @@ def gguf_string(text):
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def gguf(vocabulary="llama", extra=()):
+def gguf(vocabulary="llama", extra=(), architecture="llama", settings=(), more=()):
+    """A file of one embedding and a vocabulary of 16 tokens. settings: (key below the architecture, type, bytes); more: tensors as
+    (name, shape in the file's order, type, bytes)."""
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(8)] + ["a", "b", "ab", "\u2581", "\u2581a"]
-    values = [("general.architecture", 8, gguf_string("llama")), ("llama.block_count", 4, struct.pack("<I", 0)),
-              ("llama.context_length", 4, struct.pack("<I", 16)), ("llama.embedding_length", 4, struct.pack("<I", 32)),
-              ("llama.feed_forward_length", 4, struct.pack("<I", 32)),
-              ("llama.attention.head_count", 4, struct.pack("<I", 2)),
-              ("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5)),
+    of = lambda key, kind, content: (f"{architecture}.{key}", kind, content)
+    values = [("general.architecture", 8, gguf_string(architecture)), of("block_count", 4, struct.pack("<I", 1 if more else 0)),
+              of("context_length", 4, struct.pack("<I", 16)), of("embedding_length", 4, struct.pack("<I", 32)),
+              of("feed_forward_length", 4, struct.pack("<I", 32)), of("attention.head_count", 4, struct.pack("<I", 2)),
+              of("attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5)), *(of(*each) for each in settings),
               ("tokenizer.ggml.model", 8, gguf_string(vocabulary)),
               ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) + b"".join(map(gguf_string, tokens))),
               ("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, len(tokens)) + struct.pack(f"<{len(tokens)}f", *range(len(tokens)))),
               ("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, len(tokens)) + struct.pack(f"<{len(tokens)}i", *([2, 3, 3] + [6] * 8 + [1] * 4 + [4])))]
     values += extra
-    tensors = [("token_embd.weight", (32, 16), 0, 32 * 16 * 4), ("output_norm.weight", (32,), 0, 128)]
+    tensors = [("token_embd.weight", (32, 16), 0, bytes(32 * 16 * 4)), ("output_norm.weight", (32,), 0, bytes(128)), *more]
     out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     for key, kind, content in values:
         out += gguf_string(key) + struct.pack("<I", kind) + content
-    at = 0
-    for name, shape, kind, size in tensors:
-        out += gguf_string(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", kind, at)
-        at += size
-    return out + b"\0" * (-len(out) % 32) + bytes(at)
+    data = b""
+    for name, shape, kind, content in tensors:
+        out += gguf_string(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", kind, len(data))
+        data += content + bytes(-len(content) % 32)
+    return out + bytes(-len(out) % 32) + data
+
+
+# One name of each way of cutting, and one architecture of each table of names and settings.
+GGUF_PRE_TOKENIZERS = ("llama-bpe dbrx qwen2 gpt-2 starcoder falcon bloom viking default qwen35 deepseek-llm deepseek-coder deepseek-v3 tekken gpt-4o "
+                       "bailingmoe seed-coder chameleon kimi-k2 superbpe youtu exaone-moe jais-2 spark2_5 ufakzeka tiny_aya laguna afmoe minicpm5").split()
+GGUF_ARCHITECTURES = ("qwen2 qwen3 qwen2moe qwen3moe deepseek2 olmo mpt gemma gemma2 gemma3 starcoder starcoder2 phi2 phi3 gptneox gpt2 gptj falcon "
+                      "bloom stablelm olmo2 command-r granite smollm3").split()
+
+
+def gguf_architecture(name):
+    u32, f32 = lambda value: struct.pack("<I", value), lambda value: struct.pack("<f", value)
+    settings = [("attention.head_count_kv", 4, u32(1)), ("attention.key_length", 4, u32(24 if name == "deepseek2" else 16)), ("attention.value_length", 4, u32(16)),
+                ("attention.layer_norm_epsilon", 6, f32(1e-5)), ("rope.freq_base", 6, f32(1e4)), ("rope.dimension_count", 4, u32(16)),
+                ("rope.scaling.type", 8, gguf_string("yarn")), ("rope.scaling.factor", 6, f32(4)), ("vocab_size", 4, u32(16)),
+                ("rope.scaling.original_context_length", 4, u32(8)), ("rope.scaling.attn_factor", 6, f32(1)),
+                ("rope.scaling.yarn_log_multiplier", 6, f32(0.1)), ("expert_count", 4, u32(2)), ("expert_used_count", 4, u32(1)),
+                ("expert_feed_forward_length", 4, u32(32)), ("attention.kv_lora_rank", 4, u32(8)), ("attention.sliding_window", 4, u32(4)),
+                ("logit_scale", 6, f32(0.5)), ("attention.max_alibi_bias", 6, f32(8)), ("use_parallel_residual", 7, b"\1")]
+    square = lambda part: (f"blk.0.{part}", (32, 32), 1, bytes(2048))
+    line = lambda part: (f"blk.0.{part}", (32,), 0, bytes(128))
+    more = [square(f"{part}.weight") for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate")]
+    more += [("blk.0.attn_qkv.weight", (32, 96), 8, bytes(96 * 34)), line("attn_norm.weight"), line("attn_norm.bias"), line("ffn_norm.weight")]
+    if name in ("qwen2moe", "qwen3moe", "deepseek2"):
+        more += [(f"blk.0.ffn_{part}_exps.weight", (32, 32, 2), 1, bytes(4096)) for part in ("gate", "up", "down")]
+    return gguf("llama", (), name, settings, more)
 
 
 def llama2c():
@@ -117,15 +144,24 @@ def main(source, folder):
     put("safetensors", "empty", safetensors({}))
     put("gguf", "llama", gguf())
     strings = lambda *all: struct.pack("<IQ", 8, len(all)) + b"".join(map(gguf_string, all))
-    put("gguf", "gpt2", gguf("gpt2", [("tokenizer.ggml.merges", 9, strings("a b")), ("tokenizer.ggml.pre", 8, gguf_string("llama-bpe")),
-                                      ("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", 1)),
-                                      ("tokenizer.ggml.add_bos_token", 7, b"\1")]))
-    put("gguf", "bert", gguf("bert", [("tokenizer.ggml.cls_token_id", 4, struct.pack("<I", 1)),
-                                      ("tokenizer.ggml.seperator_token_id", 4, struct.pack("<I", 2))]))
-    put("gguf", "t5", gguf("t5", [("tokenizer.ggml.unknown_token_id", 4, struct.pack("<I", 0)),
-                                  ("tokenizer.ggml.precompiled_charsmap", 9, struct.pack("<IQ", 0, 8) + struct.pack("<II", 4, 0)),
-                                  ("tokenizer.ggml.remove_extra_whitespaces", 7, b"\0"),
-                                  ("tokenizer.ggml.add_eos_token", 7, b"\1")]))
+    token_id = lambda name, id: (f"tokenizer.ggml.{name}_token_id", 4, struct.pack("<I", id))
+    flag = lambda name, value: (f"tokenizer.ggml.{name}", 7, bytes([value]))
+    merges = ("tokenizer.ggml.merges", 9, strings("a b"))
+    for pre in GGUF_PRE_TOKENIZERS:
+        put("gguf", f"gpt2-{pre}", gguf("gpt2", [merges, ("tokenizer.ggml.pre", 8, gguf_string(pre)), token_id("bos", 1), flag("add_bos_token", 1)]))
+    put("gguf", "gemma4", gguf("gemma4", [merges, token_id("eos", 2), flag("add_eos_token", 1)]))
+    put("gguf", "llama-plain", gguf("llama", [flag("add_space_prefix", 0), token_id("eot", 2), token_id("unknown", 0), token_id("padding", 0),
+                                              ("tokenizer.chat_template", 8, gguf_string("{{ messages }}"))]))
+    put("gguf", "bert", gguf("bert", [token_id("cls", 1), token_id("seperator", 2), token_id("unknown", 0)]))
+    put("gguf", "bert-cased", gguf("bert", [flag("normalizer.lowercase", 0), flag("add_sep_token", 0)]))
+    put("gguf", "t5", gguf("t5", [token_id("unknown", 0), flag("remove_extra_whitespaces", 0), flag("add_eos_token", 1),
+                                  ("tokenizer.ggml.precompiled_charsmap", 9, struct.pack("<IQ", 0, 8) + struct.pack("<II", 4, 0))]))
+    put("gguf", "t5-words", gguf("t5", [flag("add_space_prefix", 0), flag("remove_extra_whitespaces", 1), token_id("eos", 2)]))
+    for architecture in GGUF_ARCHITECTURES:
+        put("gguf", architecture, gguf_architecture(architecture))
+    put("gguf", "long-rope", gguf("llama", (), "phi3", [], [("rope_factors_long.weight", (8,), 0, struct.pack("<8f", *[2] * 8)),
+                                                            ("rope_factors_short.weight", (8,), 0, struct.pack("<8f", *[1] * 8))]))
+    put("gguf", "llama3-rope", gguf("llama", (), "llama", [], [("rope_freqs.weight", (8,), 0, struct.pack("<8f", *[1] * 8))]))
     put("llama2c", "tiny", llama2c())
     put("index", "one", json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}))
     put("index", "up", json.dumps({"weight_map": {"a.weight": "../model.safetensors"}}))

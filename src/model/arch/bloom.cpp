@@ -27,7 +27,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   c.head_dim = c.hidden / c.heads;
   c.kv_heads = c.heads;
   c.qkv_order = QkvOrder::groups;
-  NBL_ASSIGN(const double eps, r.number_or("layer_norm_epsilon", 1e-5));
+  NBL_ASSIGN(const double eps, r.epsilon_or("layer_norm_epsilon", 1e-5));
   c.norm = Norm::layer;
   c.norm_eps = static_cast<float>(eps);
   c.activation = Activation::gelu_tanh;

@@ -53,7 +53,7 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
   c.variant = !parallel ? kOneNorm | kSequential : norms == 2 ? kTwoNorms : kOneNorm | kParallel;
   if (bias) c.variant |= kBias;
 
-  NBL_ASSIGN(const double eps, r.number_or("layer_norm_epsilon", 1e-5));
+  NBL_ASSIGN(const double eps, r.epsilon_or("layer_norm_epsilon", 1e-5));
   c.norm = Norm::layer;
   c.norm_eps = static_cast<float>(eps);
   NBL_ASSIGN(c.activation, r.activation({"activation"}, "gelu"));

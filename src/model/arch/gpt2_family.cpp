@@ -20,7 +20,7 @@ Result<Config> read_gpt2_config(const ConfigReader& r, std::string_view id, std:
     return r.error("n_head", std::to_string(c.heads), fmt::format("a divisor of n_embd {}", c.hidden));
   c.head_dim = c.hidden / c.heads;
   c.kv_heads = c.heads;
-  NBL_ASSIGN(const double eps, r.number_or("layer_norm_epsilon", 1e-5));
+  NBL_ASSIGN(const double eps, r.epsilon_or("layer_norm_epsilon", 1e-5));
   c.norm = Norm::layer;
   c.norm_eps = static_cast<float>(eps);
   NBL_ASSIGN(c.activation, r.activation({"activation_function"}, activation));

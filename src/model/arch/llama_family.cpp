@@ -85,7 +85,7 @@ Result<Config> read_dimensions(const ConfigReader& r, std::string_view id, const
   NBL_ASSIGN(c.head_dim,
              r.count_or("head_dim", defaults.head_dim > 0 ? defaults.head_dim : c.hidden / c.heads, 1 << 16));
 
-  NBL_ASSIGN(const double eps, r.number_or(defaults.norm_eps_key, defaults.norm_eps));
+  NBL_ASSIGN(const double eps, r.epsilon_or(defaults.norm_eps_key, defaults.norm_eps));
   c.norm = defaults.norm;
   c.norm_eps = static_cast<float>(eps);
   NBL_ASSIGN(c.activation, r.activation({"hidden_act", "hidden_activation"}, defaults.activation));

@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/cpu.h"
 #include "base/hash.h"
+#include "base/plain_text.h"
 #include "base/progress.h"
 #include "base/random.h"
 #include "base/sha256_blocks.h"
@@ -143,6 +144,28 @@ TEST(Sha256, PiecesOfAnySizeGiveTheSame) {
       }
       ASSERT_EQ(h.finish_hex(), sha(s)) << length << " in pieces of " << piece;
     }
+  }
+}
+
+TEST(PlainText, EscapesWhatIsNoText) {
+  EXPECT_EQ(plain_text("caf\xc3\xa9 \xe2\x96\x81 \xf0\x9f\x99\x82"), "caf\xc3\xa9 \xe2\x96\x81 \xf0\x9f\x99\x82");
+  EXPECT_EQ(plain_text(std::string_view("a\0b\x1b[31m\n\x7f", 10)), "a\\x00b\\x1b[31m\\x0a\\x7f");
+  EXPECT_EQ(plain_text("\xc2\x85\xc2\xa0"), "\\xc2\\x85\xc2\xa0");                      // U+0085 is a control character, U+00A0 none
+  EXPECT_EQ(plain_text("\xff\xc3 \xed\xa0\x80"), "\\xff\\xc3 \\xed\\xa0\\x80");         // surrogates are no UTF-8
+  EXPECT_EQ(plain_text(""), "");
+}
+
+TEST(PlainText, IsCutBetweenCharacters) {
+  const std::string text = "ab\xc3\xa9\x01z";
+  const std::string whole = plain_text(text);
+  for (std::size_t capacity = 1; capacity < 16; ++capacity) {
+    std::string out(capacity + 1, '#');
+    const std::size_t size = write_plain_text(text, out.data(), capacity);
+    ASSERT_LT(size, capacity);
+    EXPECT_EQ(out[size], '\0');
+    EXPECT_EQ(out[capacity], '#');
+    EXPECT_EQ(out.substr(0, size), whole.substr(0, size));
+    EXPECT_TRUE(size == whole.size() || size == 0 || size == 1 || size == 2 || size == 4 || size == 8) << size;
   }
 }
 

@@ -119,7 +119,9 @@ TEST(Json, NamesThePlaceOfAnError) {
   EXPECT_EQ(place("[\"abc"), "line 1, column 6");
   EXPECT_EQ(
       failure("[\n NaN]").message(),
-      "config.json in DIR: not valid JSON at line 2, column 2: no value, or a comma, colon or bracket out of place");
+      "config.json in DIR: not valid JSON at line 2, column 2 (NaN is no JSON number): no value, or a comma, colon or bracket out of place");
+  EXPECT_EQ(place("{\"a\": -Infinity}"), "line 1, column 8 (Infinity is no JSON number)");
+  EXPECT_EQ(place("\xef\xbb\xbf{}"), "line 1, column 1 (a byte order mark)");
 }
 
 // Any single byte of a valid text replaced by any other: parser and place finder never crash, and a text that the

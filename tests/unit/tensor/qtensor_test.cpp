@@ -356,5 +356,22 @@ TEST(Tiles, PlanesAddUp) {
   }
 }
 
+TEST(Tiles, WhatAnEncodingDoesNotHaveHasNoPlace) {
+  Segment spec;
+  spec.k_count = 64;
+  spec.encoding = Encoding::affine;
+  spec.bits = 4;
+  spec.group_size = 32;
+  auto symmetric = SegmentBuilder::create(32, spec);
+  ASSERT_TRUE(symmetric.ok());
+  EXPECT_NE(symmetric->scales(1, 1), nullptr);
+  EXPECT_EQ(symmetric->zeros(1, 1), nullptr);  // no offset from no memory
+  Segment dense;
+  dense.k_count = 64;
+  auto values = SegmentBuilder::create(32, dense);
+  ASSERT_TRUE(values.ok());
+  EXPECT_EQ(values->scales(1, 0), nullptr);
+}
+
 }  // namespace
 }  // namespace nbl

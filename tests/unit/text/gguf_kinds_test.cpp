@@ -1,6 +1,8 @@
 // GGUF vocabularies of the kinds bert and t5, made of small tokenizers of other formats: the ids must be those of the originals.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include <map>
 
 #include "text/protobuf.h"
@@ -147,6 +149,22 @@ TEST(GgufVocabularyKinds, NoDefaultTokenBeyondTheVocabulary) {
     const auto ids = (*made)->encode("a", {.add_special = true});
     ASSERT_TRUE(ids.ok()) << ids.status().message();
     for (const TokenId id : *ids) EXPECT_LT(id, 1) << kind;
+  }
+}
+
+// Scores order the merges, and a score that is no number has no place in an order.
+TEST(GgufVocabularyKinds, ScoresAreNumbers) {
+  for (const char* kind : {"llama", "t5"}) {
+    Json tokens = Json::array(), scores = Json::array();
+    for (int i = 0; i < 40; ++i) {
+      tokens.push_back(std::string(1, static_cast<char>('a' + i % 26)) + std::to_string(i));
+      scores.push_back(i % 3 == 1 ? std::numeric_limits<double>::quiet_NaN() : -i);
+    }
+    const Json metadata = Json::object({{"tokenizer.ggml.model", kind}, {"tokenizer.ggml.tokens", std::move(tokens)},
+                                        {"tokenizer.ggml.scores", std::move(scores)}, {"tokenizer.ggml.unknown_token_id", 0}});
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    ASSERT_FALSE(made.ok()) << kind;
+    EXPECT_NE(made.status().message().find("score"), std::string::npos) << made.status().message();
   }
 }
 

@@ -1,4 +1,5 @@
 // Files and texts that mean harm: time and memory stay bounded, and what cannot be done is said.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -8,6 +9,7 @@
 #include <functional>
 
 #include "support/cpu_time.h"
+#include "base/bounds.h"
 #include "text/tokenizer.h"
 #include "unit/text/shared_data.h"
 
@@ -79,6 +81,47 @@ TEST(Hostile, AddedTokensThatMatchEverything) {
   if (empty.ok()) {
     EXPECT_TRUE((*empty)->encode("aab", {}).ok());
   }
+}
+
+// Sixty steps that each double the text would make 2^60 characters of one.
+TEST(Hostile, StepsThatDoubleTheText) {
+  constexpr const char* kSteps[] = {R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})",
+                                    R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": "aa"})", R"({"type": "ByteLevel"})"};
+  const auto load = [](const char* kind, const std::string& sequence) {
+    const std::string model = R"({"type": "BPE", "vocab": {"a": 0, "b": 1, "é": 2}, "merges": []})";
+    return load_tokenizer_json(fmt::format(R"({{"added_tokens": [], "{}": {}, "model": {}}})", kind, sequence, model), "", "hostile.json");
+  };
+  const auto sixty = [](const char* kind, const std::string& step) {
+    std::string all;
+    for (int i = 0; i < 60; ++i) all += (i > 0 ? ", " : "") + step;
+    return fmt::format(R"({{"type": "Sequence", "{}": [{}]}})", kind, all);
+  };
+  ASSERT_TRUE(set_bound("tokenizer_growth_bytes", 1 << 20).ok());
+  for (const char* step : kSteps) {
+    SCOPED_TRACE(step);
+    const auto start = std::chrono::steady_clock::now();
+    const auto normalizing = load("normalizer", sixty("normalizers", step));
+    ASSERT_TRUE(normalizing.ok()) << normalizing.status().message();
+    const auto ids = (*normalizing)->encode("\xc3\xa9 a", {});
+    ASSERT_FALSE(ids.ok());
+    EXPECT_EQ(ids.status().code(), Code::limit) << ids.status().message();
+    EXPECT_NE(ids.status().message().find("of a text of 4"), std::string::npos) << ids.status().message();
+    if (std::string_view(step).find("Replace") != std::string_view::npos) {
+      const auto decoding = load("decoder", sixty("decoders", step));
+      ASSERT_TRUE(decoding.ok()) << decoding.status().message();
+      const auto text = (*decoding)->decode(std::vector<TokenId>{0, 1}, false);
+      ASSERT_FALSE(text.ok());
+      EXPECT_EQ(text.status().code(), Code::limit) << text.status().message();
+    }
+    EXPECT_LT(seconds_since(start), 20);
+  }
+  ASSERT_TRUE(set_bound("tokenizer_growth_bytes", 0).ok());
+  // Sequences in sequences are bounded by the outermost text, and their steps counted together.
+  std::string nested = kSteps[0];
+  for (int i = 0; i < 3; ++i) nested = fmt::format(R"({{"type": "Sequence", "normalizers": [{0}, {0}, {0}, {0}, {0}]}})", nested);
+  const auto deep = load("normalizer", nested);
+  ASSERT_FALSE(deep.ok());
+  EXPECT_EQ(deep.status().code(), Code::limit) << deep.status().message();
 }
 
 TEST(Hostile, InvalidUtf8) {
