@@ -72,7 +72,18 @@ BlockLayout layout_of(const LinearTask& task, int64_t block, std::vector<std::st
 void block_codes(const float* w, int64_t count, float scale, const Codebook4& codebook, uint8_t* codes) {
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
   const bool usable = std::isfinite(inverse);
-  for (int64_t i = 0; i < count; ++i) codes[i] = codebook.code(usable ? w[i] * inverse : w[i] / scale);
+  // Codebook4::code() of many, boundary by boundary, so that it vectorizes.
+  constexpr int64_t kRun = 64;
+  for (int64_t first = 0; first < count; first += kRun) {
+    const int64_t run = std::min(kRun, count - first);
+    float x[kRun] = {};
+    int32_t place[kRun] = {};
+    for (int64_t i = 0; i < run; ++i) x[i] = usable ? w[first + i] * inverse : w[first + i] / scale;
+    for (const float boundary : codebook.boundaries) {
+      for (int64_t i = 0; i < kRun; ++i) place[i] += x[i] > boundary ? 1 : 0;
+    }
+    for (int64_t i = 0; i < run; ++i) codes[first + i] = codebook.order[static_cast<std::size_t>(place[i])];
+  }
 }
 
 /// The scale of least weighted squared error: a grid of shares of the largest magnitude, then the least-squares fit of the scale

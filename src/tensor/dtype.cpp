@@ -1,5 +1,6 @@
 #include "tensor/dtype.h"
 
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -35,12 +36,14 @@ float widen_f16(uint16_t bits) noexcept {
   return std::bit_cast<float>(finite | special | sign);
 }
 
-/// The same for e4m3 (the exponent moves by 120), whose one NaN a sign is the largest magnitude.
-float widen_e4m3(uint8_t bits) noexcept {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24;
-  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fu) << 20;
-  const uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p120f);
-  return std::bit_cast<float>(((bits & 0x7fu) == 0x7fu ? 0x7fc00000u : finite) | sign);
+/// The values of all e4m3 codes: a look-up takes less than their arithmetic.
+const std::array<float, 256>& e4m3_values() noexcept {
+  static const std::array<float, 256> values = [] {
+    std::array<float, 256> v{};
+    for (std::size_t code = 0; code < v.size(); ++code) v[code] = e4m3_to_f32(static_cast<uint8_t>(code));
+    return v;
+  }();
+  return values;
 }
 
 /// f32_to_e4m3() without branches.
@@ -119,9 +122,11 @@ void convert_to_f32(DType dtype, const void* src, int64_t n, float* dst) noexcep
     case DType::bf16:
       for (int64_t i = 0; i < n; ++i) dst[i] = std::bit_cast<float>(uint32_t{load<uint16_t>(src, i)} << 16);
       return;
-    case DType::e4m3:
-      for (int64_t i = 0; i < n; ++i) dst[i] = widen_e4m3(load<uint8_t>(src, i));
+    case DType::e4m3: {
+      const std::array<float, 256>& values = e4m3_values();
+      for (int64_t i = 0; i < n; ++i) dst[i] = values[load<uint8_t>(src, i)];
       return;
+    }
     case DType::e8m0:
       for (int64_t i = 0; i < n; ++i) dst[i] = e8m0_to_f32(load<uint8_t>(src, i));
       return;
