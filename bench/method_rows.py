@@ -32,7 +32,7 @@ RECIPES = [
     ("kquant:type=Q2_K", "c4", []), ("kquant:type=Q3_K", "c4", []), ("kquant:type=Q4_K", "c4", []), ("kquant:type=Q5_K", "c4", []),
     ("kquant:type=Q6_K", "c4", []), ("kquant:type=Q4_0", "c4", []), ("kquant:type=Q8_0", "c4", []), ("kquant:type=IQ4_NL", "c4", []),
     ("kquant:type=IQ4_XS", "c4", []),
-    ("ternary", "c4", []),
+    ("binary", "c4", []), ("ternary", "c4", []),
     ("spqr", "c4", []),
     ("awq:bits=4,group=128", "c4", []), ("awq:bits=3,group=128", "c4", []),
     ("awq+gptq:bits=4,group=128", "c4", []), ("awq+gptq:bits=3,group=128", "c4", []),
@@ -41,6 +41,8 @@ RECIPES = [
     for more, text in ((",desc_act=true,act_group_aware=false,mse=0,refine=0,alpha=0,beta=0", "c4"), (",sym=true", "c4"), (",alpha=0,beta=0", "c4"),
                        ("", "c4"), ("", "mix"))
 ] + [
+    ("gptq:bits=4,group=128,damp=auto", "c4", []), ("gptq:bits=4,group=64,scale_bits=5", "c4", []),
+    ("gptq:bits=3,group=64,scale_bits=6", "c4", []), ("gptq:bits=2,group=64,scale_bits=6", "c4", []),
     ("gptq:bits=3,group=128,refine=6,beta=0.75", "mix", []), ("gptq:bits=2,group=128,refine=6,beta=0.75", "mix", []),
     ("autoround:bits=3,group=128", "c4", []), ("autoround:bits=3,group=128,iters=0,epochs=1", "mix", []),
     ("gptq:bits=4,group=128", "c4", ["--set", "rotation=hadamard"]), ("gptq:bits=3,group=128", "c4", ["--set", "rotation=hadamard"]),

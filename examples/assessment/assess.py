@@ -124,6 +124,7 @@ def main():
     parser.add_argument("--calib-tokens", type=int, default=16384)
     parser.add_argument("--baselines", help="smaller models in full precision, compared at equal bytes")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--keep", help="keep models and answers in this folder: a run that ended early, or is repeated for its speeds, goes on")
     parser.add_argument("--missing", action="store_true", help="leave out models whose result is in the folder already")
     parser.add_argument("--recipes", default=str(HERE / "recipes.txt"))
     parser.add_argument("--output")
@@ -147,6 +148,7 @@ def main():
         command += ["--calib", args.calib, "--calib-tokens", str(args.calib_tokens)]
         for option, value in (("--data", args.data), ("--baselines", args.baselines), ("--threads", args.threads)):
             command += [option, str(value)] if value else []
+        command += ["-o", str(pathlib.Path(args.keep) / name)] if args.keep else []
         subprocess.run(command, check=True)
         inputs = [model, args.text, *(args.baselines.split(",") if args.baselines else [])]
         without_folders(folder / f"{name}.json", inputs, folder / f"{name}.html")

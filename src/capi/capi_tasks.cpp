@@ -137,6 +137,7 @@ Status run_evaluation_tasks(nbl_evaluation* e, Json* out) {
     hashes.push_back(hash);
     const ComputeOptions& compute = e->models[m]->compute();
     options.identity = fmt::format("{} {} {} {}", hash, compute_name(compute.compute), isa_name(compute.isa), nbl_version());
+    options.model_name = e->names[m];
     auto run = eval::run_tasks(e->models[m], e->names[m], e->runtime->team, selection, options, monitor.fn());
     NBL_TRY(monitor.outcome(run.status()));
     runs.push_back(std::move(run).value());

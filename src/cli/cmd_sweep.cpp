@@ -72,6 +72,39 @@ void note(const Global& global, const std::string& message) {
   if (!global.quiet) fmt::print(stderr, "{}\n", message);
 }
 
+/// What a kept model was made from, as text: another source, calibration or version makes it anew.
+std::string origin_of(const Global& global, const std::string& source, int64_t file_bytes, const QuantizeJob& job) {
+  const auto stamp = [](const std::string& path) -> int64_t {
+    std::error_code ec;
+    const auto time = fs::last_write_time(path, ec);
+    return ec ? 0 : static_cast<int64_t>(time.time_since_epoch().count());
+  };
+  const std::string calibration = method_needs_calibration(method_of(job.recipe))
+                                      ? fmt::format("{} {} {}", job.calibration, stamp(job.calibration), job.calibration_tokens)
+                                      : std::string();
+  std::error_code ec;
+  return fmt::format("{}; {} {} {}; {}; nibble {}, compute {}, seed {}", job.recipe, fs::absolute(source, ec).string(), file_bytes,
+                     stamp(source), calibration, nbl_version(), global.compute, global.seed);
+}
+
+/// Quantizes, unless the folder of an earlier sweep that ended early or is being repeated holds the model already.
+std::string quantized(const Global& global, const Runtime& runtime, const Checkpoint& input, const QuantizeJob& job, const std::string& origin,
+                      const std::string& path, bool kept) {
+  const std::string beside = path + ".report.json";
+  std::error_code ec;
+  if (kept && fs::is_regular_file(path, ec) && fs::is_regular_file(beside, ec)) {
+    const Doc known(read_file(beside));
+    if (text(known.root(), "origin") == origin) {
+      note(global, fmt::format("keep {}", path));
+      return raw(known.root(), "report");
+    }
+  }
+  note(global, fmt::format("quantize {}", job.recipe));
+  std::string report = run_quantize_job(global, runtime, input, job, path);
+  if (kept) write_file(beside, ObjectText().set("origin", origin).set_raw("report", report).text() + "\n");
+  return report;
+}
+
 struct Headline {
   std::string metric;
   double value, error;
@@ -134,7 +167,6 @@ int sweep(const Global& global, const Args& args) {
 
   std::set<std::string> layers;
   for (const std::string& recipe : recipes) {
-    note(global, fmt::format("quantize {}", recipe));
     SweepRow row;
     row.recipe = recipe;
     row.path = (folder / file_name(recipe)).string();
@@ -142,7 +174,7 @@ int sweep(const Global& global, const Args& args) {
     job.recipe = recipe;
     job.calibration = args.calib;
     job.calibration_tokens = args.calib_tokens;
-    const Doc report(run_quantize_job(global, runtime, input, job, row.path));
+    const Doc report(quantized(global, runtime, input, job, origin_of(global, source, original.file_bytes, job), row.path, !args.output.empty()));
     row.bits_per_weight = number(report.root(), "bits_per_weight");
     row.file_bytes = integer(report.root(), "file_bytes");
     row.quantize_seconds = number(report.root(), "seconds");
@@ -166,6 +198,7 @@ int sweep(const Global& global, const Args& args) {
   evaluation.set("windows", fmt::format("{}", args.windows));
   evaluation.set("limit", fmt::format("{}", args.limit));
   add_tasks(evaluation, args.tasks, args.data);
+  if (!args.output.empty() && !args.tasks.empty()) evaluation.set("cache", (folder / "answers.sqlite").string());
   for (SweepRow& row : result.rows) {
     const Model model = global.open_model(runtime, row.path);
     if (!args.prompt.empty()) row.continuation = greedy(model, args.prompt, args.tokens);
@@ -261,7 +294,7 @@ void add_sweep(const Commands& c) {
   command->add_option("--recipes", args->recipes, "recipes, or a file with one a line")
       ->type_name("R1,R2,...|FILE")
       ->required();
-  command->add_option("-o,--output", args->output, "keep the models and report.html in this directory")
+  command->add_option("-o,--output", args->output, "keep the models, answers and report.html in this directory; a sweep that finds them there goes on")
       ->type_name("DIR");
   command->add_option("--html", args->html, "write the report there")->type_name("FILE");
   command->add_option("--text", args->text, "the text to measure on: a file, or builtin")

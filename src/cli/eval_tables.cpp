@@ -7,7 +7,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <map>
+#include <set>
 
 #include "cli/table.h"
 
@@ -80,19 +82,37 @@ std::string dense_markdown(const std::vector<std::string>& header, const std::ve
   return out;
 }
 
-/// How deep below the named groups each task or group lies.
-std::map<std::string, int> depths(const Doc::Element& whole) {
+/// Tasks and groups in the order in which the harness prints them, and how deep below the named groups each lies: groups by name, each
+/// with its members by name below it; then what is in no group, by name.
+struct Hierarchy {
+  std::vector<std::string> order;
+  std::map<std::string, int> depth;
+};
+
+Hierarchy hierarchy_of(const Doc::Element& whole, const Doc::Element& rows) {
   std::map<std::string, std::vector<std::string>> inside;
-  for (const auto [group, list] : members(whole, "group_subtasks"))
-    for (const auto member : elements(list)) inside[std::string(group)].emplace_back(member.get_string().value());
-  std::map<std::string, int> result;
-  // At most as deep as there are groups.
-  for (std::size_t round = 0; round <= inside.size(); ++round) {
-    for (const auto& [group, list] : inside)
-      for (const std::string& member : list) result[member] = std::max(result[member], result[group] + 1);
-    if (round + 1 > 3) break;
+  std::set<std::string> children;
+  for (const auto [group, list] : members(whole, "group_subtasks")) {
+    std::vector<std::string>& own = inside[std::string(group)];
+    for (const auto member : elements(list)) own.emplace_back(member.get_string().value());
+    std::sort(own.begin(), own.end());
+    children.insert(own.begin(), own.end());
   }
-  return result;
+  std::set<std::string> there;
+  for (const auto [key, row] : members(rows)) there.emplace(key);
+  Hierarchy h;
+  const std::function<void(const std::string&, int)> visit = [&](const std::string& name, int depth) {
+    const bool first = h.depth.emplace(name, depth).second;
+    if (first && there.contains(name)) h.order.push_back(name);
+    const auto group = inside.find(name);
+    if (!first || group == inside.end()) return;
+    for (const std::string& member : group->second) visit(member, depth + 1);
+  };
+  for (const auto& [group, list] : inside)
+    if (!children.contains(group)) visit(group, 0);
+  for (const std::string& name : there)
+    if (!h.depth.contains(name)) h.order.push_back(name);
+  return h;
 }
 
 std::string sanitized(std::string_view name) {
@@ -151,13 +171,15 @@ void add_tasks(Evaluation& evaluation, const std::vector<std::string>& tasks, co
 std::string harness_table(const Doc::Element& whole, const Doc::Element& model, std::string_view section) {
   const std::vector<std::string> header = {section == "groups" ? "Groups" : "Tasks", "Version", "Filter", "n-shot",
                                            "Metric", "", "Value", "", "Stderr"};
-  const std::map<std::string, int> depth = depths(whole);
+  simdjson::dom::element results;
+  if (model.at_key(section).get(results) != simdjson::SUCCESS) return {};
+  const Hierarchy hierarchy = hierarchy_of(whole, results);
   std::vector<std::vector<std::string>> rows;
-  for (const auto [key, row] : members(model, section)) {
-    const std::string task(key);
+  for (const std::string& task : hierarchy.order) {
+    const Doc::Element row = results.at_key(task).value();
     std::string name = text(row, "alias", task);
-    const auto level = depth.find(task);
-    if (level != depth.end() && level->second > 0)
+    const auto level = hierarchy.depth.find(task);
+    if (level != hierarchy.depth.end() && level->second > 0)
       name = std::string(static_cast<std::size_t>(level->second), ' ') + "- " + name;
     std::string version, shots = " ";
     simdjson::dom::element found;

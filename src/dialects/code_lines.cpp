@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/checked.h"
 
@@ -28,6 +29,32 @@ void take_quad(const WordLine* words, int64_t bit, int shift, uint32_t* __restri
     const uint32_t* high = words[bit / 32 + 1].data();
     for (int64_t r = 0; r < kTileRows; ++r) line[r] |= spread<w>(low[r] >> offset | high[r] << (32 - offset)) << shift;
   }
+}
+
+// The eight lines of 32 codes of w bits, one stream of bits, out of w words. Where each four lie in them is known when this is compiled.
+template <int w, int quad>
+void put_quad(const WordLine* words, uint32_t* __restrict line) noexcept {
+  constexpr int kBit = 4 * w * quad, kOffset = kBit % 32;
+  const uint32_t* low = words[kBit / 32].data();
+  if constexpr (kOffset + 4 * w <= 32) {
+    for (int64_t r = 0; r < kTileRows; ++r) line[r] = spread<w>(low[r] >> kOffset);
+  } else {
+    const uint32_t* high = words[kBit / 32 + 1].data();
+    for (int64_t r = 0; r < kTileRows; ++r) line[r] = spread<w>(low[r] >> kOffset | high[r] << (32 - kOffset));
+  }
+}
+
+template <int w, int... quads>
+void put_quads(const WordLine* words, uint32_t (*lines)[kTileRows], std::integer_sequence<int, quads...>) noexcept {
+  (put_quad<w, quads>(words, lines[quads]), ...);
+}
+
+// Both halves of a tile.
+template <int w>
+void put_stream(const WordLine* words, CodeLines* lines) noexcept {
+  constexpr auto kQuads = std::make_integer_sequence<int, 8>();
+  put_quads<w>(words, lines->words, kQuads);
+  put_quads<w>(words + w, lines->words + 8, kQuads);
 }
 
 // One field under `mask`, of all rows, into the bits of `line` from `shift` on; `next` holds what does not fit the first word.
@@ -103,6 +130,12 @@ void load_words_side_by_side(const std::byte* src, int64_t word_bytes, int64_t r
 }
 
 void lines_from_words(int bits, WordOrder order, const WordLine* words, int64_t columns, CodeLines* lines) noexcept {
+  if (columns == kTileCols) {
+    if (bits == 8) return static_cast<void>(std::memcpy(lines->words, words, sizeof(lines->words)));
+    if (bits == 3 && order == WordOrder::stream) return put_stream<3>(words, lines);
+    if (bits == 4) return put_stream<4>(words, lines);
+    if (bits == 2) return put_stream<2>(words, lines);
+  }
   const Planes fields = fields_of(bits, order);
   for (int64_t l = 0; l < kTileCols / 4; ++l) {
     uint32_t* line = lines->words[l];

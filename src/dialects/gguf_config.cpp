@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -28,6 +29,7 @@ class ConfigBuilder {
     NBL_ASSIGN(config_, Json::parse(arch_.config, "built-in description"));
     for (const GgufKey& key : arch_.keys) NBL_TRY(copy(key));
     NBL_TRY(heads());
+    NBL_TRY(unread());
     NBL_TRY(vocabulary());
     NBL_TRY(rope());
     config_.set("tie_word_embeddings", container_.find("output.weight") == nullptr);
@@ -122,6 +124,36 @@ class ConfigBuilder {
     if (arch_.wide_blocks > 0) {
       const bool wide = config_int("block_count") == arch_.wide_blocks;
       config_.set("query_pre_attn_scalar", wide ? hidden_ / heads_ : head_dim_);
+    }
+    return {};
+  }
+
+  // What would change the computation, and this architecture does not know.
+  Status unread() const {
+    struct Neutral {
+      std::string_view key;
+      double value;  // 0 says "off" for all of them
+    };
+    const Neutral kKeys[] = {{"attention.scale", 1 / std::sqrt(static_cast<double>(head_dim_))},
+                             {"attention.causal", 1},
+                             {"attention.clamp_kqv", 0},
+                             {"attention.max_alibi_bias", 0},
+                             {"attn_logit_softcapping", 0},
+                             {"final_logit_softcapping", 0},
+                             {"embedding_scale", 1},
+                             {"residual_scale", 1},
+                             {"logit_scale", 1}};
+    for (const Neutral& row : kKeys) {
+      const std::string_view key = row.key;
+      const double neutral = row.value;
+      const Json* value = meta(key);
+      const bool known = std::any_of(arch_.keys.begin(), arch_.keys.end(), [&](const GgufKey& k) { return k.gguf == key; });
+      if (value == nullptr || known) continue;
+      const double number = value->is_bool() ? static_cast<double>(value->as_bool()) : value->as_double();
+      const bool off = number == 0 && !value->is_bool();
+      if (value->is_bool() == (key == "attention.causal") && (off || std::abs(number - neutral) <= 1e-6 * std::abs(neutral))) continue;
+      return Status(Code::unsupported, fmt::format("{}: {}.{} is {}, which changes the computation and is not implemented for {}",
+                                                   container_.origin(), arch_.id, key, value->dump().substr(0, 60), arch_.id));
     }
     return {};
   }

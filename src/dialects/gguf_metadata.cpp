@@ -24,8 +24,10 @@ class MetadataBuilder {
     if (rope_ != nullptr) {
       if (const Json* full = rope_->find_value("full_attention")) rope_ = full;
     }
+    // With both spellings rope_scaling counts, unless it says nothing.
     scaling_ = config.find_value("rope_scaling");
-    if (scaling_ == nullptr) scaling_ = rope_;
+    if (scaling_ != nullptr && scaling_->size() > 0) rope_ = scaling_;
+    scaling_ = rope_;
   }
 
   Status build() {
@@ -49,6 +51,9 @@ class MetadataBuilder {
       const Json* outer = config_.find_value(hf.substr(0, dot));
       return outer == nullptr ? nullptr : outer->find_value(hf.substr(dot + 1));
     }
+    // What stands with the rest about rope goes before a key of its own.
+    const bool theta = hf == "rope_theta" || hf == "rotary_emb_base";
+    if (const Json* value = theta && rope_ != nullptr ? rope_->find_value("rope_theta") : nullptr) return value;
     if (const Json* value = config_.find_value(hf)) return value;
     // Keys that some configs write under another name.
     static constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
@@ -58,8 +63,7 @@ class MetadataBuilder {
       const Json* value = hf == name ? config_.find_value(alias) : nullptr;
       if (value != nullptr) return value;
     }
-    const bool theta = hf == "rope_theta" || hf == "rotary_emb_base";
-    return theta && rope_ != nullptr ? rope_->find_value("rope_theta") : nullptr;
+    return nullptr;
   }
 
   bool has_key(std::string_view gguf) const {

@@ -63,6 +63,15 @@ class HfCheckpoint final : public Checkpoint {
     return tensor;
   }
 
+  std::optional<Array> plain_matrix(std::string_view name) const override {
+    const io::RawTensor* raw = modules_.contains(name) ? nullptr : dense(name);
+    if (raw == nullptr || raw->shape.size() != 2 || stored_as_conv1d(config(), name)) return {};
+    auto array = io::to_array(*raw);
+    if (!array.ok() || array->size() == 0) return {};
+    if (array->dtype != DType::f32 && array->dtype != DType::f16 && array->dtype != DType::bf16) return {};
+    return std::move(array).value();
+  }
+
   Result<Array> array(std::string_view name) const override {
     if (modules_.contains(name)) {
       NBL_ASSIGN(const QTensor tensor, matrix(name));

@@ -9,7 +9,7 @@
 namespace nbl::eval {
 namespace {
 
-/// Examples drawn for every document in turn, as one generator gives them.
+/// Examples drawn for every document in turn, as one generator gives them: the harness's samplers, draw by draw.
 class Examples {
  public:
   static Result<Examples> create(const Task& task, const EvaluateOptions& options, int64_t count,
@@ -19,43 +19,50 @@ class Examples {
     e.count_ = static_cast<std::size_t>(count);
     e.random_.emplace(options.fewshot_seed);
     if (count == 0) return e;
-    if (task.fewshot_from_test || task.fewshot.empty()) {
-      if (!task.fewshot_from_test) {
-        return Status(Code::unsupported,
-                      fmt::format("task {} has no examples to show: only zero-shot is possible", task.id));
-      }
+    if (task.fewshot_from_test) {
       e.pool_ = tested;
+    } else if (task.fewshot.empty() && !task.fewshot_given) {
+      return Status(Code::unsupported, fmt::format("task {} has no examples to show: only zero-shot is possible", task.id));
     } else {
       NBL_ASSIGN(e.pool_, load_documents(task, options.data, true));
     }
-    if (e.pool_.documents.size() < e.count_) {
+    const std::size_t needed = e.count_ + (task.fewshot_excludes && !task.fewshot_first ? 1 : 0);
+    if (e.pool_.documents.size() < needed) {
       return Status(Code::invalid_argument,
-                    fmt::format("task {} has {} examples, asked for {}", task.id, e.pool_.documents.size(), count));
+                    fmt::format("task {} has {} examples; {} a question need {}", task.id, e.pool_.documents.size(), count, needed));
     }
     return e;
   }
 
-  /// The examples for the next document.
+  /// The examples for the next document; fewer than asked for where too few are left without the document itself.
   std::vector<const Json*> next(const Json& document) {
-    std::vector<const Json*> chosen;
-    if (count_ == 0) return chosen;
-    const auto& pool = pool_.documents;
+    if (count_ == 0) return {};
+    std::vector<const Json*> pool;
+    for (const Json& d : pool_.documents) pool.push_back(&d);
     if (task_->fewshot_first) {
-      for (const Json& d : pool) {
-        if (chosen.size() == count_) break;
-        if (!task_->fewshot_from_test || !(d == document)) chosen.push_back(&d);
-      }
-      return chosen;
+      if (task_->fewshot_excludes) std::erase_if(pool, [&](const Json* d) { return *d == document; });
+      pool.resize(std::min(pool.size(), count_));
+      return pool;
     }
-    const std::size_t draw = task_->fewshot_from_test ? std::min(count_ + 1, pool.size()) : count_;
-    for (const std::size_t i : random_->sample(pool.size(), draw)) {
-      if (chosen.size() == count_) break;
-      if (!task_->fewshot_from_test || !(pool[i] == document)) chosen.push_back(&pool[i]);
+    std::vector<const Json*> chosen = draw(pool, count_ + (task_->fewshot_excludes ? 1 : 0));
+    if (!task_->fewshot_excludes) return chosen;
+    std::erase_if(chosen, [&](const Json* d) { return *d == document; });
+    if (chosen.size() < count_) {
+      // Copies of the document were drawn: once more, from a pool without them.
+      std::erase_if(pool, [&](const Json* d) { return *d == document; });
+      chosen = draw(pool, std::min(pool.size(), count_));
     }
+    chosen.resize(std::min(chosen.size(), count_));
     return chosen;
   }
 
  private:
+  std::vector<const Json*> draw(const std::vector<const Json*>& pool, std::size_t count) {
+    std::vector<const Json*> chosen;
+    for (const std::size_t i : random_->sample(pool.size(), count)) chosen.push_back(pool[i]);
+    return chosen;
+  }
+
   const Task* task_ = nullptr;
   std::size_t count_ = 0;
   Documents pool_;
@@ -87,7 +94,7 @@ Result<Asked> ask(const Task& task, const Json& document, const std::vector<cons
 Result<Plan> plan_task(const Task& task, const EvaluateOptions& options) {
   Plan plan;
   plan.task = &task;
-  plan.num_fewshot = options.num_fewshot >= 0 ? options.num_fewshot : task.num_fewshot;
+  plan.num_fewshot = options.num_fewshot >= 0 && !task.zero_shot ? options.num_fewshot : task.num_fewshot;
   NBL_ASSIGN(plan.documents, load_documents(task, options.data, false));
   NBL_ASSIGN(Examples examples, Examples::create(task, options, plan.num_fewshot, plan.documents));
   std::vector<Json>& documents = plan.documents.documents;

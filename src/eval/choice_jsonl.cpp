@@ -28,6 +28,7 @@ Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::s
   std::vector<ChoiceDoc> documents;
   std::map<std::string, std::size_t> seen;  // id, line
   std::size_t line = 0;
+  if (jsonl.starts_with("\xef\xbb\xbf")) jsonl.remove_prefix(3);
   while (!jsonl.empty()) {
     ++line;
     const std::size_t end = std::min(jsonl.find('\n'), jsonl.size());

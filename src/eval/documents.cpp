@@ -63,7 +63,7 @@ Result<std::vector<Json>> read_aligned(const std::vector<DataFile>& files, const
 }  // namespace
 
 Status find_files(const Task& task, const std::filesystem::path& data, bool fewshot) {
-  if (task.given) return {};
+  if (fewshot ? task.fewshot_given : task.given) return {};
   const std::vector<DataFile>& files = fewshot ? task.fewshot : task.data;
   std::string looked_for;
   std::size_t there = 0;
@@ -89,18 +89,18 @@ Result<Documents> load_documents(const Task& task, const std::filesystem::path& 
       Json document = task.process ? task.process(fields) : records[i];
       if (!fields.ok()) return fields.status().with_context(fmt::format("{}, document {}", file, i + 1));
       if (document.is_null()) continue;
-      NBL_TRY(check(task, document, file, i));
+      NBL_TRY(check(fewshot && task.example ? *task.example : task, document, file, i));
       result.documents.push_back(std::move(document));
     }
     result.file += (result.file.empty() ? "" : ", ") + std::string(file);
     return {};
   };
-  if (task.given) {
-    for (const Json& record : *task.given) {
+  if (const auto& given = fewshot ? task.fewshot_given : task.given) {
+    for (const Json& record : *given) {
       const std::string line = record.dump() + "\n";
       hash.update(std::as_bytes(std::span(line.data(), line.size())));
     }
-    NBL_TRY(add(*task.given, task.id));
+    NBL_TRY(add(*given, task.id));
   } else if (task.data_is_aligned) {
     NBL_ASSIGN(const std::vector<Json> records, read_aligned(fewshot ? task.fewshot : task.data, data, hash));
     std::string names;

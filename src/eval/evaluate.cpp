@@ -90,6 +90,7 @@ Task choice_task(std::string_view name, std::span<const ChoiceDoc> documents) {
   }
   t.given = std::move(records);
   t.fewshot_from_test = true;
+  t.fewshot_excludes = true;
   t.text = [](Fields& f) { return f.text("query"); };
   t.choices = [](Fields& f) { return f.texts("choices"); };
   t.gold = [](Fields& f) { return std::vector<int64_t>{f.integer("gold")}; };

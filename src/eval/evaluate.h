@@ -38,7 +38,8 @@ struct EvaluateOptions {
   bool beams_know_end = true;
   AnswerCache* cache = nullptr;    ///< borrowed; null: every answer is computed
   std::string identity;            ///< of model and arithmetic: a part of the cache's keys
-  std::string verdicts;            ///< a judge's, as JSON lines {"task", "doc_id", "score"}: the metric judge_score
+  std::string verdicts;            ///< a judge's, as JSON lines {"task", "doc_id", "score", "model"?}: the metric judge_score
+  std::string model_name;          ///< verdicts that name another model are not this one's
   double margin = 0.01;            ///< of non-inferiority: how much worse is still as good
   PromptOptions prompt;            ///< chat template, system instruction (num_fewshot is set by the run)
   std::vector<Task> own_tasks;     ///< besides the built-in ones

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "eval/characters.h"
@@ -165,6 +166,7 @@ std::vector<int64_t> Fields::integers(std::string_view path) {
 }
 
 Result<std::vector<Json>> read_jsonl(std::string_view text, std::string_view origin) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   std::vector<Json> records;
   const std::size_t start = text.find_first_not_of(" \t\r\n");
   if (start != std::string_view::npos && text[start] == '[') {
@@ -190,6 +192,35 @@ Result<std::vector<Json>> read_jsonl(std::string_view text, std::string_view ori
 }
 
 Result<std::vector<Json>> read_csv(std::string_view text, std::string_view origin) { return csv(text, origin, true); }
+Result<std::vector<Json>> read_csv_typed(std::string_view text, std::string_view origin) {
+  NBL_ASSIGN(std::vector<Json> records, csv(text, origin, true));
+  if (records.empty()) return records;
+  std::vector<std::string> names;
+  for (const auto& [name, value] : records.front().members()) names.push_back(name);
+  for (const std::string& name : names) {
+    const auto all = [&](auto&& holds) { return std::all_of(records.begin(), records.end(), [&](const Json& r) { return holds(r.find(name)->as_string()); }); };
+    int64_t integer = 0;
+    double real = 0;
+    const auto is_real = [&](std::string_view v) {
+      const auto [end, error] = std::from_chars(v.data(), v.data() + v.size(), real);
+      return !v.empty() && error == std::errc() && end == v.data() + v.size();
+    };
+    if (all([&](std::string_view v) { return parse_integer(v, &integer); })) {
+      for (Json& r : records) {
+        parse_integer(r.find(name)->as_string(), &integer);
+        r.set(name, integer);
+      }
+    } else if (all(is_real)) {
+      for (Json& r : records) {
+        is_real(r.find(name)->as_string());
+        r.set(name, real);
+      }
+    } else if (all([](std::string_view v) { return v == "True" || v == "False"; })) {
+      for (Json& r : records) r.set(name, r.find(name)->as_string() == "True");
+    }
+  }
+  return records;
+}
 Result<std::vector<Json>> read_csv_plain(std::string_view text, std::string_view origin) {
   return csv(text, origin, false);
 }

@@ -42,6 +42,8 @@ class Fields {
 Result<std::vector<Json>> read_jsonl(std::string_view text, std::string_view origin);
 /// RFC 4180 with a header line: an object a row, every value a string.
 Result<std::vector<Json>> read_csv(std::string_view text, std::string_view origin);
+/// The same, but a column of nothing but integers, reals or True and False becomes numbers or truth values, as pandas reads it.
+Result<std::vector<Json>> read_csv_typed(std::string_view text, std::string_view origin);
 /// The same without a header line: columns are called "0", "1", ...
 Result<std::vector<Json>> read_csv_plain(std::string_view text, std::string_view origin);
 

@@ -210,11 +210,31 @@ bool end_phrase(const Question& q) {
   return lowered(text).ends_with(lowered(stripped(q.text("end_phrase"))));
 }
 
-/// Words of all capital letters; a hyphen joins, other punctuation parts.
+/// The text with a space wherever NLTK's word tokenizer, which the harness counts words with, parts two words of letters: around most
+/// punctuation (but not within U.S. or and/or), before clitics, within old contractions.
+std::string parted(std::string_view text) {
+  static const PythonRegex punctuation = PythonRegex::known("[«“‘„`»”’;@#$%&\\x{2012}-\\x{2015}?!*\\[\\](){}<>\"]|''|--|\\.{2,}|[:,](?!\\d)"),
+                           short_clitic = PythonRegex::known("([^'\\s])('[sSmMdD]|')(?=\\s)"),
+                           long_clitic = PythonRegex::known("([^'\\s])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T)(?=\\s)");
+  static const std::vector<PythonRegex> contractions = [] {
+    std::vector<PythonRegex> list;
+    for (const char* pattern : {"\\b(can)(not)\\b", "\\b(d)('ye)\\b", "\\b(gim)(me)\\b", "\\b(gon)(na)\\b", "\\b(got)(ta)\\b", "\\b(lem)(me)\\b",
+                                "\\b(more)('n)\\b", "\\b(wan)(na)(?=\\s)"})
+      list.push_back(PythonRegex::compile(pattern, true).value());
+    return list;
+  }();
+  std::string result = punctuation.replace(" " + std::string(text) + " ", " ");
+  result = long_clitic.replace(short_clitic.replace(result, "\\1 \\2"), "\\1 \\2");
+  for (const PythonRegex& contraction : contractions) result = contraction.replace(result, "\\1 \\2");
+  return result;
+}
+
+/// Words of all capital letters.
 bool capital_words(const Question& q) {
+  static const PythonRegex words = PythonRegex::known("\\S+");
+  const std::string text = parted(q.response);
   int64_t found = 0;
-  for (const auto& m : PythonRegex::known("[\\w\\-']+").find_all(q.response))
-    found += all_of_case(q.response.substr(m.begin, m.end - m.begin), true) ? 1 : 0;
+  for (const auto& m : words.find_all(text)) found += all_of_case(std::string_view(text).substr(m.begin, m.end - m.begin), true) ? 1 : 0;
   return q.related(found, "capital_relation", "capital_frequency");
 }
 

@@ -149,6 +149,7 @@ Answer filtered(const Filter& filter, Fields& fields, const Answer& from) {
     if (filter.apply) text = filter.apply(text);
     if (filter.with_document) text = filter.with_document(fields, text);
   }
+  if (filter.chain) filter.chain(answer.texts);
   if (!answer.texts.empty()) answer.text = answer.texts.front();
   return answer;
 }
@@ -164,8 +165,8 @@ std::vector<std::pair<std::string, MetricValue>> judged(const Task& task, Fields
   return values;
 }
 
-/// Scores by document, of this task.
-Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::string& jsonl) {
+/// Scores by document, of this task and model.
+Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::string& jsonl, const std::string& model) {
   std::map<int64_t, double> scores;
   NBL_ASSIGN(const std::vector<Json> records, read_jsonl(jsonl, "verdicts"));
   for (std::size_t i = 0; i < records.size(); ++i) {
@@ -174,7 +175,8 @@ Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::strin
     auto score = records[i].get_double("score");
     for (const Status& status : {name.status(), id.status(), score.status()})
       if (!status.ok()) return status.with_context(fmt::format("verdict {}", i + 1));
-    if (*name != task.id) continue;
+    const Json* judged = records[i].find_value("model");
+    if (*name != task.id || (judged != nullptr && judged->as_string() != model)) continue;
     if (!scores.emplace(*id, *score).second)
       return Status(Code::corrupt, fmt::format("verdict {}: document {} of {} has one already", i + 1, *id, task.id));
   }
@@ -186,7 +188,7 @@ Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::strin
 Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const EvaluateOptions& options,
                      TaskRun* run) {
   const Task& task = *plan.task;
-  NBL_ASSIGN(const auto scores, verdicts_on(task, options.verdicts));
+  NBL_ASSIGN(const auto scores, verdicts_on(task, options.verdicts, options.model_name));
   std::vector<Json> bases;
   for (std::size_t d = 0; options.samples && d < answers.size(); ++d) bases.push_back(sample_base(plan, d, answers[d]));
   for (const Filter& filter : task.filters) {

@@ -79,11 +79,12 @@ Result<std::vector<std::string>> build_contexts(const Task& task, const Json& do
                                                 const std::vector<const Json*>& examples,
                                                 const PromptOptions& options) {
   std::vector<ChatMessage> messages;
-  const std::string system = joined(options.system_instruction, task.description, task.fewshot_delimiter);
-  if (!system.empty()) messages.push_back({"system", system, ""});
-  for (const Json* example : examples) NBL_TRY(add_example(task, *example, messages));
-
   Fields fields(document);
+  const std::string description = task.describe ? task.describe(fields) : task.description;
+  const std::string system = joined(options.system_instruction, description, task.fewshot_delimiter);
+  if (!system.empty()) messages.push_back({"system", system, ""});
+  for (const Json* example : examples) NBL_TRY(add_example(task.example ? *task.example : task, *example, messages));
+
   std::vector<std::string> questions;
   if (task.choices_are_contexts) {
     questions = task.choices(fields);

@@ -82,6 +82,24 @@ void collect(const TaskGroup& group, const ModelRun& run, const std::string& met
   }
 }
 
+/// Which metrics of the tasks below a group are better when higher: null where they do not agree.
+void collect_directions(const TaskGroup& group, const ModelRun& run, Json& out) {
+  for (const std::string& member : group.members) {
+    if (const TaskGroup* inner = find_task_group(member)) {
+      collect_directions(*inner, run, out);
+      continue;
+    }
+    for (const TaskRun& t : run.tasks) {
+      if (t.task->id != member) continue;
+      for (const MetricRun& m : t.metrics) {
+        const Json* known = out.find(m.name);
+        const Json direction(m.higher_is_better);
+        out.set(m.name, known == nullptr || *known == direction ? direction : Json());
+      }
+    }
+  }
+}
+
 std::string with_stderr(const std::string& metric) {
   const std::size_t comma = metric.find(',');
   return metric.substr(0, comma) + "_stderr" + metric.substr(comma);
@@ -156,6 +174,9 @@ Json results_json(const ModelRun& run) {
     for (const std::string& member : group->members) members.push_back(member);
     subtasks.set(group->id, std::move(members));
     versions.set(group->id, version_json(group->version));
+    Json directions = Json::object();
+    collect_directions(*group, run, directions);
+    better.set(group->id, std::move(directions));
     results.set(group->id, *row);
     groups.set(group->id, std::move(*row));
   }

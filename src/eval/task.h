@@ -69,6 +69,7 @@ struct Filter {
   std::string name = "none";
   std::function<std::string(const std::string&)> apply = {};  ///< empty: as it is
   std::function<std::string(Fields&, const std::string&)> with_document = {};  ///< the same, for those that look at the question
+  std::function<void(std::vector<std::string>&)> chain = {};  ///< the same, for those that choose among an answer's repeats
 };
 
 struct Metric {
@@ -95,8 +96,15 @@ struct Task {
   bool data_is_aligned = false;   ///< line i of each file belongs to document i: {"0": line, "1": line, ...}
   std::shared_ptr<const std::vector<Json>> given;  ///< the records themselves, instead of files
   std::vector<DataFile> fewshot;  ///< the same for examples; none: only zero-shot, unless from_test
-  bool fewshot_from_test = false; ///< examples come from the test documents themselves, never the one being asked
+  bool fewshot_from_test = false; ///< examples come from the test documents themselves
+  std::shared_ptr<const std::vector<Json>> fewshot_given;  ///< the records of examples, instead of files
+  /// One example more is drawn, and the document being asked is left out. The harness does so where its definition's split of
+  /// examples is that of the tests, or neither is named (only a validation split); else a document may be its own example.
+  bool fewshot_excludes = false;
   bool fewshot_first = false;     ///< the first n, else drawn at random
+  bool zero_shot = false;         ///< no examples, whatever the caller asks for
+  /// Where examples are not written as questions are: its text, choices, gold, target and delimiters are used for them.
+  std::shared_ptr<const Task> example;
 
   /// Makes the document that the functions below read from a record; may drop it by returning null.
   std::function<Json(Fields&)> process;
@@ -106,6 +114,7 @@ struct Task {
   std::function<std::string(Fields&)> target;                 ///< the answer as text: examples, loglikelihood, generate
   bool choices_are_contexts = false;  ///< each choice is a context, the target is the one continuation (WinoGrande)
 
+  std::function<std::string(Fields&)> describe;  ///< a description of each document's own, instead of `description`
   std::string description, target_delimiter = " ", fewshot_delimiter = "\n\n";
   int64_t num_fewshot = 0;
   Generation generation;

@@ -219,7 +219,7 @@ class Reader {
     std::optional<std::size_t> own;
     std::string value;
     std::size_t breaks = 0;
-    bool any = false;
+    bool any = false, deeper = false;  // lines further right than the first keep their breaks
     for (; at_ < lines_.size(); ++at_) {
       const Line& line = lines_[at_];
       if (line.text.empty()) {
@@ -229,7 +229,9 @@ class Reader {
       if (line.indent <= indent && !(own && line.indent >= *own)) break;
       if (!own) own = line.indent;
       if (line.indent < *own) return fail(line.number, "a line of a block stands further left than its first");
-      if (any) value += folded ? (breaks == 0 ? std::string(" ") : std::string(breaks, '\n')) : std::string(breaks + 1, '\n');
+      const bool joins = folded && !deeper && line.indent == *own;
+      deeper = line.indent > *own;
+      if (any) value += !joins ? std::string(breaks + 1, '\n') : breaks == 0 ? std::string(" ") : std::string(breaks, '\n');
       if (!any) value += std::string(breaks, '\n');
       breaks = 0;
       any = true;
@@ -287,13 +289,18 @@ class Reader {
       if (quote == '"' && c == '\\' && i + 1 < text.size()) {
         const char e = text[++i];
         if (e == '\n') continue;  // an escaped line break joins
-        if (e == 'u' || e == 'x') {
-          const std::size_t digits = e == 'u' ? 4 : 2;
-          unsigned code = 0;
-          if (i + digits < text.size() &&
-              std::from_chars(text.data() + i + 1, text.data() + i + 1 + digits, code, 16).ptr == text.data() + i + 1 + digits) {
-            append_utf8(value, code);
+        if (e == 'u' || e == 'x' || e == 'U') {
+          const std::size_t digits = e == 'U' ? 8 : e == 'u' ? 4 : 2;
+          if (std::optional<unsigned> code = hexadecimal(text, i + 1, digits)) {
             i += digits;
+            // Two halves of a character, as JSON writes it.
+            if (*code >= 0xd800 && *code < 0xdc00 && text.substr(i + 1, 2) == "\\u") {
+              if (const auto low = hexadecimal(text, i + 3, 4); low && *low >= 0xdc00 && *low < 0xe000) {
+                *code = 0x10000 + ((*code - 0xd800) << 10) + (*low - 0xdc00);
+                i += 6;
+              }
+            }
+            append_utf8(value, *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000) ? 0xfffd : *code);
             continue;
           }
         }
@@ -312,14 +319,27 @@ class Reader {
     return std::nullopt;
   }
 
+  static std::optional<unsigned> hexadecimal(const std::string& text, std::size_t at, std::size_t digits) {
+    unsigned code = 0;
+    if (at + digits >= text.size()) return std::nullopt;
+    const char *first = text.data() + at, *last = first + digits;
+    const auto [end, error] = std::from_chars(first, last, code, 16);
+    return error == std::errc() && end == last ? std::optional(code) : std::nullopt;
+  }
+
   static void append_utf8(std::string& out, unsigned code) {
     if (code < 0x80) {
       out += static_cast<char>(code);
     } else if (code < 0x800) {
       out += static_cast<char>(0xc0 | (code >> 6));
       out += static_cast<char>(0x80 | (code & 0x3f));
-    } else {
+    } else if (code < 0x10000) {
       out += static_cast<char>(0xe0 | (code >> 12));
+      out += static_cast<char>(0x80 | ((code >> 6) & 0x3f));
+      out += static_cast<char>(0x80 | (code & 0x3f));
+    } else {
+      out += static_cast<char>(0xf0 | (code >> 18));
+      out += static_cast<char>(0x80 | ((code >> 12) & 0x3f));
       out += static_cast<char>(0x80 | ((code >> 6) & 0x3f));
       out += static_cast<char>(0x80 | (code & 0x3f));
     }

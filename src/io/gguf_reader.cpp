@@ -28,6 +28,8 @@ constexpr BoundOf<uint64_t> kMaxElements{Bound::gguf_array_elements};  // of all
 
 enum class ValueType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
+constexpr int kMaxDepth = 8;  // of arrays in arrays, which llama.cpp does not write at all
+
 int64_t scalar_bytes(ValueType type) noexcept {
   switch (type) {
     case ValueType::u8:
@@ -45,8 +47,9 @@ int64_t scalar_bytes(ValueType type) noexcept {
     case ValueType::i64:
     case ValueType::f64:
     case ValueType::string:  // at least: its length
-    case ValueType::array:
       return 8;
+    case ValueType::array:  // at least: the type and number of its elements
+      return 12;
   }
   return 0;
 }
@@ -220,13 +223,13 @@ class Reader {
     return corrupt(fmt::format("metadata of unknown type {}", static_cast<uint32_t>(type)));
   }
 
-  Result<Json> read_value(ValueType type) {
+  Result<Json> read_value(ValueType type, int depth = 0) {
     if (type != ValueType::array) return read_scalar(type);
+    if (depth == kMaxDepth) {
+      return Status(Code::limit, fmt::format("{}: arrays nested more than {} deep in the metadata", file_, kMaxDepth));
+    }
     const auto element = static_cast<ValueType>(cursor_.read<uint32_t>());
     const auto count = cursor_.read<uint64_t>();
-    if (element == ValueType::array) {
-      return Status(Code::unsupported, fmt::format("{}: an array of arrays in the metadata", file_));
-    }
     if (element > ValueType::f64)
       return corrupt(fmt::format("an array of unknown type {}", static_cast<uint32_t>(element)));
     if (count > static_cast<uint64_t>(cursor_.left() / scalar_bytes(element))) {
@@ -238,7 +241,7 @@ class Reader {
     }
     Json array = Json::array();
     for (uint64_t i = 0; i < count && !cursor_.failed(); ++i) {
-      NBL_ASSIGN(Json value, read_scalar(element));
+      NBL_ASSIGN(Json value, read_value(element, depth + 1));
       array.push_back(std::move(value));
     }
     return array;

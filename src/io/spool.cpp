@@ -5,12 +5,15 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <system_error>
 
 #include "base/hash.h"
+#include "base/parallel.h"
 
 namespace nbl::io {
 namespace {
@@ -87,6 +90,22 @@ struct TensorSpool::State {
     return {};
   }
 
+  template <class Sink>
+  Status pass(const Entry& entry, std::span<std::byte> piece, const Sink& sink) const {
+    for (int64_t done = 0; done < entry.planned.bytes;) {
+      const auto take = std::min(static_cast<int64_t>(piece.size()), entry.planned.bytes - done);
+      const auto bytes = piece.first(static_cast<std::size_t>(take));
+      NBL_TRY(read(entry.offset + done, bytes));
+      NBL_TRY(sink(bytes));
+      done += take;
+    }
+    return {};
+  }
+  /// Only to save space: where it is not possible, the file is larger for a while.
+  void give_back(const Entry& entry) const {
+    (void)::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, entry.offset, entry.planned.bytes);
+  }
+
   fs::path directory;
   int fd = -1;
   int64_t end = 0;
@@ -133,18 +152,9 @@ Status TensorSpool::add(std::string name, std::string type, Shape shape, std::sp
 }
 
 Status TensorSpool::drain(std::size_t index, const std::function<Status(std::span<const std::byte>)>& sink) {
-  State& s = *state_;
-  const Entry& entry = s.entries[index];
-  std::vector<std::byte> piece(static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes)));
-  for (int64_t done = 0; done < entry.planned.bytes;) {
-    const auto take = std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done);
-    const auto bytes = std::span(piece).first(static_cast<std::size_t>(take));
-    NBL_TRY(s.read(entry.offset + done, bytes));
-    NBL_TRY(sink(bytes));
-    done += take;
-  }
-  // Only to save space: where it is not possible, the file is larger for a while.
-  (void)::fallocate(s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, entry.offset, entry.planned.bytes);
+  std::vector<std::byte> piece(std::min(kPiece, static_cast<std::size_t>(state_->entries[index].planned.bytes)));
+  NBL_TRY(state_->pass(state_->entries[index], piece, sink));
+  state_->give_back(state_->entries[index]);
   return {};
 }
 
@@ -159,11 +169,33 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
     hash.update(std::as_bytes(std::span(header.data(), header.size())));
   }
   NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
-  for (const std::size_t i : order) {
-    NBL_TRY(drain(i, [&](std::span<const std::byte> bytes) {
-      hash.update(bytes);
-      return writer.write(bytes);
-    }));
+  // One thread hashes what another one copies. Space is given back when both are through with some tensors.
+  constexpr int64_t kTogether = int64_t{64} << 20;
+  Team pair(2);
+  std::vector<std::byte> pieces[2] = {std::vector<std::byte>(kPiece), std::vector<std::byte>(kPiece)};
+  for (std::size_t first = 0; first < order.size();) {
+    std::size_t last = first;
+    for (int64_t bytes = 0; last < order.size() && bytes < kTogether; ++last) bytes += s.entries[order[last]].planned.bytes;
+    Status status[2];
+    pair.parallel_for(2, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const std::size_t t = static_cast<std::size_t>(task);
+        try {
+          for (std::size_t i = first; i < last && status[t].ok(); ++i) {
+            status[t] = s.pass(s.entries[order[i]], pieces[t], [&](std::span<const std::byte> bytes) {
+              if (t == 1) return writer.write(bytes);
+              hash.update(bytes);
+              return Status();
+            });
+          }
+        } catch (const std::bad_alloc&) {
+          status[t] = {Code::out_of_memory, "memory is exhausted"};
+        }
+      }
+    });
+    for (const Status& each : status) NBL_TRY(each);
+    for (std::size_t i = first; i < last; ++i) s.give_back(s.entries[order[i]]);
+    first = last;
   }
   NBL_TRY(writer.commit());
   return hash.finish_hex();

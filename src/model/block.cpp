@@ -19,9 +19,20 @@ constexpr int64_t kRows = 1024;
 }  // namespace
 
 Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
-                                int64_t layer) {
+                                int64_t layer, bool in_place) {
   LayerWeights out;
   const auto load = [&](const TensorSpec& spec, int32_t expert) -> Status {
+    if (in_place && spec.input_divisor.empty()) {
+      NBL_ASSIGN(std::optional<Array> plain, plain_matrix(checkpoint, spec, config, layer, expert));
+      if (plain) {
+        LayerWeights::Matrix& m = out.matrices[Part(spec.role, expert)];
+        m.n = plain->shape[0];
+        m.k = plain->shape[1];
+        m.plain = std::move(plain);
+        NBL_ASSIGN(m.bias, load_bias(checkpoint, spec, config, layer, expert));
+        return {};
+      }
+    }
     NBL_ASSIGN(const QTensor tensor, load_matrix(checkpoint, spec, config, layer, expert));
     LayerWeights::Matrix& m = out.matrices[Part(spec.role, expert)];
     m.n = tensor.n;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,7 @@ struct LayerWeights {
     int64_t n = 0, k = 0;
     std::vector<float> w;     ///< [n, k] row-major
     std::vector<float> bias;  ///< [n] or empty
+    std::optional<Array> plain = {};  ///< [n, k] where the file has it, in place of `w`: only when asked for
   };
   struct NormWeights {
     std::vector<float> w, bias;
@@ -34,8 +36,9 @@ struct LayerWeights {
   std::map<Part, Matrix> matrices;
   std::map<Role, NormWeights> norms;  ///< as they are multiplied: with Config::norm_offset
 };
+/// in_place: matrices that the checkpoint has as plain numbers are left there (Matrix::plain).
 Result<LayerWeights> load_layer(const Checkpoint& checkpoint, const Architecture& arch, const Config& config,
-                                int64_t layer);
+                                int64_t layer, bool in_place = false);
 
 /// Runs one layer over whole windows from position 0: hidden [windows * length, hidden] in and out. Windows do not see
 /// each other. Exact float32; same bytes for any team size. `layer` says which one it is, for models whose layers

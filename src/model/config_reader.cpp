@@ -191,6 +191,8 @@ Status ConfigReader::refuse_foreign(std::initializer_list<std::string_view> know
     if (value != nullptr && !f.text.empty() && value->is_string() && value->as_string() == f.text) continue;
     NBL_TRY(refuse(f.key, f.neutral));
   }
+  const Json* causal = config_.find_value("is_causal");
+  if (causal != nullptr && causal->is_bool() && !causal->as_bool()) return refused("is_causal");
   // Layers that all attend to everything are none of their own kind.
   const Json* types = config_.find_value("layer_types");
   if (types != nullptr && !is_known("layer_types"))

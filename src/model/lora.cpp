@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "io/container.h"
 #include "tensor/folded_scales.h"
+#include "text/regex.h"
 
 namespace nbl::model {
 namespace {
@@ -57,7 +58,8 @@ Status check_config(const Json& config, const std::string& origin) {
   return {};
 }
 
-/// r or alpha of a module: that of the pattern that its name ends with, else the general one.
+/// r or alpha of a module: that of the first pattern that its name, or the end of it after a dot, matches; else the general one. Patterns are
+/// regular expressions, as in PEFT; most are plain names.
 Result<double> of_module(const Json& config, std::string_view pattern_key, std::string_view key, double fallback,
                          const std::string& module, const std::string& origin) {
   NBL_ASSIGN(double value, in_config(config.double_or(key, fallback), origin));
@@ -67,10 +69,14 @@ Result<double> of_module(const Json& config, std::string_view pattern_key, std::
     const bool plain = std::all_of(pattern.begin(), pattern.end(), [](char c) {
       return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     });
-    if (!plain)
-      return Status(Code::unsupported, fmt::format("{}: adapter_config.json: the {} \"{}\" is a regular expression, which is "
-                                                   "not supported",
-                                                   origin, pattern_key, pattern));
+    if (!plain) {
+      NBL_ASSIGN(const auto regex, text::Regex::compile(fmt::format("\\A(?:.*\\.)?(?:{})\\z", pattern),
+                                                        fmt::format("{}: adapter_config.json: {}", origin, pattern_key)));
+      bool matches = false;
+      NBL_TRY(regex->find_all(module, [&](std::size_t, std::size_t) { return matches = true, false; }));
+      if (matches) return special.as_double();
+      continue;
+    }
     const bool whole = module.size() == pattern.size() ||
                        (module.size() > pattern.size() && module[module.size() - pattern.size() - 1] == '.');
     if (module.ends_with(pattern) && whole) return special.as_double();
@@ -98,7 +104,6 @@ Result<std::shared_ptr<const LoraAdapter>> load_lora(const std::filesystem::path
   NBL_ASSIGN(const bool rank_stabilized, in_config(config.bool_or("use_rslora", false), origin));
   auto adapter = std::make_shared<LoraAdapter>();
   adapter->origin = origin;
-  NBL_ASSIGN(adapter->fan_in_fan_out, in_config(config.bool_or("fan_in_fan_out", false), origin));
 
   std::error_code ignored;
   const auto file = directory / "adapter_model.safetensors";
@@ -219,19 +224,19 @@ class MergedCheckpoint final : public Checkpoint {
   }
 
  private:
-  /// dense [rows, columns], as stored: [out, in], or [in, out] for fan_in_fan_out.
+  /// dense [rows, columns] = [out, in], which is what a checkpoint gives, whatever way round it stores a matrix: an adapter's own
+  /// fan_in_fan_out says nothing more.
   Status add(const LoraDelta& d, std::string_view name, int64_t rows, int64_t columns, std::vector<float>& dense) const {
-    const bool turned = adapter_->fan_in_fan_out;
-    if ((turned ? d.k : d.n) != rows || (turned ? d.n : d.k) != columns)
-      return Status(Code::mismatch, fmt::format("{}: changes {} as [{}, {}], which is [{}, {}] in {}", adapter_->origin, name,
-                                                turned ? d.k : d.n, turned ? d.n : d.k, rows, columns, base_->origin()));
+    if (d.n != rows || d.k != columns)
+      return Status(Code::mismatch, fmt::format("{}: changes {} as [{}, {}], which is [{}, {}] in {}", adapter_->origin, name, d.n, d.k,
+                                                rows, columns, base_->origin()));
     for (int64_t o = 0; o < d.n; ++o) {
       for (int64_t i = 0; i < d.k; ++i) {
         double sum = 0;
         for (int64_t r = 0; r < d.rank; ++r)
           sum += static_cast<double>(d.b[static_cast<std::size_t>(r * d.n + o)]) *
                  static_cast<double>(d.a[static_cast<std::size_t>(i * d.rank + r)]);
-        float& w = dense[static_cast<std::size_t>(turned ? i * d.n + o : o * d.k + i)];
+        float& w = dense[static_cast<std::size_t>(o * d.k + i)];
         w = static_cast<float>(static_cast<double>(w) + static_cast<double>(d.scale) * sum);
       }
     }

@@ -23,7 +23,6 @@ struct LoraDelta {
 
 struct LoraAdapter {
   std::string origin;
-  bool fan_in_fan_out = false;             ///< the weights it changes are stored [in, out]
   std::map<std::string, LoraDelta> deltas;  ///< by the weight's name, "model.layers.0.self_attn.q_proj.weight"
 };
 

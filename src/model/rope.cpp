@@ -161,10 +161,17 @@ Result<RopeSettings> read_rope_settings(const Json& config, std::string_view ori
   if (!partial.ok()) return partial.status().with_context(context);
   s.partial = *partial;
 
-  const Json* scaling = config.find_value("rope_parameters");
-  if (scaling == nullptr) scaling = config.find_value("rope_scaling");
-  if (scaling != nullptr && scaling->is_object() && !layer_type.empty() && scaling->find_value(layer_type) != nullptr)
-    scaling = scaling->find_value(layer_type);
+  // With both spellings rope_scaling counts, as in transformers 5, unless it says nothing.
+  const Json *scaling = config.find_value("rope_scaling"), *parameters = config.find_value("rope_parameters");
+  if (scaling != nullptr && scaling->is_object() && scaling->size() == 0) scaling = nullptr;
+  if (parameters != nullptr && parameters->is_object() && !layer_type.empty() && parameters->find_value(layer_type) != nullptr) {
+    if (scaling != nullptr) {
+      return Status(Code::unsupported,
+                    fmt::format("{}: rope_scaling beside rope_parameters of each type of layer is not implemented", context));
+    }
+    parameters = parameters->find_value(layer_type);
+  }
+  if (scaling == nullptr) scaling = parameters;
   if (scaling != nullptr) {
     if (!scaling->is_object()) return Status(Code::corrupt, fmt::format("{}: rope scaling is not an object", context));
     for (const auto& [key, value] : scaling->members())

@@ -118,6 +118,16 @@ Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec
   return tensor;
 }
 
+Result<std::optional<Array>> plain_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
+                                          int64_t layer, int32_t expert) {
+  const std::string name = tensor_name(spec, layer, "weight", expert);
+  NBL_ASSIGN(const int64_t rows, dimension(spec.rows, config));
+  NBL_ASSIGN(const int64_t cols, dimension(spec.cols, config));
+  std::optional<Array> plain = checkpoint.plain_matrix(name);
+  if (plain && plain->shape != Shape{rows, cols}) return wrong_shape(checkpoint, name, plain->shape, {rows, cols});
+  return plain;
+}
+
 Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
                                      int64_t layer, int32_t expert) {
   if (spec.no_suffix) return std::vector<float>{};
@@ -191,11 +201,32 @@ class Loader {
     std::vector<float> bias;
     if (spec != nullptr) {
       NBL_ASSIGN(bias, load_bias(checkpoint_, *spec, config_, 0));
+      NBL_TRY(same_as_embedding(tensor_name(*spec, 0, "weight")));
     }
     auto head = Linear::create(w_.embedding, std::move(bias), compute_);
     if (!head.ok()) return head.status().with_context(fmt::format("{}: tied output", checkpoint_.origin()));
     w_.lm_head = std::move(*head);
     return {};
+  }
+  /// A copy of the tied matrix may lie beside it; another matrix there contradicts the configuration, and of the transformers versions some
+  /// take the one, some the other. Quantized ones are never the same numbers.
+  Status same_as_embedding(const std::string& name) const {
+    if (!checkpoint_.has(name)) return {};
+    NBL_ASSIGN(const QTensor head, checkpoint_.matrix(name));
+    const auto dense = [](const QTensor& t) { return t.segments.size() == 1 && t.segments[0].encoding == Encoding::dense; };
+    if (!dense(head) || !dense(w_.embedding)) return {};
+    bool same = head.n == w_.embedding.n && head.k == w_.embedding.k;
+    std::vector<float> a(static_cast<std::size_t>(head.k)), b(a.size());
+    for (int64_t r = 0; r < head.n && same; ++r) {
+      head.dequantize_row(r, a.data());
+      w_.embedding.dequantize_row(r, b.data());
+      same = a == b;
+    }
+    if (same) return {};
+    return Status(Code::corrupt,
+                  fmt::format("{}: tensor {} is not the embedding matrix, but config.json ties the two; \"tie_word_embeddings\": false makes "
+                              "it the output matrix",
+                              checkpoint_.origin(), name));
   }
   void count(const std::vector<float>& v) { w_.parameters += static_cast<int64_t>(v.size()); }
 

@@ -77,6 +77,9 @@ Result<NormWeights> load_norm(const Checkpoint& checkpoint, const TensorSpec& sp
 /// A matrix parameter by its spec, [rows, cols] as the forward pass wants it.
 Result<QTensor> load_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config, int64_t layer,
                             int32_t expert = -1);
+/// The same where it lies in the file (Checkpoint::plain_matrix); empty when it is no plain matrix there.
+Result<std::optional<Array>> plain_matrix(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
+                                          int64_t layer, int32_t expert = -1);
 /// The bias of a linear or norm: empty when the spec has none, or an optional one is absent.
 Result<std::vector<float>> load_bias(const Checkpoint& checkpoint, const TensorSpec& spec, const Config& config,
                                      int64_t layer, int32_t expert = -1);

@@ -15,6 +15,7 @@
 #include "pipeline/gram.h"
 #include "pipeline/output_gradient.h"
 #include "pipeline/overrides.h"
+#include "quant/affine.h"
 
 namespace nbl::pipeline {
 namespace {
@@ -393,6 +394,15 @@ Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, con
     NBL_ASSIGN(measured, measure_sensitivities(input, *options, team, progress));
     if (!saved.empty()) {
       NBL_TRY(write_text_file(saved, to_json(measured).dump(1) + "\n"));
+    }
+  }
+  if (recipe.method->id() == "gptq" && recipe.options.integer("scale_bits") > 0) {
+    // Choices were measured with 16-bit scales; coded ones take less.
+    const bool sym = recipe.options.boolean("sym");
+    const int scale_bits = static_cast<int>(recipe.options.integer("scale_bits"));
+    for (TensorSensitivity& t : measured.tensors) {
+      for (Choice& c : t.choices)
+        c.stored_bits -= quant::nominal_affine_bits(c.bits, sym, c.group) - quant::nominal_affine_bits(c.bits, sym, c.group, scale_bits);
     }
   }
   std::vector<Choice> chosen;

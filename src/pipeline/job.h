@@ -67,6 +67,8 @@ class Job {
   Status process_layer(int64_t layer);
   bool independent(int64_t layer) const;
   Status process_independent(int64_t first, int64_t count);
+  bool by_rows(int64_t layer) const;
+  Status process_by_rows(int64_t first, int64_t count);
   struct Linear {
     const Plan* plan = nullptr;
     QTensor tensor;
@@ -77,6 +79,7 @@ class Job {
                                  Team& team, const ProgressFn& progress) const;
   Result<std::vector<Linear>> quantize_layer(int64_t layer, Team& team) const;
   Status check_finite(const model::LayerWeights& weights, const LayerPlan& plan, Team& team) const;
+  Status check_finite(const model::LayerWeights::Matrix& matrix, const Plan& plan, Team& team) const;
   Status gather(const LayerPlan& plan, std::span<const std::size_t> groups, std::size_t next,
                 std::vector<quant::InputStats>& stats);
   Status scale(model::LayerWeights& weights, const LayerPlan& plan, std::vector<quant::InputStats>& stats,

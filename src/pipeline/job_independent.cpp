@@ -1,9 +1,12 @@
-// Layers whose linears need no statistics wait for nothing: several at a time, each on its own threads, from reading the weights to
-// packing the codes. What is written, and its order, is the same as one by one.
+// Layers whose linears need no statistics wait for nothing. Where each row is a matter of its own, some rows at a time on all threads;
+// else several layers at a time, each on its own threads, from reading the weights to packing the codes. What is written, and its
+// order, is the same as one by one.
 #include <new>
 
+#include "base/file.h"
 #include "model/block.h"
 #include "pipeline/job.h"
+#include "quant/row_bands.h"
 
 namespace nbl::pipeline {
 
@@ -69,6 +72,100 @@ Status Job::process_independent(int64_t first, int64_t count) {
     finished_ = {};
   }
   return {};
+}
+
+bool Job::by_rows(int64_t layer) const {
+  int64_t linears = 0;
+  for (const auto& group : layers_[static_cast<std::size_t>(layer)].groups) {
+    for (const Plan& p : group) {
+      if (p.recipe == nullptr) continue;
+      const std::optional<Array> plain = input_.plain_matrix(p.name);
+      if (!plain || !p.recipe->method->by_rows(p.recipe->options, plain->shape[1])) return false;
+      ++linears;
+    }
+  }
+  return linears > 0;
+}
+
+/// Some rows at a time, read from where they lie in the file; one linear is written while the next one is rounded.
+Status Job::process_by_rows(int64_t first, int64_t count) {
+  struct Done {
+    int64_t layer = 0;
+    bool begins = false, ends = false;  ///< its layer
+    Linear linear;
+  };
+  std::optional<Done> done;
+  std::size_t first_report = report_.layers.size();
+  const auto write = [&]() -> Status {
+    if (!done) return {};
+    const Done d = std::move(*done);
+    done.reset();
+    if (d.begins) {
+      finished_ = {};
+      finished_.layer = d.layer;
+      first_report = report_.layers.size();
+    }
+    NBL_TRY(finish_linear(*d.linear.plan, d.layer, d.linear.tensor, d.linear.report));
+    if (!d.ends || !journal_) return {};
+    finished_.reports.assign(report_.layers.begin() + static_cast<std::ptrdiff_t>(first_report), report_.layers.end());
+    NBL_TRY(journal_->add(finished_));
+    finished_ = {};
+    return {};
+  };
+  Status written;
+  const auto write_beside = [&] {
+    try {
+      written = write();
+    } catch (const std::bad_alloc&) {
+      written = {Code::out_of_memory, "memory is exhausted"};
+    }
+  };
+  const FunctionRef<void()> alongside(write_beside);
+  quant::MethodContext context;
+  context.team = &team_;
+  context.seed = options_.seed;
+  for (int64_t l = first; l < first + count; ++l) {
+    const LayerPlan& plan = layers_[static_cast<std::size_t>(l)];
+    NBL_ASSIGN(LayerWeights weights, model::load_layer(input_, *arch_, config_, l, true));
+    std::vector<const Plan*> linears;
+    for (const auto& group : plan.groups)
+      for (const Plan& p : group)
+        if (p.recipe != nullptr) linears.push_back(&p);
+    for (const Plan* p : linears) {
+      NBL_TRY(tick("quantize", p->name));
+      const auto start = JobClock::now();
+      LayerWeights::Matrix& m = weights.matrices.at(p->role);
+      Linear linear;
+      std::optional<quant::LinearResult> result;
+      if (m.plain) {
+        const int64_t size = dtype_bytes(m.plain->dtype);
+        const auto read = [&](int64_t row, int64_t rows, float* out) {
+          convert_to_f32(m.plain->dtype, m.plain->storage.data() + row * m.k * size, rows * m.k, out);
+        };
+        result = quant::quantize_by_rows(*p->recipe, p->name, m.n, m.k, read, context, done ? &alongside : nullptr);
+        NBL_TRY(written);
+      }
+      if (result) {
+        linear.plan = p;
+        linear.tensor = std::move(result->tensor);
+        linear.report.name = p->name;
+        linear.report.error = result->error;
+        linear.report.seconds = seconds_since(start);
+      } else {
+        if (m.plain) {
+          NBL_ASSIGN(m.w, m.plain->to_f32());
+          m.plain.reset();
+        }
+        NBL_TRY(check_finite(m, *p, team_));
+        NBL_ASSIGN(linear, quantize_linear(m, *p, nullptr, team_, {}));
+        m.w = {};
+      }
+      NBL_TRY(write());
+      done = Done{l, p == linears.front(), p == linears.back(), std::move(linear)};
+    }
+    if (options_.max_memory_bytes > 0) MappedFile::release_pages();
+  }
+  return write();
 }
 
 }  // namespace nbl::pipeline

@@ -155,27 +155,27 @@ Status Job::start_streams() {
 
 /// One weight that is no number would spread through every activation after it and be blamed on them.
 Status Job::check_finite(const LayerWeights& weights, const LayerPlan& plan, Team& team) const {
-  for (const auto& group : plan.groups) {
-    for (const Plan& p : group) {
-      const LayerWeights::Matrix& m = weights.matrices.at(p.role);
-      std::atomic<int64_t> bad = m.n;  // the first bad row
-      team.parallel_for(m.n, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          if (quant::first_not_finite({m.w.data() + r * m.k, static_cast<std::size_t>(m.k)}) == m.k) continue;
-          int64_t seen = bad.load();
-          while (r < seen && !bad.compare_exchange_weak(seen, r)) {
-          }
-          break;
-        }
-      });
-      if (bad == m.n) continue;
-      const float* row = m.w.data() + bad * m.k;
-      const int64_t column = std::find_if(row, row + m.k, [](float w) { return !std::isfinite(w); }) - row;
-      return Status(Code::corrupt, fmt::format("{}: {} holds {} at row {}, column {}; expected finite weights",
-                                               input_.origin(), p.name, row[column], bad.load(), column));
-    }
-  }
+  for (const auto& group : plan.groups)
+    for (const Plan& p : group) NBL_TRY(check_finite(weights.matrices.at(p.role), p, team));
   return {};
+}
+
+Status Job::check_finite(const LayerWeights::Matrix& m, const Plan& plan, Team& team) const {
+  std::atomic<int64_t> bad = m.n;  // the first bad row
+  team.parallel_for(m.n, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      if (quant::first_not_finite({m.w.data() + r * m.k, static_cast<std::size_t>(m.k)}) == m.k) continue;
+      int64_t seen = bad.load();
+      while (r < seen && !bad.compare_exchange_weak(seen, r)) {
+      }
+      break;
+    }
+  });
+  if (bad == m.n) return {};
+  const float* row = m.w.data() + bad * m.k;
+  const int64_t column = std::find_if(row, row + m.k, [](float w) { return !std::isfinite(w); }) - row;
+  return Status(Code::corrupt, fmt::format("{}: {} holds {} at row {}, column {}; expected finite weights", input_.origin(), plan.name,
+                                           row[column], bad.load(), column));
 }
 
 Status Job::gather(const LayerPlan& plan, std::span<const std::size_t> groups, std::size_t next,
@@ -322,7 +322,13 @@ Status Job::work(const std::filesystem::path& output) {
   if (next > 0 && options_.log) options_.log(fmt::format("resumed: {} of {} layers were finished", next, config_.layers));
   for (int64_t l = next; l < config_.layers;) {
     int64_t count = 0;
-    while (count < together_ && l + count < config_.layers && independent(l + count)) ++count;
+    while (l + count < config_.layers && independent(l + count) && by_rows(l + count)) ++count;
+    if (count > 0) {
+      NBL_TRY(process_by_rows(l, count));
+      l += count;
+      continue;
+    }
+    while (count < together_ && l + count < config_.layers && independent(l + count) && !by_rows(l + count)) ++count;
     NBL_TRY(count > 1 ? process_independent(l, count) : process_layer(l));
     l += std::max<int64_t>(1, count);
   }

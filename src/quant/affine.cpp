@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -20,19 +19,45 @@ struct Extent {
   float low = 0, high = 0;  ///< low <= 0 <= high: a grid always holds zero
 };
 
-Grid grid_of(Extent extent, const GridRule& rule) {
+Grid grid_of(Extent extent, const GridRule& rule, int64_t row) {
+  const auto stored = [&](float scale) {
+    return rule.steps == nullptr ? round_scale(scale, rule.scale_type) : round_to_steps(scale, rule.steps[row], rule.scale_top);
+  };
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
   Grid grid;
+  if (rule.steps != nullptr) grid.scale = rule.steps[row];
   if (rule.symmetric) {
     const float reach = std::max(-extent.low, extent.high);
     grid.zero = static_cast<float>(1 << (rule.bits - 1));
-    grid.scale = reach > 0 ? round_scale(2.0f * (reach / max_code), rule.scale_type) : 1.0f;
+    if (reach > 0) grid.scale = stored(2.0f * (reach / max_code));
     return grid;
   }
-  if (extent.low == extent.high) return grid;  // all zero: scale 1, zero code 0
-  grid.scale = round_scale(extent.high / max_code - extent.low / max_code, rule.scale_type);
+  if (extent.low == extent.high) return grid;  // all zero: any scale, zero code 0
+  grid.scale = stored(extent.high / max_code - extent.low / max_code);
   grid.zero = std::min(max_code, std::max(0.0f, round_even(std::min(-extent.low / grid.scale, max_code))));
   return grid;
+}
+
+/// Of a run of weights: sixteen extents side by side, then theirs.
+Extent extent_of(const float* w, int64_t count) {
+  float low[16] = {}, high[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    for (int64_t j = 0; j < 16; ++j) {
+      low[j] = std::min(low[j], w[i + j]);
+      high[j] = std::max(high[j], w[i + j]);
+    }
+  }
+  Extent extent;
+  for (; i < count; ++i) {
+    extent.low = std::min(extent.low, w[i]);
+    extent.high = std::max(extent.high, w[i]);
+  }
+  for (int64_t j = 0; j < 16; ++j) {
+    extent.low = std::min(extent.low, low[j]);
+    extent.high = std::max(extent.high, high[j]);
+  }
+  return extent;
 }
 
 }  // namespace
@@ -53,9 +78,8 @@ float round_scale(float scale, DType type) noexcept {
 }
 
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes) {
-  uint32_t bits_of_reach = 0;  // magnitudes compare as their bits do, and integers are compared in vectors
-  for (const float w : weight) bits_of_reach = std::max(bits_of_reach, std::bit_cast<uint32_t>(w) & 0x7fffffffu);
-  const float reach = std::bit_cast<float>(bits_of_reach);
+  const Extent extent = extent_of(weight.data(), static_cast<int64_t>(weight.size()));
+  const float reach = std::max(-extent.low, extent.high);
   const float largest_scale = 2.0f * (reach / static_cast<float>((1 << bits) - 1));
   if (largest_scale <= 65504.0f) return DType::f16;
   if (notes != nullptr) notes->push_back(fmt::format("scales stored as f32: weights up to {:g} exceed f16", reach));
@@ -74,7 +98,7 @@ void find_grids(const float* panel, int64_t count, const GridRule& rule, const f
   }
   for (int64_t r = 0; r < kPanelRows; ++r) {
     const float factor = clip != nullptr ? clip[r] : 1.0f;
-    grids[r] = grid_of({full[r].low * factor, full[r].high * factor}, rule);
+    grids[r] = grid_of({full[r].low * factor, full[r].high * factor}, rule, r);
   }
   if (rule.search_steps <= 1 || clip != nullptr) return;
 
@@ -93,7 +117,7 @@ void find_grids(const float* panel, int64_t count, const GridRule& rule, const f
     const float factor = static_cast<float>(1.0 - (1.0 - rule.search_floor) * step / (rule.search_steps - 1));
     Grid tried[kPanelRows];
     for (int64_t r = 0; r < kPanelRows; ++r) {
-      tried[r] = step == 0 ? grids[r] : grid_of({full[r].low * factor, full[r].high * factor}, rule);
+      tried[r] = step == 0 ? grids[r] : grid_of({full[r].low * factor, full[r].high * factor}, rule, r);
       scale[r] = tried[r].scale;
       inverse[r] = 1.0f / tried[r].scale;
       zero[r] = tried[r].zero;
@@ -130,45 +154,95 @@ Result<Segment> AffineCodes::pack() const {
   parts.scale_type = scale_type;
   parts.zero_kind = symmetric ? ZeroKind::symmetric : ZeroKind::code;
   parts.zeros = zeros;
-  return pack_affine(n, k, parts);
+  if (scale_bits == 0) return pack_affine(n, k, parts);
+  ScaleCodes form;
+  form.bits = scale_bits;
+  form.rows = step_rows;
+  form.groups = groups();
+  form.super_type = scale_type;
+  std::vector<uint8_t> scale_codes(scales.size());
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    const float step = steps[i / static_cast<std::size_t>(groups() * step_rows)];
+    scale_codes[i] = static_cast<uint8_t>(round_even(scales[i] / step));
+  }
+  NBL_ASSIGN(form, make_scale_codes(n, groups(), std::move(form), {scale_codes, steps, {}, {}}));
+  parts.scale_type = DType::f32;
+  NBL_ASSIGN(Segment segment, pack_affine(n, k, parts));
+  NBL_TRY(set_scale_codes(n, std::move(form), &segment));
+  return segment;
+}
+
+void AffineCodes::code_scales(std::span<const float> weight, int code_bits, const MethodContext& context) {
+  constexpr int64_t kShared = 32;  // scales to a step, or more: it costs half a bit of each or less
+  scale_bits = code_bits;
+  step_rows = 1;
+  while (step_rows < 16 && step_rows * groups() < kShared) step_rows *= 2;
+  steps.assign(static_cast<std::size_t>(ceil_div(n, step_rows)), 1.0f);
+  const float levels = symmetric ? 0.5f * static_cast<float>((1 << bits) - 1) : static_cast<float>((1 << bits) - 1);
+  const float top = static_cast<float>((1 << code_bits) - 1);
+  context.team->parallel_for(static_cast<int64_t>(steps.size()), 8, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      float largest = 0;
+      for (int64_t row = s * step_rows; row < std::min(n, (s + 1) * step_rows); ++row) {
+        for (int64_t first = 0; first < k; first += group) {
+          const Extent extent = extent_of(weight.data() + row * k + first, std::min(group, k - first));
+          largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);
+        }
+      }
+      if (largest > 0) steps[static_cast<std::size_t>(s)] = round_scale(largest / top, scale_type);
+    }
+  });
+}
+
+GridRule AffineCodes::rule_of(const GridRule& rule, int64_t row, float* panel_steps) const {
+  GridRule own = rule;
+  if (scale_bits == 0) return own;
+  for (int64_t r = 0; r < kPanelRows; ++r)
+    panel_steps[r] = steps[std::min(steps.size() - 1, static_cast<std::size_t>((row + r) / step_rows))];
+  own.steps = panel_steps;
+  own.scale_top = static_cast<float>((1 << scale_bits) - 1);
+  return own;
 }
 
 void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> clip,
                       const MethodContext& context, AffineCodes* out) {
   const int64_t k = out->k, n = out->n, groups = out->groups();
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
+  const bool searched = rule.search_steps > 1 && clip.empty();
   context.team->parallel_for(ceil_div(n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
-    AlignedFloats panel(k * kPanelRows);
+    AlignedFloats panel(searched ? k * kPanelRows : 0);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first_row = p * kPanelRows, rows = std::min<int64_t>(kPanelRows, n - first_row);
-      load_panel(weight, n, k, first_row, {}, panel.data());
+      if (searched) load_panel(weight, n, k, first_row, {}, panel.data());
+      float steps[kPanelRows];
+      const GridRule own = out->rule_of(rule, first_row, steps);
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t first = g * out->group, count = std::min(out->group, k - first);
         Grid grids[kPanelRows];
-        float factors[kPanelRows];
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-          factors[r] = !clip.empty() && r < rows ? clip[static_cast<std::size_t>((first_row + r) * groups + g)] : 1.0f;
-        }
-        find_grids(panel.data() + first * kPanelRows, count, rule, nullptr, clip.empty() ? nullptr : factors, context.isa,
-                   grids);
+        if (searched) find_grids(panel.data() + first * kPanelRows, count, own, nullptr, nullptr, context.isa, grids);
         for (int64_t r = 0; r < rows; ++r) {
           const std::size_t at = static_cast<std::size_t>((first_row + r) * groups + g);
+          const float* w = weight.data() + (first_row + r) * k;
+          if (!searched) {
+            const Extent full = extent_of(w + first, count);
+            const float factor = clip.empty() ? 1.0f : clip[at];
+            grids[r] = grid_of({full.low * factor, full.high * factor}, own, r);
+          }
           out->scales[at] = grids[r].scale;
           if (!rule.symmetric) out->zeros[at] = grids[r].zero;
-          const float* w = weight.data() + (first_row + r) * k;
           uint8_t* codes = out->codes.data() + (first_row + r) * k;
-          for (int64_t i = first; i < first + count; ++i) {
-            codes[i] = static_cast<uint8_t>(nearest_code(w[i], grids[r], max_code));
-          }
+          const Grid grid = grids[r];  // bytes may alias what is not the loop's own
+          for (int64_t i = first; i < first + count; ++i) codes[i] = static_cast<uint8_t>(nearest_code(w[i], grid, max_code));
         }
       }
     }
   });
 }
 
-double nominal_affine_bits(int bits, bool symmetric, int64_t group) {
+double nominal_affine_bits(int bits, bool symmetric, int64_t group, int scale_bits) {
   if (group <= 0) return bits;
-  return bits + (16.0 + (symmetric ? 0 : bits)) / static_cast<double>(group);
+  const double scale = scale_bits == 0 ? 16.0 : scale_bits + 16.0 / 32.0;
+  return bits + (scale + (symmetric ? 0 : bits)) / static_cast<double>(group);
 }
 
 Status check_group_size(int64_t group_size) {

@@ -26,6 +26,9 @@ struct GridRule {
   int search_steps = 0;
   double search_floor = 0.35;
   DType scale_type = DType::f16;  ///< f16, bf16 or f32; scales are rounded before codes are chosen
+  /// Not null: scales are whole multiples, 1 to scale_top, of their row's step: [32], of a panel's rows (AffineCodes::rule_of).
+  const float* steps = nullptr;
+  float scale_top = 0;
 };
 
 /// x rounded to the nearest integer, ties to even; |x| < 2^22.
@@ -51,6 +54,12 @@ void find_grids(const float* panel, int64_t count, const GridRule& rule, const f
 /// The nearest value of `type` to a positive scale, never 0 and never infinite.
 float round_scale(float scale, DType type) noexcept;
 
+/// The nearest multiple of `step` to a positive scale, from one step to `top` of them.
+inline float round_to_steps(float scale, float step, float top) noexcept {
+  const float code = scale / step;
+  return step * round_even(code > 1.0f ? (code < top ? code : top) : 1.0f);
+}
+
 /// f16 unless a scale of this weight would not fit, then f32 (and a note).
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes);
 
@@ -71,8 +80,21 @@ struct AffineCodes {
   DType scale_type = DType::f16;
   std::vector<uint8_t> codes;
   std::vector<float> scales, zeros;
+  /// 0: scales are of scale_type. Else they are codes of so many bits times a step of that type, which step_rows rows share.
+  int scale_bits = 0;
+  int64_t step_rows = 1;
+  std::vector<float> steps;  ///< [ceil(n / step_rows)]
 
   int64_t groups() const noexcept { return (k + group - 1) / group; }
+  /// From now on scales are codes. Steps are such that the largest code reaches the full range of the weight [n, k].
+  void code_scales(std::span<const float> weight, int bits, const MethodContext& context);
+  /// The rule for grids of the 32 rows from `row` on; panel_steps holds their steps.
+  GridRule rule_of(const GridRule& rule, int64_t row, float* panel_steps) const;
+  /// A scale of `row` as it can be stored.
+  float rounded_scale(float scale, int64_t row) const noexcept {
+    return scale_bits == 0 ? round_scale(scale, scale_type)
+                           : round_to_steps(scale, steps[static_cast<std::size_t>(row / step_rows)], static_cast<float>((1 << scale_bits) - 1));
+  }
   static AffineCodes create(int64_t n, int64_t k, int64_t group_size, const GridRule& rule);
   Result<Segment> pack() const;
 };
@@ -82,8 +104,8 @@ struct AffineCodes {
 void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::span<const float> clip,
                       const MethodContext& context, AffineCodes* out);
 
-/// bits + (scale bits + zero bits) / group, for tables. group <= 0 counts no overhead.
-double nominal_affine_bits(int bits, bool symmetric, int64_t group);
+/// bits + (scale bits + zero bits) / group, for tables. group <= 0 counts no overhead. scale_bits 0: 16-bit scales.
+double nominal_affine_bits(int bits, bool symmetric, int64_t group, int scale_bits = 0);
 
 /// Group sizes that QTensor can store.
 Status check_group_size(int64_t group_size);

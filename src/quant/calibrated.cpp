@@ -168,7 +168,7 @@ double quadratic_error(std::span<const float> e, int64_t n, std::span<const floa
 namespace {
 
 /// The relative error where columns count by their mean square, or all alike.
-double diagonal_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context) {
+double diagonal_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context, double* relative_to) {
   const std::vector<float> importance = column_importance(task);
   std::vector<double> errors(static_cast<std::size_t>(task.n)), references(errors.size());
   context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
@@ -200,6 +200,7 @@ double diagonal_error(const LinearTask& task, const QTensor& tensor, const Metho
   double error = 0, reference = 0;
   for (const double e : errors) error += e;
   for (const double w : references) reference += w;
+  *relative_to = reference;
   if (reference > 0 && std::isfinite(reference) && std::isfinite(error)) return error / reference;
   // Out of the range of float32: the same in double precision.
   error = reference = 0;
@@ -213,13 +214,16 @@ double diagonal_error(const LinearTask& task, const QTensor& tensor, const Metho
       reference += w * w;
     }
   }
+  *relative_to = reference;
   return reference > 0 ? error / reference : 0.0;
 }
 
 }  // namespace
 
-double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context) {
-  if (!has_hessian(task, nullptr)) return diagonal_error(task, tensor, context);
+double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context, double* relative_to) {
+  double ignored = 0;
+  if (relative_to == nullptr) relative_to = &ignored;
+  if (!has_hessian(task, nullptr)) return diagonal_error(task, tensor, context, relative_to);
   std::vector<float> difference(task.weight.size());
   context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -232,6 +236,7 @@ double relative_error(const LinearTask& task, const QTensor& tensor, const Metho
   double error = 0, reference = 0;
   error = quadratic_error(difference, task.n, task.stats->hessian, task.k, context);
   reference = quadratic_error(task.weight, task.n, task.stats->hessian, task.k, context);
+  *relative_to = reference;
   return reference > 0 ? std::max(0.0, error) / reference : 0.0;
 }
 
@@ -266,7 +271,7 @@ void note_constant_rows(const LinearTask& task, std::vector<std::string>* notes)
 Result<LinearResult> finish_result(const LinearTask& task, QTensor tensor, std::vector<std::string> notes,
                                    const MethodContext& context) {
   LinearResult result;
-  result.error = relative_error(task, tensor, context);
+  result.error = relative_error(task, tensor, context, &result.reference);
   result.tensor = std::move(tensor);
   note_constant_rows(task, &notes);
   result.notes = std::move(notes);

@@ -36,8 +36,8 @@ double quadratic_error(std::span<const float> e, int64_t n, std::span<const floa
 /// The same for one panel of errors [k][32].
 double panel_quadratic_error(const float* panel, std::span<const float> h, int64_t k, Isa isa);
 
-/// LinearResult::error of `tensor` as a replacement of the task's weight.
-double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context);
+/// LinearResult::error of `tensor` as a replacement of the task's weight; into *relative_to, if given, LinearResult::reference.
+double relative_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context, double* relative_to = nullptr);
 
 /// Makes columns that come from one row of their producer (LinearTask::producer_rows; empty: nothing to do) share one scale, the
 /// geometric mean of theirs.

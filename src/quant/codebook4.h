@@ -54,6 +54,10 @@ class Codebook4Method final : public Method {
   Status check(const Options& options) const override;
   uint32_t needs(const Options& options) const override { return options.integer("search") > 0 ? kNeedSquare : kNeedNone; }
   double nominal_bits(const Options& options) const override { return nominal_block_bits(block_rule(options)); }
+  bool by_rows(const Options& options, int64_t k) const override {
+    const BlockRule rule = block_rule(options);
+    return !rule.nested && k % rule.block == 0;  // else blocks run on into the next row
+  }
   Result<LinearResult> quantize(const LinearTask& task, const Options& options, const MethodContext& context) const override {
     return quantize_blocks(task, codebook_, block_rule(options), context);
   }

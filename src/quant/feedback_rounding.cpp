@@ -58,6 +58,7 @@ class PanelRounder {
 
   void round(int64_t row) {
     row_ = row;
+    grid_ = out_.rule_of(rule_.grid, row, steps_);
     rows_ = std::min<int64_t>(kPanelRows, out_.n - row);
     load_panel(task_.weight, out_.n, k_, row, factor_.order, target_.data());
     if (rule_.alpha > 0 || rule_.beta > 0) correct_target();
@@ -155,7 +156,7 @@ class PanelRounder {
     for (int64_t g = 0; g < out_.groups(); ++g) {
       const int64_t first = g * out_.group;
       Grid grids[kPanelRows];
-      find_grids(natural + first * kPanelRows, std::min(out_.group, k_ - first), rule_.grid, nullptr, nullptr, isa_, grids);
+      find_grids(natural + first * kPanelRows, std::min(out_.group, k_ - first), grid_, nullptr, nullptr, isa_, grids);
       set_grids(g, grids);
     }
   }
@@ -183,7 +184,7 @@ class PanelRounder {
       const float* target = at(target_, run.begin);
       for (int64_t i = 0; i < (run.end - run.begin) * kPanelRows; ++i) corrected[i] += target[i];
       Grid grids[kPanelRows];
-      find_grids(corrected, run.end - run.begin, rule_.grid, nullptr, nullptr, isa_, grids);
+      find_grids(corrected, run.end - run.begin, grid_, nullptr, nullptr, isa_, grids);
       set_grids(run.group, grids);
     }
     for (int64_t begin = run.begin; begin < run.end; begin += rule_.block) {
@@ -245,6 +246,8 @@ class PanelRounder {
   AlignedFloats local_;                     // [8][32]
   AlignedFloats scales_, zeros_;            // [groups][32]
   int64_t row_ = 0, rows_ = 0;
+  GridRule grid_;  // of the panel at hand
+  float steps_[kPanelRows] = {};
 };
 
 }  // namespace

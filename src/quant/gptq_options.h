@@ -13,6 +13,7 @@ namespace gptq_options {
 inline const OptionSpec bits{"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"};
 inline const OptionSpec group_size{"group_size", OptionSpec::Type::integer, "128", -1, 65536, {}, "weights that share a scale; -1: a row"};
 inline const OptionSpec sym{"sym", OptionSpec::Type::boolean, "false", 0, 1, {}, "symmetric grid: no zero points"};
+inline const OptionSpec scale_bits{"scale_bits", OptionSpec::Type::integer, "0", 0, 8, {}, "bits of a scale, a multiple of a step that rows share; 0: 16-bit numbers"};
 inline const OptionSpec mse{"mse", OptionSpec::Type::integer, "40", 0, 200, {}, "ranges tried for each grid; 0: the full one"};
 inline const OptionSpec alpha{"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"};
 inline const OptionSpec beta{"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"};

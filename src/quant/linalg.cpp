@@ -80,7 +80,8 @@ int64_t pivoted_lower(std::span<double> a, int64_t n, double floor) {
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j)
       if (!std::isfinite(map(i, j))) return -1;
-  const Eigen::LDLT<Matrix, Eigen::Lower> ldlt(map);
+  // In place wherever that is possible: one more matrix than `a` and no others (the memory plan counts no more).
+  const Eigen::LDLT<Eigen::Ref<Matrix>, Eigen::Lower> ldlt(map);
   Eigen::VectorXd pivots = ldlt.vectorD();
   int64_t raised = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -89,11 +90,14 @@ int64_t pivoted_lower(std::span<double> a, int64_t n, double floor) {
     ++raised;
   }
   // a ~ M M^T with M = P^T L sqrt(D). M^T = Q U gives M M^T = U^T U.
-  Matrix transposed = Matrix(ldlt.matrixL()) * pivots.cwiseSqrt().asDiagonal();
-  transposed = ldlt.transpositionsP().transpose() * transposed;
+  Matrix transposed = ldlt.matrixL();
+  transposed.array().rowwise() *= pivots.cwiseSqrt().transpose().array();
+  const auto& swaps = ldlt.transpositionsP();
+  for (int64_t i = n; i-- > 0;)
+    if (swaps.coeff(i) != i) transposed.row(i).swap(transposed.row(swaps.coeff(i)));
   transposed.transposeInPlace();
   if (!transposed.allFinite()) return -1;
-  const Eigen::HouseholderQR<Matrix> qr(transposed);
+  const Eigen::HouseholderQR<Eigen::Ref<Matrix>> qr(transposed);
   for (int64_t i = 0; i < n; ++i) {
     const double sign = qr.matrixQR()(i, i) < 0 ? -1 : 1;
     if (qr.matrixQR()(i, i) == 0) return -1;

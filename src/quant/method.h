@@ -87,6 +87,7 @@ struct LinearResult {
   QTensor tensor;
   /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with a Hessian, else |W - Q|^2 / |W|^2.
   double error = 0;
+  double reference = 0;               ///< what `error` is relative to, where that is |W|^2 or its weighted sum; else 0
   std::vector<std::string> notes;     ///< every fallback taken, with its reason
   /// The codes that `tensor` packs, in natural column order, when rounding may go on from them; else null.
   std::shared_ptr<AffineCodes> affine;
@@ -157,6 +158,13 @@ class Method {
                                                   const MethodContext& context) const {
     (void)group, (void)options, (void)context;
     return std::vector<float>{};
+  }
+
+  /// Whether a row's codes and scales depend on that row alone, for matrices of k columns: the pipeline may then quantize some rows
+  /// at a time, which come to rest in the processor's caches, and join the results.
+  virtual bool by_rows(const Options& options, int64_t k) const {
+    (void)options, (void)k;
+    return false;
   }
 
   /// Never modifies the task. Numerical trouble ends in a note, not in an error; NaN or infinity in the weight is an error

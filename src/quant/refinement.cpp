@@ -120,7 +120,7 @@ class PanelRefiner {
       const double wanted = static_cast<double>(old) + (*change)[static_cast<std::size_t>(g)];
       good = wanted > 0.5 * static_cast<double>(old) && wanted < 2.0 * static_cast<double>(old);
       if (!good) break;
-      const float stored = round_scale(static_cast<float>(wanted), out_.scale_type);
+      const float stored = out_.rounded_scale(static_cast<float>(wanted), row_ + r);
       (*change)[static_cast<std::size_t>(g)] = static_cast<double>(stored) - static_cast<double>(old);
     }
     for (int64_t g = 0; g < groups_ && good; ++g) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,12 @@ class Checkpoint {
   /// A 2-D weight, by its Hugging Face parameter name with ".weight". Row-major dense files are packed on the way in; the
   /// native format maps. Validated. Dense floating-point weights keep their stored type.
   virtual Result<QTensor> matrix(std::string_view name) const = 0;
+  /// The same weight where it lies, when the file keeps it as a plain row-major matrix of floating-point numbers: a reference, not
+  /// a copy. Empty for every other; matrix() reads them all.
+  virtual std::optional<Array> plain_matrix(std::string_view name) const {
+    (void)name;
+    return {};
+  }
   /// Any tensor as a dense array (norm weights, biases, positions; 2-D ones as well, dequantized if need be).
   virtual Result<Array> array(std::string_view name) const = 0;
 

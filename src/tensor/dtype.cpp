@@ -35,6 +35,27 @@ float widen_f16(uint16_t bits) noexcept {
   return std::bit_cast<float>(finite | special | sign);
 }
 
+/// The same for e4m3 (the exponent moves by 120), whose one NaN a sign is the largest magnitude.
+float widen_e4m3(uint8_t bits) noexcept {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24;
+  const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fu) << 20;
+  const uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p120f);
+  return std::bit_cast<float>(((bits & 0x7fu) == 0x7fu ? 0x7fc00000u : finite) | sign);
+}
+
+/// f32_to_e4m3() without branches.
+uint8_t narrow_e4m3(float value) noexcept {
+  constexpr int32_t kLargest = 0x43e00000, kSmallestNormal = 0x3c800000;  // 448, 2^-6
+  constexpr float kUnits = 24576.0f;  // 1.5 * 2^14: adding it leaves no bits below 2^-9, the unit of subnormals
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const int32_t magnitude = static_cast<int32_t>(bits & 0x7fffffffu);
+  const int32_t capped = magnitude < kLargest ? magnitude : kLargest;
+  const int32_t normal = ((capped + 0x7ffff + ((capped >> 20) & 1)) >> 20) - (120 << 3);
+  const int32_t small = std::bit_cast<int32_t>(std::bit_cast<float>(capped) + kUnits) - std::bit_cast<int32_t>(kUnits);
+  const int32_t code = (capped < kSmallestNormal ? small : normal) | static_cast<int32_t>((bits >> 24) & 0x80u);
+  return static_cast<uint8_t>(magnitude > 0x7f800000 ? 0x7f : code);
+}
+
 }  // namespace
 
 int64_t dtype_bytes(DType dtype) noexcept {
@@ -99,7 +120,7 @@ void convert_to_f32(DType dtype, const void* src, int64_t n, float* dst) noexcep
       for (int64_t i = 0; i < n; ++i) dst[i] = std::bit_cast<float>(uint32_t{load<uint16_t>(src, i)} << 16);
       return;
     case DType::e4m3:
-      for (int64_t i = 0; i < n; ++i) dst[i] = e4m3_to_f32(load<uint8_t>(src, i));
+      for (int64_t i = 0; i < n; ++i) dst[i] = widen_e4m3(load<uint8_t>(src, i));
       return;
     case DType::e8m0:
       for (int64_t i = 0; i < n; ++i) dst[i] = e8m0_to_f32(load<uint8_t>(src, i));
@@ -132,7 +153,7 @@ void convert_from_f32(const float* src, int64_t n, DType dtype, void* dst) noexc
       for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_bf16(src[i]));
       return;
     case DType::e4m3:
-      for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_e4m3(src[i]));
+      for (int64_t i = 0; i < n; ++i) store(dst, i, narrow_e4m3(src[i]));
       return;
     case DType::e8m0:
       // Exact for powers of two, which is all that a scale of this type may be.

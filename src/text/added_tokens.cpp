@@ -115,6 +115,7 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
       }
       end = run_end;
     }
+    if (end <= begin) continue;  // itself white space that the token before has swallowed
     if (done < begin && !out(-1, text.substr(done, begin - done))) return;
     if (!out(token.id, {})) return;
     done = end;

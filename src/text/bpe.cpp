@@ -170,6 +170,8 @@ Status BpeModel::build() {
     byte_token_[i] = vocabulary_.find(fmt::format("<0x{:02X}>", b)).value_or(-1);
     if (b < 128) ascii_[i] = vocabulary_.find(std::string(1, static_cast<char>(b))).value_or(-1);
   }
+  const bool every_byte = std::all_of(byte_char_.begin(), byte_char_.end(), [](TokenId id) { return id >= 0; });
+  takes_bytes_ = options_.continuing_prefix.empty() && options_.end_suffix.empty() && (every_byte || !options_.byte_fallback);
   unk_ = -1;
   if (options_.unk_token) {
     const auto id = vocabulary_.find(*options_.unk_token);
@@ -250,19 +252,28 @@ Status BpeModel::start(std::string_view word, bool bytes, Scratch& scratch) cons
   if (word.size() > 0x7FFFFFF0) return Status(Code::limit, "a piece of more than 2 GiB cannot be tokenized");
   const auto add = [&](TokenId id) { scratch.symbols.push_back({id, 0, 0}); };
   if (word.size() > kShort) scratch.symbols.reserve(word.size());
-  bool unknown_before = false;
+  // An unknown character waits for the next one that is known, as in the package: those that are spelled in bytes go before it.
+  bool waiting = false;
+  const auto add_known = [&](TokenId id) {
+    if (waiting) add(unk_);
+    waiting = false;
+    add(id);
+  };
+  const auto add_unknown = [&] {
+    if (unk_ < 0) return;
+    if (waiting && !options_.fuse_unk) add(unk_);
+    waiting = true;
+  };
   if (bytes) {
     for (const char c : word) {
       const TokenId id = byte_char_[static_cast<unsigned char>(c)];
       if (id >= 0) {
-        add(id);
-        unknown_before = false;
-        continue;
+        add_known(id);
+      } else {  // a byte that the vocabulary has no character for
+        add_unknown();
       }
-      // A byte that the vocabulary has no character for.
-      if (unk_ >= 0 && !(options_.fuse_unk && unknown_before)) add(unk_);
-      unknown_before = true;
     }
+    if (waiting) add(unk_);
     return {};
   }
   const bool affixes = !options_.continuing_prefix.empty() || !options_.end_suffix.empty();
@@ -284,8 +295,7 @@ Status BpeModel::start(std::string_view word, bool bytes, Scratch& scratch) cons
       id = vocabulary_.find(name).value_or(-1);
     }
     if (id >= 0) {
-      add(id);
-      unknown_before = false;
+      add_known(id);
       continue;
     }
     if (options_.byte_fallback) {
@@ -295,13 +305,12 @@ Status BpeModel::start(std::string_view word, bool bytes, Scratch& scratch) cons
                                    [&](char c) { return byte_token_[static_cast<unsigned char>(c)] >= 0; });
       if (all) {
         for (const char c : spelled) add(byte_token_[static_cast<unsigned char>(c)]);
-        unknown_before = false;
         continue;
       }
     }
-    if (unk_ >= 0 && !(options_.fuse_unk && unknown_before)) add(unk_);
-    unknown_before = true;
+    add_unknown();
   }
+  if (waiting) add(unk_);
   return {};
 }
 

@@ -38,6 +38,7 @@ class BpeModel final : public Model {
 
   Status tokenize(const Piece& piece, Scratch& scratch, std::vector<TokenId>& out) const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
+  bool takes_bytes() const override { return takes_bytes_; }
   std::string kind() const override { return options_.byte_fallback ? "byte-fallback bpe" : "bpe"; }
 
  private:
@@ -66,6 +67,7 @@ class BpeModel final : public Model {
   std::array<TokenId, 256> byte_token_{};  // id of <0xXX>, or -1
   std::array<TokenId, 128> ascii_{};       // id of each ASCII character, or -1
   TokenId unk_ = -1;
+  bool takes_bytes_ = false;   // a byte's character is spelled in one way, and needs no falling back to bytes
   bool split_spaces_ = false;  // no merge joins something to a following U+2581: words can be taken one by one
 };
 

@@ -201,7 +201,7 @@ class WordPieceDecoder final : public Decoder {
   Status apply(std::vector<std::string>& pieces) const override {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       if (i > 0) {
-        if (!prefix_.empty() && pieces[i].starts_with(prefix_)) {
+        if (pieces[i].starts_with(prefix_)) {  // an empty prefix begins every piece
           pieces[i].erase(0, prefix_.size());
         } else {
           pieces[i].insert(0, " ");

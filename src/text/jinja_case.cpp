@@ -135,6 +135,17 @@ bool is_digit(std::string_view text) {
   });
 }
 
+bool is_decimal(std::string_view text) {
+  return all(text, [](uint32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; });
+}
+
+bool is_numeric(std::string_view text) {
+  return all(text, [](uint32_t c) {
+    const auto k = category(c);
+    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+  });
+}
+
 bool is_alnum(std::string_view text) {
   return all(text, [](uint32_t c) {
     const auto k = category(c);

@@ -17,6 +17,8 @@ bool is_upper(std::string_view text);
 bool is_lower(std::string_view text);
 bool is_alpha(std::string_view text);
 bool is_digit(std::string_view text);
+bool is_decimal(std::string_view text);
+bool is_numeric(std::string_view text);  ///< but for ideographs that are numbers
 bool is_alnum(std::string_view text);
 bool is_space(std::string_view text);
 

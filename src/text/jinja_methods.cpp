@@ -154,9 +154,39 @@ Result<Value> splitlines(Evaluator& e, const Value& self, const Bound& bound, Ar
   return e.list(std::move(out));
 }
 
+/// The part of a text that a method's start and end (in characters, as in a slice; parameters `at` and the next) leave to it.
+struct Part {
+  std::string_view text;
+  int64_t first = 0;   ///< the character that it begins with
+  bool empty = false;  ///< the start lies behind the end: nothing is found there, not even ""
+};
+
+Result<Part> part_of(Evaluator& e, const Value& self, const Bound& bound, std::size_t at) {
+  const std::string_view text = self.string();
+  const auto given = [&](std::size_t i) { return bound[i] != nullptr && !bound[i]->is(Kind::none); };
+  if (!given(at) && !given(at + 1)) return Part{text};
+  NBL_TRY(e.spend(static_cast<int64_t>(text.size() / 8)));
+  const std::vector<std::size_t> offsets = char_offsets(text);
+  const auto length = static_cast<int64_t>(offsets.size()) - 1;
+  int64_t begin = 0, end = length;
+  if (given(at)) {
+    NBL_ASSIGN(begin, bound.integer(at, 0));
+  }
+  if (given(at + 1)) {
+    NBL_ASSIGN(end, bound.integer(at + 1, length));
+  }
+  if (begin < 0) begin = std::max<int64_t>(0, begin + length);
+  if (end < 0) end = std::max<int64_t>(0, end + length);
+  end = std::min(end, length);
+  if (begin > end) return Part{{}, 0, true};
+  const std::size_t from = offsets[static_cast<std::size_t>(begin)];
+  return Part{text.substr(from, offsets[static_cast<std::size_t>(end)] - from), begin};
+}
+
 template <bool AtEnd>
-Result<Value> has_affix(Evaluator&, const Value& self, const Bound& bound, Args) {
+Result<Value> has_affix(Evaluator& e, const Value& self, const Bound& bound, Args) {
   if (bound[0] == nullptr) return Status(Code::corrupt, "startswith and endswith take an argument");
+  NBL_ASSIGN(const Part part, part_of(e, self, bound, 1));
   const std::vector<Value> one{*bound[0]};
   const bool tuple = bound[0]->is(Kind::list) && bound[0]->list().kind == ListKind::tuple;
   for (const Value& affix : tuple ? bound[0]->list().items : one) {
@@ -164,7 +194,7 @@ Result<Value> has_affix(Evaluator&, const Value& self, const Bound& bound, Args)
       return Status(Code::corrupt, fmt::format("{} first arg must be str or a tuple of str, not {}",
                                                AtEnd ? "endswith" : "startswith", type_name(affix)));
     }
-    if (AtEnd ? self.string().ends_with(affix.string()) : self.string().starts_with(affix.string())) return Value(true);
+    if (!part.empty && (AtEnd ? part.text.ends_with(affix.string()) : part.text.starts_with(affix.string()))) return Value(true);
   }
   return Value(false);
 }
@@ -202,20 +232,22 @@ enum class Seek { find, rfind, index, rindex };
 template <Seek How>
 Result<Value> seek(Evaluator& e, const Value& self, const Bound& bound, Args) {
   NBL_ASSIGN(const std::string what, bound.string(0, ""));
-  const std::string& text = self.string();
-  NBL_TRY(e.spend(static_cast<int64_t>(text.size() / 16)));
+  NBL_ASSIGN(const Part part, part_of(e, self, bound, 1));
+  NBL_TRY(e.spend(static_cast<int64_t>(part.text.size() / 16)));
   const bool right = How == Seek::rfind || How == Seek::rindex;
-  const std::size_t at = right ? text.rfind(what) : text.find(what);
+  const std::size_t at = part.empty ? std::string::npos : right ? part.text.rfind(what) : part.text.find(what);
   if (at == std::string::npos) {
     if (How == Seek::find || How == Seek::rfind) return Value(int64_t{-1});
     return Status(Code::corrupt, "substring not found");
   }
-  return Value(static_cast<int64_t>(count_chars(std::string_view(text).substr(0, at))));
+  return Value(part.first + static_cast<int64_t>(count_chars(part.text.substr(0, at))));
 }
 
 Result<Value> count_text(Evaluator& e, const Value& self, const Bound& bound, Args) {
   NBL_ASSIGN(const std::string what, bound.string(0, ""));
-  const std::string& text = self.string();
+  NBL_ASSIGN(const Part part, part_of(e, self, bound, 1));
+  if (part.empty) return Value(int64_t{0});
+  const std::string_view text = part.text;
   NBL_TRY(e.spend(static_cast<int64_t>(text.size() / 16)));
   if (what.empty()) return Value(static_cast<int64_t>(count_chars(text)) + 1);
   int64_t count = 0;
@@ -354,8 +386,8 @@ constexpr std::array kStringMethods = {
     Builtin{"split", "sep maxsplit", split<false>},
     Builtin{"rsplit", "sep maxsplit", split<true>},
     Builtin{"splitlines", "keepends", splitlines},
-    Builtin{"startswith", "prefix", has_affix<false>},
-    Builtin{"endswith", "suffix", has_affix<true>},
+    Builtin{"startswith", "prefix start end", has_affix<false>},
+    Builtin{"endswith", "suffix start end", has_affix<true>},
     Builtin{"replace", "old new count", replace},
     Builtin{"upper", "", map_text<upper>},
     Builtin{"lower", "", map_text<lower>},
@@ -363,18 +395,18 @@ constexpr std::array kStringMethods = {
     Builtin{"title", "", map_text<title>},
     Builtin{"capitalize", "", map_text<capitalize>},
     Builtin{"swapcase", "", map_text<swap_case>},
-    Builtin{"find", "sub", seek<Seek::find>},
-    Builtin{"rfind", "sub", seek<Seek::rfind>},
-    Builtin{"index", "sub", seek<Seek::index>},
-    Builtin{"rindex", "sub", seek<Seek::rindex>},
-    Builtin{"count", "sub", count_text},
+    Builtin{"find", "sub start end", seek<Seek::find>},
+    Builtin{"rfind", "sub start end", seek<Seek::rfind>},
+    Builtin{"index", "sub start end", seek<Seek::index>},
+    Builtin{"rindex", "sub start end", seek<Seek::rindex>},
+    Builtin{"count", "sub start end", count_text},
     Builtin{"join", "iterable", join},
     Builtin{"isupper", "", ask_text<is_upper>},
     Builtin{"islower", "", ask_text<is_lower>},
     Builtin{"isalpha", "", ask_text<is_alpha>},
     Builtin{"isdigit", "", ask_text<is_digit>},
-    Builtin{"isdecimal", "", ask_text<is_digit>},
-    Builtin{"isnumeric", "", ask_text<is_digit>},
+    Builtin{"isdecimal", "", ask_text<is_decimal>},
+    Builtin{"isnumeric", "", ask_text<is_numeric>},
     Builtin{"isalnum", "", ask_text<is_alnum>},
     Builtin{"isspace", "", ask_text<is_space>},
     Builtin{"removeprefix", "prefix", remove_affix<false>},

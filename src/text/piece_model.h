@@ -77,6 +77,8 @@ class Model {
   virtual Status tokenize(const Piece& piece, Scratch& scratch, std::vector<TokenId>& out) const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
   virtual std::string kind() const = 0;
+  /// Takes pieces of raw bytes; else a byte-level pre-tokenizer writes the characters that stand for them.
+  virtual bool takes_bytes() const { return false; }
 };
 
 }  // namespace nbl::text

@@ -203,6 +203,28 @@ class WordSplit final : public PreTokenizer {
   }
 };
 
+/// Pieces of so many characters; the last may be shorter.
+class LengthSplit final : public PreTokenizer {
+ public:
+  explicit LengthSplit(int64_t length) : length_(length) {}
+
+  bool split(const Piece& piece, PieceSink out, Status&) const override {
+    std::size_t begin = 0;
+    int64_t chars = 0;
+    for (std::size_t at = 0; at < piece.text.size();) {
+      at += utf8_length(piece.text[at]);
+      if (++chars < length_ && at < piece.text.size()) continue;
+      if (!out({piece.text.substr(begin, at - begin), piece.at_start && begin == 0, piece.bytes})) return false;
+      begin = at;
+      chars = 0;
+    }
+    return true;
+  }
+
+ private:
+  int64_t length_;
+};
+
 class ByteLevelSplit final : public PreTokenizer {
  public:
   ByteLevelSplit(bool prefix_space, bool use_regex, bool raw)
@@ -343,6 +365,10 @@ Result<std::unique_ptr<PreTokenizer>> parse(const Json& json, bool raw_bytes, in
     steps.push_back(std::make_unique<ClassSplit>(is_space, Behavior::removed));
     steps.push_back(std::make_unique<ClassSplit>(is_punctuation, Behavior::isolated));
     made = std::make_unique<SequenceSplit>(std::move(steps));
+  } else if (type == "FixedLength") {
+    NBL_ASSIGN(const int64_t length, json.int_or("length", 5));
+    if (length < 1) return Status(Code::corrupt, fmt::format("a FixedLength cuts after {} characters", length));
+    made = std::make_unique<LengthSplit>(length);
   } else if (type == "CharDelimiterSplit") {
     NBL_ASSIGN(const std::string delimiter, json.get_string("delimiter"));
     made = std::make_unique<PatternSplit>(Pattern::literal(delimiter), std::nullopt, Behavior::removed, false);

@@ -128,14 +128,23 @@ class Translator {
         if (in_class) return refuse("\\W inside a class");
         out_ += fmt::format("[^{}{}]", kWordSet, kMoreWords);
         return {};
+      case 'b':
+      case 'B': {  // borders of the same words, which are not those of PCRE2
+        if (in_class) break;
+        const std::string word = fmt::format("[{}{}]", kWordSet, kMoreWords);
+        out_ += c == 'b' ? fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", word)
+                         : fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", word);
+        return {};
+      }
       case 'p':
       case 'P':
         return property(c == 'P', in_class);
       default:
-        out_ += '\\';
-        out_ += c;
-        return {};
+        break;
     }
+    out_ += '\\';
+    out_ += c;
+    return {};
   }
 
   // Behind \\p or \\P: {Name} or {^Name}, where Name is a category, a script, a POSIX class or a binary property.

@@ -179,7 +179,7 @@ Result<std::unique_ptr<Tokenizer>> load(const JsonDocument& file, const Json& co
   NBL_ASSIGN(parts.model, read_model(member(json, "model"), file));
   NBL_TRY(read_added(member(json, "added_tokens"), parts.model->vocabulary(), parts.added));
   NBL_ASSIGN(parts.normalizer, parse_normalizer(member(json, "normalizer")));
-  NBL_ASSIGN(parts.pre_tokenizer, parse_pre_tokenizer(member(json, "pre_tokenizer"), true));
+  NBL_ASSIGN(parts.pre_tokenizer, parse_pre_tokenizer(member(json, "pre_tokenizer"), parts.model->takes_bytes()));
   NBL_ASSIGN(parts.decoder, parse_decoder(member(json, "decoder")));
   NBL_ASSIGN(Surround surround, parse_post_processor(member(json, "post_processor")));
   parts.prefix = std::move(surround.prefix);

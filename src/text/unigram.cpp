@@ -43,6 +43,10 @@ Result<std::unique_ptr<Model>> UnigramModel::create(Vocabulary vocabulary, std::
   model->unk_score_ = lowest - kUnknownPenalty;
   if (options.single_precision) model->unk_score_ = static_cast<double>(static_cast<float>(model->unk_score_));
   model->trie_.build(std::move(pieces));
+  if (options.unk) {
+    const auto unk = static_cast<std::size_t>(*options.unk);
+    model->unk_in_text_ = unk >= skipped.size() || !skipped[unk];
+  }
   model->all_bytes_ = true;
   for (int b = 0; b < 256; ++b) {
     const TokenId id = model->vocabulary_.find(fmt::format("<0x{:02X}>", b)).value_or(-1);
@@ -81,12 +85,14 @@ Status UnigramModel::tokenize_long(std::string_view text, Scratch& scratch, std:
       single = single || n == length;
     });
     if (!single) {
-      if (unk < 0) {
+      const Scratch::Arrival& there = best[at + length];
+      // A piece that begins earlier may lead past the character all the same.
+      if (unk < 0 && (there.from < 0 || unk_score_ + so_far > there.score)) {
         return Status(Code::invalid_argument,
                       fmt::format("the character \"{}\" is not in the vocabulary, and there is no unknown token",
                                   text.substr(at, length)));
       }
-      offer(at + length, unk, unk_score_ + so_far);
+      if (unk >= 0) offer(at + length, unk, unk_score_ + so_far);
     }
     at += length;
   }
@@ -94,7 +100,7 @@ Status UnigramModel::tokenize_long(std::string_view text, Scratch& scratch, std:
   // Back from the end; a run of unknown characters is one token, or the bytes of all of them.
   const std::size_t before = out.size();
   const auto flush = [&](std::size_t begin, std::size_t end) {
-    if (options_.byte_fallback && all_bytes_) {
+    if (options_.byte_fallback && all_bytes_ && !(unk_in_text_ && text.substr(begin, end - begin) == vocabulary_.piece(unk))) {
       for (std::size_t i = end; i-- > begin;) out.push_back(byte_token_[static_cast<unsigned char>(text[i])]);
     } else {
       out.push_back(unk);

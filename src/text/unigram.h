@@ -40,6 +40,7 @@ class UnigramModel final : public Model {
   double unk_score_ = 0;
   std::array<TokenId, 256> byte_token_{};
   bool all_bytes_ = false;
+  bool unk_in_text_ = false;  ///< a text that spells the unknown token is that token
 };
 
 }  // namespace nbl::text

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pty
+import random
 import re
 import signal
 import sqlite3
@@ -397,6 +398,60 @@ class OwnTasks(Case):
         self.assertEqual(rows[0]["arguments"]["gen_args_1"]["arg_1"], " Rome")
         self.assertTrue(rows[0]["arguments"]["gen_args_0"]["arg_0"].endswith("Q: France's capital?\nA:"))
         self.assertEqual(rows[0]["arguments"]["gen_args_0"]["arg_0"].count("Q:"), 2)
+
+    def test_texts_as_yaml_writes_them(self):
+        """What PyYAML makes of these scalars."""
+        for written, read in ((">\n  a\n    b\n  c\n\n\n  d\n", "a\n  b\nc\n\nd\n"), ('"\\U0001F642 \\u00e9 \\x41 \\ud83d\\ude42"', "🙂 é A 🙂"),
+                              ("|+\n  x\n\n\n", "x\n\n\n\n"), ("'it''s\n  two\n\n  three'", "it's two\nthree"), ('"a \\\n  b"', "a b"),
+                              ("x#y z # note", "x#y z")):
+            self.file.write_text("task: t\ndocuments:\n  - {q: Q, a: 0}\noutput_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\n"
+                                 f"doc_to_choice: [b, c]\ndescription: {written}\n", encoding="utf-8")
+            sample = self.result("eval", "builtin", "--tasks", self.file, "--log-tokens")["samples"]["t"][0]
+            self.assertEqual(sample["arguments"]["gen_args_0"]["arg_0"], read + "Q")
+
+    def test_examples_are_drawn_as_the_harness_draws_them(self):
+        """Python's own generator says which: the harness draws one more where the split of examples is that of the tests, or neither is named."""
+        rows = [{"q": f"Q{i}", "options": ["yes", "no"], "gold": i % 2} for i in range(30)]
+        jsonl(self.dir / "train.jsonl", rows)
+        jsonl(self.dir / "test.jsonl", rows[:8])
+        files = {"data_files": {"train": str(self.dir / "train.jsonl"), "test": str(self.dir / "test.jsonl")}}
+        common = {"output_type": "multiple_choice", "dataset_path": "json", "dataset_kwargs": files, "doc_to_text": "{{q}}", "doc_to_target": "gold",
+                  "doc_to_choice": "options", "num_fewshot": 2, "target_delimiter": "=", "fewshot_delimiter": ";"}
+        kinds = {"drawn": ({"test_split": "test", "training_split": "train"}, rows, False),
+                 "excluded": ({"validation_split": "test", "training_split": "train"}, rows, True),
+                 "own": ({"test_split": "test"}, rows[:8], False),
+                 "own_excluded": ({"test_split": "test", "fewshot_split": "test"}, rows[:8], True)}
+        for name, (body, pool, excludes) in kinds.items():
+            path = self.dir / f"{name}.json"
+            path.write_text(json.dumps({"task": name, **common, **body}))
+            samples = self.result("eval", "builtin", "--tasks", path, "--log-tokens")["samples"][name]
+            source = random.Random(1234)
+            for sample in samples:
+                document = sample["doc"]
+                drawn = [pool[i] for i in source.sample(range(len(pool)), 3 if excludes else 2)]
+                chosen = [d for d in drawn if not excludes or d != document][:2]
+                expected = "".join(f"{d['q']}={d['options'][d['gold']]};" for d in chosen) + document["q"]
+                self.assertEqual(sample["arguments"]["gen_args_0"]["arg_0"], expected, name)
+
+    def test_several_right_answers_and_choices_of_texts(self):
+        def run(name, document, **body):
+            path = self.dir / f"{name}.json"
+            path.write_text(json.dumps({"task": name, "documents": [document], "doc_to_text": "{{q}}", **body,
+                                        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4}}))
+            j = self.result("eval", "builtin", "--tasks", path, "--log-tokens")
+            return j["results"][name], j["samples"][name][0]
+
+        said = run("plain", {"q": "The old man"}, doc_to_target="x")[1]["resps"][0][0]
+        document = {"q": "The old man", "answers": ["zzz", said], "options": [said, "zzz"], "gold": 0}
+        for name, right, body in (("first", 0.0, {"doc_to_target": "{{answers[0]}}"}), ("any", 1.0, {"doc_to_target": "answers"}),
+                                  ("template", 1.0, {"doc_to_target": "{{answers}}"}),
+                                  ("choice", 1.0, {"doc_to_target": "gold", "doc_to_choice": "options"}),
+                                  ("other", 0.0, {"doc_to_target": "{{1}}", "doc_to_choice": "{{options}}"})):
+            self.assertEqual(run(name, document, **body)[0]["exact_match,none"], right, name)
+        sample = run("voted", document, doc_to_target="q", repeats=3, filter_list=[
+            {"name": "vote", "filter": [{"function": "take_first_k", "k": 2}, {"function": "majority_vote"}, {"function": "take_first"}]}])[1]
+        self.assertEqual(len(sample["resps"][0]), 3)
+        self.assertEqual(sample["filtered_resps"], sample["resps"][0][:1])
 
     def test_json_that_generates(self):
         task = {"task": "numbers", "output_type": "generate_until", "documents": [{"q": "1 2 3", "a": "4"}], "doc_to_text": "{{q}}",

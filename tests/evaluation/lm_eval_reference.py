@@ -75,6 +75,8 @@ def main():
     parser.add_argument("--system-instruction")
     parser.add_argument("--prompts-only", action="store_true")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--include-path", help="a folder of task definitions")
+    parser.add_argument("--fewshot-seed", type=int, default=1234)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -82,6 +84,7 @@ def main():
     lm_eval_data.install(args.data)
     import lm_eval
     from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
 
     asked = {}
     if args.prompts_only:
@@ -93,15 +96,17 @@ def main():
 
     def remember(requests, *rest, **options):
         requests = list(requests)
-        for (context, continuation), context_ids, continuation_ids in requests:
-            asked[context, continuation] = (list(context_ids), list(continuation_ids))
+        for pair, context_ids, continuation_ids in requests:
+            if pair is not None:  # a window of a whole text
+                asked[tuple(pair)] = (list(context_ids), list(continuation_ids))
         return scored(requests, *rest, **options)
 
     if not args.prompts_only:
         lm._loglikelihood_tokens = remember
     start = time.monotonic()
     done = lm_eval.simple_evaluate(
-        model=lm, tasks=args.tasks.split(","), limit=args.limit, num_fewshot=args.num_fewshot, log_samples=True,
+        model=lm, tasks=args.tasks.split(","), task_manager=TaskManager(include_path=args.include_path), limit=args.limit,
+        fewshot_random_seed=args.fewshot_seed, num_fewshot=args.num_fewshot, log_samples=True,
         bootstrap_iters=args.bootstrap, apply_chat_template=args.apply_chat_template, system_instruction=args.system_instruction,
         fewshot_as_multiturn=args.fewshot_as_multiturn,
         gen_kwargs={"max_gen_toks": args.max_gen_toks} if args.max_gen_toks else None, confirm_run_unsafe_code=True)

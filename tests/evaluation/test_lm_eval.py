@@ -133,6 +133,37 @@ class AgainstLmEval(unittest.TestCase):
         self.check_prompts(examples, 3, *chat, *system, *turns)
         self.check_prompts(examples, 2, *system)
 
+    def test_prompts_with_examples(self):
+        """Every task of the harness that can show examples or whose data is made up here: prompts of several seeds and numbers of examples."""
+        shown = ("hellaswag,arc_easy,arc_challenge,piqa,winogrande,openbookqa,boolq,copa,commonsense_qa,lambada_openai,gsm8k,mmlu_astronomy,"
+                 "mmlu_management,mmlu_formal_logic,code2text_go,code2text_java,code2text_javascript,code2text_php,code2text_python,mmlu_pro_law,"
+                 "mmlu_pro_computer_science,ceval-valid_law,ceval-valid_physician,hendrycks_math_algebra,hendrycks_math_precalc,"
+                 "leaderboard_musr_team_allocation,leaderboard_musr_murder_mysteries,bigbench_code_line_description_multiple_choice,"
+                 "bigbench_code_line_description_generate_until")
+        never = "truthfulqa_mc1,truthfulqa_mc2,truthfulqa_gen,ifeval,bbh_zeroshot_snarks,bbh_zeroshot_dyck_languages"
+        model = SHARED / "models" / "prose-3.7m"
+        with tempfile.TemporaryDirectory() as files:
+            done = subprocess.run([PYTHON, str(ROOT / "tests/evaluation/lm_eval_data.py"), "--data", str(SHARED / "data"), "--tasks",
+                                   f"{shown},{never}", "--write", files], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+            for shots, seed in ((None, 1234), (1, 1234), (3, 42), (5, 7)):
+                with tempfile.TemporaryDirectory() as folder:
+                    folder = pathlib.Path(folder)
+                    common = ["--tasks", f"{shown},{never}", "--limit", "6", "--max-gen-toks", "1"] + (["--num-fewshot", str(shots)] if shots else [])
+                    self.reference(model, [*common, "--data", str(SHARED / "data"), "--fewshot-seed", str(seed), "--prompts-only", "--bootstrap", "0"],
+                                   folder / "reference.json")
+                    done = subprocess.run([NIBBLE, "eval", str(model), *common, "--data", files, "--set", f"fewshot_seed={seed}", "--set", "bootstrap=0",
+                                           "--log-tokens", "--json", str(folder / "ours.json"), "--quiet"], capture_output=True, text=True)
+                    self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+                    reference, ours = (json.loads((folder / f"{who}.json").read_text()) for who in ("reference", "ours"))
+                    for task, rows in reference["samples"].items():
+                        found = {row["doc_id"]: row for row in ours["samples"][task]}
+                        for row in rows:
+                            with self.subTest(task=task, shots=shots, document=row["doc_id"]):
+                                theirs = [[text for text in pair if text is not None] for pair in row["arguments"]]
+                                self.assertEqual([list(p.values()) for p in found[row["doc_id"]]["arguments"].values()], theirs)
+                        self.assertEqual(ours["n-shot"][task], reference["n-shot"][task])
+
     def test_mmlu_five_shot(self):
         self.check_scored(SHARED / "models" / "prose-28m", shots=5, tasks="mmlu_astronomy,mmlu_abstract_algebra", limit=20)
 

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Random GBNF grammars against a recognizer written here: whatever a model says under a grammar must match it.
 
-    random_grammars.py [--count N] [--seed S] [--model MODEL] [--temperature T]
+    random_grammars.py [--count N] [--first I] [--seed S] [--model MODEL] [--temperature T]
 
 A grammar is drawn as a tree, written as GBNF for the library and recognized as a tree here: the positions where a node that begins at
-one position may end. Needs NIBBLE_LIBRARY when the library is not found by itself. Exit status 1 when an output does not match, or
+one position may end. Grammar I of a seed is the same whatever is drawn before it, so --first and --count cut a long run into pieces. Needs NIBBLE_LIBRARY when the library is not found by itself. Exit status 1 when an output does not match, or
 when a grammar is refused that has a text.
 """
 import argparse
 import pathlib
 import random
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
@@ -196,6 +197,7 @@ class Grammar:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first grammar")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default=str(ROOT / "examples" / "models" / "prose-3.7m"))
     parser.add_argument("--temperature", type=float, default=1.5)
@@ -203,12 +205,15 @@ def main():
     args = parser.parse_args()
     import nibble
     model = nibble.load(args.model, nibble.Runtime(threads=1))  # so small that a second thread would only wait
-    rng = random.Random(args.seed)
-    wrong = unfinished = 0
-    for i in range(args.count):
+    wrong = unfinished = drawn_again = 0
+    slowest = (0.0, -1)
+    for i in range(args.first, args.first + args.count):
+        rng = random.Random(f"{args.seed} {i}")
         grammar = Grammar(rng)
-        if grammar.cost["root"] > args.tokens - 10:
-            continue
+        while grammar.cost["root"] > args.tokens - 10:
+            drawn_again += 1
+            grammar = Grammar(rng)
+        begun = time.monotonic()
         with model.session(args.tokens + 8) as session:
             try:
                 result = session.generate(model.tokenizer.encode("It was"), args.tokens, temperature=args.temperature, seed=i,
@@ -217,11 +222,15 @@ def main():
                 print(f"grammar {i} was refused: {error}\n{grammar.gbnf()}")
                 wrong += 1
                 continue
+        slowest = max(slowest, (time.monotonic() - begun, i))
         unfinished += result["finish_reason"] == "length"
         if not grammar.matches(result["text"]):
             print(f"grammar {i}:\n{grammar.gbnf()}  output: {result['text']!r} ({result['finish_reason']})")
             wrong += 1
-    print(f"{args.count} grammars, seed {args.seed}: {wrong} wrong, {unfinished} ended by the number of tokens")
+        if (i + 1) % 100 == 0:
+            print(f"  {i + 1}: {wrong} wrong so far", flush=True)
+    print(f"{args.count} grammars from {args.first} of seed {args.seed}: {wrong} wrong, {unfinished} ended by the number of tokens, "
+          f"{drawn_again} drawn again for their length; the slowest, {slowest[1]}, took {slowest[0]:.1f} s")
     return 1 if wrong else 0
 
 

@@ -13,6 +13,7 @@ if [ -z "${NIBBLE_INTEROP_VENV:-}" ]; then
   case "$script" in
     exports.py) packages="torch transformers safetensors numpy gguf bitsandbytes compressed-tensors accelerate sentencepiece loguru" ;;
     gguf_in_llama.py | real_models.py | gguf_architectures.py) packages="llama-cpp-python gguf numpy" ;;
+    random_tokenizers.py) packages="tokenizers numpy" ;;
     tokenizers_random.py) packages="tokenizers sentencepiece numpy" ;;
     gguf_pre_tokenizers.py) packages="tokenizers gguf numpy" ;;
     chat_templates.py) packages="transformers jinja2 numpy" ;;

@@ -278,6 +278,14 @@ class Refusals(unittest.TestCase):
                         call(wrong)
             self.assertEqual(os.listdir(folder), [])
 
+    def test_texts_are_never_cut(self):
+        for call in (nibble.load, nibble.Checkpoint, lambda x: self.model.session(4).set(temperature=x), nibble.Tokenizer.open,
+                     lambda x: nibble.quantize(MODEL, x, "rtn"), self.model.tokenizer.find):
+            with self.assertRaisesRegex(ValueError, "null character"):
+                call(f"{MODEL}\0.gguf")
+        tokenizer = self.model.tokenizer  # is told how long the text is
+        self.assertEqual(tokenizer.decode(tokenizer.encode("a\0b")), "a\0b")
+
     def test_integers_are_never_cut(self):
         session = self.model.session(8)
         session.append([1, 2, 3])

@@ -38,6 +38,13 @@ def main(source, *_):
         for wanted in ("nibble/py.typed", "nibble/lm_eval.py", "nibble/plot.py", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json"):
             if wanted not in names:
                 sys.exit(f"{wheels[0].name} lacks {wanted}")
+        # The tree's top builds the same.
+        run(pathlib.Path(source) / "build" / "wheel-venv" / "bin" / "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w",
+            folder / "plain", source)
+        here, there = (zipfile.ZipFile(next(place.glob("nibble-*.whl"))).namelist()
+                       for place in (folder / "plain", pathlib.Path(source) / "build" / "wheel-plain"))
+        if sorted(here) != sorted(there):
+            sys.exit(f"the source tree's top makes another wheel: {sorted(set(here) ^ set(there))}")
         run(sys.executable, "-m", "venv", folder / "venv")
         python = folder / "venv" / "bin" / "python"
         run(python, "-m", "pip", "install", "--quiet", wheels[0])

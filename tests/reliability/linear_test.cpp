@@ -4,7 +4,6 @@
 #include <malloc.h>
 
 #include <climits>
-#include <ctime>
 #include <functional>
 #include <string>
 
@@ -13,18 +12,13 @@
 #include "eval/yaml.h"
 #include "io/container.h"
 #include "model/grammar.h"
+#include "support/cpu_time.h"
 #include "support/temp_dir.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace nbl {
 namespace {
-
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 /// Seconds of this thread for one call; the least of a few, as disturbances only add.
 double least_seconds(const std::function<void()>& call, int times) {

@@ -34,7 +34,7 @@ inline std::vector<std::string> golden_variants() {
 /// make.py's weight().
 inline std::vector<float> golden_weight(const std::string& name, const Shape& shape) {
   uint64_t seed = 0xcbf29ce484222325u;
-  for (unsigned char byte : name) seed = (seed ^ byte) * 0x100000001b3u;
+  for (const char byte : name) seed = (seed ^ static_cast<unsigned char>(byte)) * 0x100000001b3u;
   int64_t count = 1;
   for (int64_t d : shape) count *= d;
   const double scale = 2.0 / std::sqrt(static_cast<double>(shape.empty() ? 1 : shape.back()));

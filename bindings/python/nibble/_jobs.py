@@ -36,7 +36,7 @@ class Quantizer(Handle):
         check(lib.nbl_quantizer_add_override(self.handle, encode(regex), encode(recipe)))
 
     def set_calibration_text(self, text: str, source: str = "memory") -> None:
-        data = encode(text)
+        data = encode(text, sized=True)
         check(lib.nbl_quantizer_set_calibration_text(self.handle, data, len(data), encode(source)))
 
     def set_calibration_ids(self, windows: Iterable[Iterable[int]], source: str = "memory") -> None:
@@ -112,14 +112,14 @@ class Evaluation(Handle):
         check(lib.nbl_evaluation_add_model(self.handle, model.handle, encode(name) if name else None))
 
     def set_text(self, text: str, source: str = "memory") -> None:
-        data = encode(text)
+        data = encode(text, sized=True)
         check(lib.nbl_evaluation_set_text(self.handle, data, len(data), encode(source)))
 
     def add_task(self, name: str, questions: str | Iterable[dict]) -> None:
         """questions: dicts {"context", "choices", "answer"}, or the JSON lines themselves."""
         if not isinstance(questions, str):
             questions = "\n".join(json.dumps(q) for q in questions)
-        data = encode(questions)
+        data = encode(questions, sized=True)
         check(lib.nbl_evaluation_add_task(self.handle, encode(name), data, len(data)))
 
     def add_task_definition(self, definition: Any, source: str = "the task definition") -> None:
@@ -128,7 +128,7 @@ class Evaluation(Handle):
             definition, source = read_text(definition)
         if not isinstance(definition, str):
             definition = json.dumps(definition)
-        data = encode(definition)
+        data = encode(definition, sized=True)
         check(lib.nbl_evaluation_add_task_definition(self.handle, data, len(data), encode(source)))
 
     def _measure(self, function, *arguments, progress: ProgressLike = None) -> Result:
@@ -158,7 +158,7 @@ class Evaluation(Handle):
 
     def score(self, requests: Iterable[dict], progress: ProgressLike = None) -> Rows:
         """requests: dicts {"context", "continuation"} or {"context_ids", "continuation_ids"}."""
-        data = encode("\n".join(json.dumps(r) for r in requests))
+        data = encode("\n".join(json.dumps(r) for r in requests), sized=True)
         return Rows(self._measure(lib.nbl_evaluation_score, data, len(data), progress=progress)["results"])
 
 

@@ -114,13 +114,17 @@ def check(status):
         raise _ERRORS.get(status, NibbleError)(message, status)
 
 
-def encode(text: Path) -> bytes:
-    """Text or a path as the library takes it."""
+def encode(text: Path, sized: bool = False) -> bytes:
+    """Text or a path as the library takes it. sized: it is told the length, so that the text may hold null characters."""
     if isinstance(text, os.PathLike):
-        return os.fsencode(text)
-    if not isinstance(text, str):
+        data = os.fsencode(text)
+    elif isinstance(text, str):
+        data = text.encode("utf-8")
+    else:
         raise TypeError(f"{text!r} is a {type(text).__name__}; a str was expected")
-    return text.encode("utf-8")
+    if not sized and b"\0" in data:
+        raise ValueError(f"{text!r} holds a null character")
+    return data
 
 
 def take_bytes(buffer):

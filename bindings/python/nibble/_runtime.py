@@ -129,7 +129,7 @@ class Tokenizer(Handle):
     def encode(self, text: str, special: bool = False, literal: bool = False) -> list[int]:
         """Text to a list of ids. special: add the tokens that the model expects around a text. literal: text that looks
         like a special token is ordinary text."""
-        data = encode(text)
+        data = encode(text, sized=True)
         flags = (_abi.NBL_ENCODE_SPECIAL if special else 0) | (_abi.NBL_ENCODE_LITERAL if literal else 0)
         ids = array.array("i")
         ids.frombytes(take_bytes(buffer_result(lib.nbl_tokenizer_encode, self.handle, data, len(data), flags)))
@@ -230,7 +230,7 @@ class Checkpoint(Handle):
     def examine(self, calibration_text: str = "", progress: ProgressLike = None) -> Result:
         """What would spoil a long job, looked for before it: {"checks": [{"name", "status", "detail"}]}."""
         callbacks = Callbacks(progress)
-        data, out = encode(calibration_text), ctypes.POINTER(_abi.nbl_buffer)()
+        data, out = encode(calibration_text, sized=True), ctypes.POINTER(_abi.nbl_buffer)()
         with callbacks:
             status = lib.nbl_checkpoint_examine(self.handle, data, len(data), callbacks.progress, None, ctypes.byref(out))
         result = take_json(out) if out else None

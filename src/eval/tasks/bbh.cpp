@@ -231,7 +231,7 @@ void bbh_tasks(TaskList& list) {
     t.description = subset.description;
     t.text = [](Fields& f) { return "Q: " + f.text("input") + "\nA:"; };
     t.target = [](Fields& f) { return f.text("target"); };
-    t.fewshot_from_test = true;
+    t.zero_shot = true;
     t.generation.until = {"</s>", "Q:", "<|im_end|>"};
     t.filters = {{"strict-match", {}, {}}, flexible(subset)};
     t.judge = [](Fields& f, const Answer& answer, MetricSink& out) {

@@ -42,6 +42,7 @@ void bigbench_tasks(TaskList& list) {
     t.tags = {choose ? "bigbench_multiple_choice_a" : "bigbench_generate_until"};
     t.summary = std::string("what a few lines of Python do (BIG-bench), ") + (choose ? "by choice" : "in free words");
     t.data = {{folder + ".jsonl"}, {folder + "/task.json", read_examples}, {folder + ".json", read_examples}};
+    t.fewshot_from_test = true;
     t.text = [](Fields& f) { return f.text("inputs"); };
     if (choose) {
       t.choices = [](Fields& f) { return f.texts("multiple_choice_targets"); };

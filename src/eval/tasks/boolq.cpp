@@ -11,6 +11,7 @@ void boolq_tasks(TaskList& list) {
   t.summary = "yes or no, after a passage (BoolQ)";
   t.data = {{"boolq/validation.jsonl"}, {"choice/boolq.jsonl"}};
   t.fewshot = {{"boolq/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.process = [](Fields& f) {
     if (!f.has("query")) return f.record();
     std::string passage = f.text("query"), question;

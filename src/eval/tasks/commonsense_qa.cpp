@@ -10,6 +10,7 @@ void commonsense_qa_tasks(TaskList& list) {
   t.summary = "five-way common sense questions (CommonsenseQA)";
   t.data = {{"commonsense_qa/validation.jsonl"}, {"choice/commonsense_qa.jsonl"}};
   t.fewshot = {{"commonsense_qa/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.text = [](Fields& f) {
     std::string text = "Question: " + stripped(f.text("question"));
     const std::vector<std::string> choices = f.texts("choices.text");

@@ -18,6 +18,7 @@ void copa_tasks(TaskList& list) {
   t.summary = "the likelier cause or effect (COPA)";
   t.data = {{"copa/validation.jsonl"}, {"choice/copa.jsonl"}};
   t.fewshot = {{"copa/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.process = [](Fields& f) {
     if (!f.has("query")) return f.record();
     std::string premise = f.text("query");

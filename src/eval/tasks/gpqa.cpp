@@ -33,6 +33,7 @@ void gpqa_tasks(TaskList& list) {
     t.version = "2.2";
     t.tags = {"gpqa"};
     t.summary = "graduate questions, the " + set + " set (GPQA), choices shuffled by question";
+    t.zero_shot = true;
     t.data = {{"gpqa/gpqa_" + set + ".jsonl"}, {"gpqa/gpqa_" + set + ".csv", read_csv}};
     t.process = with_choices;
     t.text = [](Fields& f) {

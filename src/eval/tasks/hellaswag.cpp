@@ -67,6 +67,7 @@ void hellaswag_tasks(TaskList& list) {
   t.summary = "which of four endings follows a description (HellaSwag)";
   t.data = {{"hellaswag/validation.jsonl"}, {"hellaswag/val_first3348.txt", read_six_lines}};
   t.fewshot = {{"hellaswag/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.process = [](Fields& f) {
     Json doc = Json::object();
     doc.set("query", clean(f.text("activity_label") + ": " + f.text("ctx_a") + " " + capitalized(f.text("ctx_b"))));

@@ -19,6 +19,7 @@ Task base(const std::string& id) {
   Task t;
   t.id = id;
   t.output = Output::generate;
+  t.zero_shot = true;
   t.data = {{"humaneval/test.jsonl"}, {"generate/HumanEval.jsonl"}};
   t.text = [](Fields& f) { return f.text("prompt"); };
   t.target = [](Fields& f) { return f.text("test") + "\ncheck(" + f.text("entry_point") + ")"; };

@@ -50,6 +50,7 @@ void ifeval_tasks(TaskList& list) {
   t.version = "4.0";
   t.summary = "instructions whose following can be checked (IFEval), strict and loose";
   t.output = Output::generate;
+  t.zero_shot = true;
   t.data = {{"ifeval/train.jsonl"}, {"generate/input_data.jsonl"}};
   t.text = [](Fields& f) { return f.text("prompt"); };
   t.target = [](Fields&) { return std::string("0"); };

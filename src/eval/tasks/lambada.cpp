@@ -10,6 +10,7 @@ void lambada_tasks(TaskList& list) {
   t.summary = "the last word of a passage (LAMBADA)";
   t.output = Output::loglikelihood;
   t.data = {{"lambada_openai/test.jsonl"}, {"choice/lambada_openai.jsonl"}};
+  t.fewshot_from_test = true;
   t.process = [](Fields& f) {
     if (!f.has("continuation")) return f.record();
     return strings({{"text", f.text("context") + " " + f.text("continuation")}});

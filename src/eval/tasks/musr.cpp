@@ -31,6 +31,7 @@ void musr_tasks(TaskList& list) {
     t.id = "leaderboard_musr_" + split;
     t.summary = "stories to reason about: " + replaced(split, "_", " ") + " (MuSR)";
     t.data = {{"musr/" + split + ".jsonl"}, {"musr/" + split + ".csv", read_csv}};
+    t.fewshot_from_test = true;
     t.text = [](Fields& f) {
       std::string text = f.text("narrative") + "\n\n" + f.text("question") + "\n\n";
       const std::vector<std::string> choices = choices_of(f);

@@ -9,6 +9,7 @@ void piqa_tasks(TaskList& list) {
   t.summary = "which of two ways reaches an everyday goal (PIQA)";
   t.data = {{"piqa/validation.jsonl"}, {"choice/piqa.jsonl"}};
   t.fewshot = {{"piqa/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.process = [](Fields& f) {
     if (!f.has("query")) return f.record();
     std::string goal = f.text("query");

@@ -120,6 +120,7 @@ void truthfulqa_tasks(TaskList& list) {
     t.version = single ? "2.0" : "3.0";
     t.tags = {"truthfulqa"};
     t.summary = single ? "the one true answer (TruthfulQA)" : "probability of true answers (TruthfulQA)";
+    t.zero_shot = true;
     t.data = {{"truthfulqa/multiple_choice.jsonl"}, {"truthfulqa/mc_task.json"}};
     t.process = published;
     t.text = [](Fields& f) { return std::string(kPrompt) + "\n\nQ: " + f.text("question") + "\nA:"; };
@@ -135,6 +136,7 @@ void truthfulqa_tasks(TaskList& list) {
   t.tags = {"truthfulqa"};
   t.summary = "free answers, compared with true and false ones by BLEU and ROUGE (TruthfulQA)";
   t.output = Output::generate;
+  t.zero_shot = true;
   t.data = {{"truthfulqa/generation.jsonl"}, {"truthfulqa/TruthfulQA.csv", read_csv}};
   t.process = published_generation;
   t.text = [](Fields& f) { return std::string(kPrompt) + "\n\nQ: " + f.text("question"); };

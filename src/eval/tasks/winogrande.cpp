@@ -36,6 +36,7 @@ void winogrande_tasks(TaskList& list) {
   t.summary = "whom a pronoun means (WinoGrande)";
   t.data = {{"winogrande/validation.jsonl"}, {"choice/winogrande.jsonl"}};
   t.fewshot = {{"winogrande/train.jsonl"}};
+  t.fewshot_excludes = true;
   t.process = published;
   t.choices_are_contexts = true;
   t.choices = [](Fields& f) {

@@ -31,6 +31,8 @@ class Fp8Method final : public Method {
   }
   double nominal_bits(const Options&) const override { return 8.0; }
 
+  bool by_rows(const Options& options, int64_t) const override { return options.text("scales") == "channel"; }
+
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
     NBL_TRY(check_task(task));

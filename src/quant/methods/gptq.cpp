@@ -16,6 +16,7 @@ const OptionSpec kOptions[] = {
     opt::bits,
     opt::group_size,
     opt::sym,
+    opt::scale_bits,
     {"desc_act", OptionSpec::Type::boolean, "false", 0, 1, {}, "columns and groups in falling order of their activations"},
     {"act_group_aware", OptionSpec::Type::boolean, "true", 0, 1, {}, "the same order as far as groups can stay neighbours"},
     {"static_groups", OptionSpec::Type::boolean, "false", 0, 1, {}, "grids found before anything is rounded"},
@@ -42,7 +43,12 @@ class GptqMethod final : public Method {
   std::string_view id() const override { return "gptq"; }
   std::string_view summary() const override { return "rounding with error feedback through the input's second moments"; }
   std::span<const OptionSpec> options() const override { return kOptions; }
-  Status check(const Options& options) const override { return check_group_size(options.integer("group_size")); }
+  Status check(const Options& options) const override {
+    if (const int64_t bits = options.integer("scale_bits"); bits == 1 || bits == 2) {
+      return {Code::invalid_argument, fmt::format("scale_bits is {}, expected 0 or 3 to 8", bits)};
+    }
+    return check_group_size(options.integer("group_size"));
+  }
   uint32_t needs(const Options& options) const override {
     return correction_needs(options);
   }
@@ -50,7 +56,7 @@ class GptqMethod final : public Method {
   double original_share(const Options& options) const override { return options.real("correct"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
-                               options.integer("group_size"));
+                               options.integer("group_size"), static_cast<int>(options.integer("scale_bits")));
   }
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
@@ -65,6 +71,8 @@ class GptqMethod final : public Method {
     rule.refine = static_cast<int>(options.integer("refine"));
     rule.block = options.integer("block_size");
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule.grid);
+    if (const int scale_bits = static_cast<int>(options.integer("scale_bits")); scale_bits > 0)
+      codes.code_scales(task.weight, scale_bits, context);
     const bool by_activation = options.boolean("desc_act");
     // With one group a row every order keeps the group together, and none needs to be stored.
     if (options.boolean("static_groups")) {

@@ -14,6 +14,8 @@ class Int8Method final : public Method {
   uint32_t needs(const Options&) const override { return kNeedNone; }
   double nominal_bits(const Options&) const override { return 8.0; }
 
+  bool by_rows(const Options&, int64_t) const override { return true; }
+
   Result<LinearResult> quantize(const LinearTask& task, const Options&, const MethodContext& context) const override {
     NBL_TRY(check_task(task));
     NBL_ASSIGN(QTensor tensor, quantize_rows_int8(task, context));

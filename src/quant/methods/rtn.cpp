@@ -65,6 +65,8 @@ class RtnMethod final : public Method {
     return nominal_affine_bits(bits, options.boolean("sym"), group);
   }
 
+  bool by_rows(const Options& options, int64_t) const override { return options.integer("group_size") != 0; }
+
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
     NBL_TRY(check_task(task));

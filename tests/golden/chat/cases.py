@@ -131,6 +131,10 @@ s.index("W")
 "7".zfill(3) ~ "-7".zfill(4) ~ "ab".center(7, "*") ~ "ab".ljust(4) ~ "|" ~ "ab".rjust(4)
 "ab".center(5) ~ "|" ~ "abc".center(6, "-") ~ "|" ~ "abc"|center(8) ~ "|"
 "prefix-x".removeprefix("prefix-") ~ "x.py".removesuffix(".py")
+["é-é-é".find("é", 1), "é-é-é".find("é", 1, 2), "é-é-é".rfind("é", 0, -1), "abc".find("", 3), "abc".find("", 4), "abc".find("c", -1), "abc".find("a", none)]
+["é-é-é".index("-", 2), "é-é-é".rindex("-", none, 3), "aXbXc".count("X", 2), "aXbXc".count("", 1, 3), "aXb".count("", 9), "abc".count("b", 0, -2)]
+["abc".startswith("b", 1), "abc".startswith(("x", "c"), 2), "abc".endswith("b", 0, 2), "abc".endswith("", 4), "abc".startswith("", 3), "éa".startswith("a", 1)]
+["12".isdecimal(), "²".isdecimal(), "½".isnumeric(), "Ⅷ".isnumeric(), "1.5".isnumeric(), "".isnumeric(), "٣".isdecimal()]
 "a=b=c".partition("=")
 "a=b=c".rpartition("=")
 "{} and {}".format(1, "x")

@@ -188,6 +188,30 @@ TEST(Gguf, WhatTheMetadataMustSay) {
             std::string::npos);
 }
 
+TEST(Gguf, WhatWouldChangeTheComputationIsNotIgnored) {
+  const auto message = [](auto change) {
+    TempDir dir;
+    GgufFile file;
+    file.text("general.architecture", "llama");
+    file.u32("llama.embedding_length", 32);
+    file.u32("llama.attention.head_count", 2);
+    change(file);
+    auto model = open(dir.write("m", file.bytes()));
+    return model.ok() ? std::string() : model.status().message();
+  };
+  const auto refused = [](const std::string& text) { return text.find("changes the computation") != std::string::npos; };
+  for (const char* key : {"attention.scale", "logit_scale", "embedding_scale", "residual_scale", "attention.clamp_kqv",
+                          "attention.max_alibi_bias"}) {
+    const std::string name = std::string("llama.") + key;
+    EXPECT_TRUE(refused(message([&](GgufFile& f) { f.f32(name, 0.5f); }))) << key;
+    EXPECT_FALSE(refused(message([&](GgufFile& f) { f.f32(name, 0.0f); }))) << key;
+  }
+  EXPECT_FALSE(refused(message([](GgufFile& f) { f.f32("llama.attention.scale", 0.25f); })));  // heads of 16
+  EXPECT_FALSE(refused(message([](GgufFile& f) { f.f32("llama.logit_scale", 1.0f); })));
+  EXPECT_TRUE(refused(message([](GgufFile& f) { f.entry("llama.attention.causal", 7, GgufFile::raw<uint8_t>(0)); })));
+  EXPECT_FALSE(refused(message([](GgufFile& f) { f.entry("llama.attention.causal", 7, GgufFile::raw<uint8_t>(1)); })));
+}
+
 TEST(Gguf, RowsMustFitTheHeads) {
   TempDir dir;
   TinyLlama tiny;

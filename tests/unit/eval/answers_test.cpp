@@ -1,6 +1,7 @@
 // Judging answers: IFEval's instructions and MATH's equivalence against lm-evaluation-harness (tests/golden/eval/make_answers.py), the
 // sandbox, languages.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
@@ -48,6 +49,27 @@ TEST(Instructions, LooseLooksAtPartsOfTheAnswer) {
   EXPECT_EQ(follows_instructions(ids, none, "*\"here it is\"*", true).value(), std::vector<bool>{true});
   EXPECT_EQ(follows_instruction("startend:nothing", none[0], "x").status().code(), Code::not_found);
   EXPECT_EQ(instruction_ids().size(), 25u);
+}
+
+// Counts of nltk.tokenize.NLTKWordTokenizer's tokens that str.isupper() holds of.
+TEST(Instructions, CapitalWordsArePartedAsNltkPartsThem) {
+  const std::pair<const char*, int> texts[] = {
+      {"AND/OR in the U.S.A. IT'S", 4},
+      {"P.S. more\nNear", 1},
+      {"CAN'T CANNOT GONNA stop", 6},
+      {"A,B A, B 1,A:2 X:Y", 7},
+      {"(NASA) \"USA\" ‘UK’ EU—UN A--B", 7},
+      {"WE'LL THEY'RE I'VE 'TIS DOGS' x_Y A_B", 9},
+      {"F.B.I...CIA *BOLD* #TAG @ME", 5},
+  };
+  for (const auto& [text, count] : texts) {
+    const auto at_least = [&text = text](int n) {
+      const Json arguments = Json::object({{"capital_frequency", n}, {"capital_relation", "at least"}});
+      return follows_instruction("change_case:capital_word_frequency", arguments, text).value();
+    };
+    EXPECT_TRUE(at_least(count)) << text;
+    EXPECT_FALSE(at_least(count + 1)) << text;
+  }
 }
 
 TEST(Instructions, LanguagesAndSentences) {
@@ -141,7 +163,30 @@ TEST_F(Sandbox, RefusesProcessesNetworkFilesAndMemory) {
   EXPECT_EQ(run("import os\nos.unlink('/tmp')\n").outcome, Outcome::failed);
   EXPECT_EQ(run("import os\nos.kill(os.getppid(), 9)\n").outcome, Outcome::failed);
   EXPECT_NE(run("x = bytearray(1 << 40)\n").outcome, Outcome::passed);
+  EXPECT_EQ(run("import os\nif os.fork() == 0: os.setsid()\n").outcome, Outcome::failed);  // nobody is left behind
   EXPECT_EQ(run("import os\nassert len(os.environ) <= 1, os.environ\n").outcome, Outcome::passed);
+}
+
+TEST_F(Sandbox, ReachesNoOtherProcess) {
+  // Signals by every way there is, limits and priorities of the parent, objects that stay behind, the terminal.
+  const std::string call = "import ctypes, os, fcntl, struct\nC = ctypes.CDLL(None, use_errno=True)\nparent = os.getppid()\n";
+  const auto refused = [&](const std::string& expression) { return run(call + "assert " + expression + " == -1 and ctypes.get_errno() == 1\n"); };  // EPERM
+  for (const std::string expression :
+       {"C.kill(parent, 0)", "C.sigqueue(parent, 0, 0)", "C.setpriority(0, parent, 5)", "C.sched_setaffinity(parent, 8, ctypes.create_string_buffer(b'\\1', 8))",
+        "C.semget(1234, 1, 0o1600)", "C.msgget(1234, 0o1600)", "C.ptrace(16, parent, 0, 0)", "C.ioctl(0, 0x5412, ctypes.create_string_buffer(b'x'))",
+        "C.fcntl(0, 8, parent)", "C.fcntl(0, 10, 9)", "C.sethostname(b'x', 1)", "C.setuid(12345)", "C.mount(b'none', b'/tmp', b'tmpfs', 0, 0)"}) {
+    const SandboxResult ran = refused(expression);
+    EXPECT_EQ(ran.outcome, Outcome::passed) << expression << "\n" << ran.output;
+  }
+}
+
+TEST_F(Sandbox, ReadsNoMemoryOfItsParent) {
+  // Guarded by capabilities where root runs it, else by Landlock or Yama; a kernel without them is skipped aloud.
+  const char* look = "import os\ntry:\n  open(f'/proc/{os.getppid()}/mem', 'rb').read(0)\nexcept OSError: print('refused')\nelse: print('open')\n";
+  const SandboxResult ran = run(look);
+  ASSERT_EQ(ran.outcome, Outcome::passed) << ran.output;
+  if (geteuid() != 0 && ran.output == "open\n") GTEST_SKIP() << "this kernel has neither Landlock nor Yama";
+  EXPECT_EQ(ran.output, "refused\n");
 }
 
 }  // namespace

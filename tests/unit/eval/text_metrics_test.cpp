@@ -2,15 +2,19 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "base/file.h"
 #include "support/scratch.h"
 
 namespace nbl::eval {
 namespace {
 
+/// The shipped cases, or those of the file that NIBBLE_TEXT_METRICS names (make_text_metrics.py makes fresh ones).
 std::vector<Json> golden() {
-  auto text =
-      read_text_file(std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests/golden/eval/text_metrics.jsonl", 1 << 24);
+  const char* named = std::getenv("NIBBLE_TEXT_METRICS");
+  auto text = read_text_file(
+      named != nullptr ? std::filesystem::path(named) : std::filesystem::path(NIBBLE_SOURCE_DIR) / "tests/golden/eval/text_metrics.jsonl", 1 << 24);
   EXPECT_TRUE(text.ok());
   auto records = read_jsonl(*text, "text_metrics.jsonl");
   EXPECT_TRUE(records.ok()) << records.status().message();
@@ -51,7 +55,7 @@ TEST(TextMetrics, SentencesScoreAsTheReferencePackagesScoreThem) {
     EXPECT_EQ(lowered(prediction), text_of(record, "lower"));
     ++checked;
   }
-  EXPECT_EQ(checked, 500);
+  EXPECT_GE(checked, 100);
 }
 
 TEST(TextMetrics, ACorpusAndStems) {
@@ -71,7 +75,7 @@ TEST(TextMetrics, ACorpusAndStems) {
     }
     if (const Json* stems = record.find("stems")) {
       for (const auto& [word, stem] : stems->members()) EXPECT_EQ(porter_stem(word), stem.as_string()) << word;
-      checked += stems->size() > 3000;
+      checked += stems->size() > 900;
     }
   }
   EXPECT_EQ(checked, 2);

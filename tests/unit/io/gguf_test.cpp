@@ -38,6 +38,10 @@ TEST(GgufFile, ReadsKeysAndTensors) {
   file.entry(
       "numbers", 9,
       GgufFile::raw<uint32_t>(5) + GgufFile::raw<uint64_t>(2) + GgufFile::raw<int32_t>(7) + GgufFile::raw<int32_t>(-7));
+  const auto pair = [](int32_t a, int32_t b) {
+    return GgufFile::raw<uint32_t>(5) + GgufFile::raw<uint64_t>(2) + GgufFile::raw(a) + GgufFile::raw(b);
+  };
+  file.entry("nested", 9, GgufFile::raw<uint32_t>(9) + GgufFile::raw<uint64_t>(2) + pair(1, 2) + pair(3, 4));
   file.entry("empty", 9, GgufFile::raw<uint32_t>(8) + GgufFile::raw<uint64_t>(0));
   auto container = open_gguf(dir.write("m.gguf", file.bytes()));
   ASSERT_TRUE(container.ok()) << container.status().message();
@@ -55,6 +59,7 @@ TEST(GgufFile, ReadsKeysAndTensors) {
   EXPECT_EQ(meta.find("words")->elements()[1].as_string(), "caf\xc3\xa9");
   EXPECT_EQ(meta.find("words")->elements()[2].as_string(), "bad\xef\xbf\xbd");
   EXPECT_EQ(meta.find("numbers")->elements()[1].as_int(), -7);
+  EXPECT_EQ(meta.find("nested")->dump(), "[[1,2],[3,4]]");
   EXPECT_EQ(meta.find("empty")->size(), 0u);
   const RawTensor* b = (*container)->find("b");
   ASSERT_NE(b, nullptr);
@@ -116,8 +121,15 @@ TEST(GgufFile, EveryMalformedFileIsRefusedWithItsReason) {
       {"boolean of 2", [&](GgufFile& f) { f.entry("x", 7, std::string(1, 2)); }, "a boolean holds 2"},
       {"string past the end", [&](GgufFile& f) { f.entry("x", 8, raw64(1 << 20)); }, "ends within metadata entry x"},
       {"string of all ones", [&](GgufFile& f) { f.entry("x", 8, raw64(~0ull)); }, "ends within metadata entry x"},
-      {"array of arrays", [&](GgufFile& f) { f.entry("x", 9, raw32(9) + raw64(1) + raw32(4) + raw64(0)); },
-       "array of arrays"},
+      {"array of arrays that is cut off", [&](GgufFile& f) { f.entry("x", 9, raw32(9) + raw64(1u << 30) + raw32(4) + raw64(0)); },
+       "an array of 1073741824 elements is stated"},
+      {"arrays in arrays",
+       [&](GgufFile& f) {
+         std::string deep;
+         for (int i = 0; i < 9; ++i) deep += raw32(9) + raw64(1);
+         f.entry("x", 9, deep + raw32(4) + raw64(0));
+       },
+       "arrays nested more than 8 deep"},
       {"array of unknown type", [&](GgufFile& f) { f.entry("x", 9, raw32(77) + raw64(1)); }, "unknown type 77"},
       {"array longer than the file", [&](GgufFile& f) { f.entry("x", 9, raw32(4) + raw64(1 << 20)); },
        "elements is stated"},

@@ -56,6 +56,19 @@ TEST(ModelConfig, BothSpellingsMeanTheSame) {
   EXPECT_FLOAT_EQ(a->ropes[0].inv_freq[7], static_cast<float>(last / 8));
 }
 
+TEST(ModelConfig, OfBothSpellingsRopeScalingCounts) {  // as transformers 5 has it, its base among it
+  Json both = with(test::llama_config(), "rope_parameters", parse(R"({"rope_theta":500000.0,"rope_type":"default"})"));
+  both.set("rope_scaling", parse(R"({"rope_type":"linear","factor":4,"rope_theta":700000.0})"));
+  const auto config = read(both);
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  const auto& waves = config->ropes[0].inv_freq;
+  EXPECT_FLOAT_EQ(waves[1], static_cast<float>(std::pow(700000.0, -1.0 / static_cast<double>(waves.size())) / 4));
+  both.set("rope_scaling", Json::object());
+  const auto other = read(both);
+  ASSERT_TRUE(other.ok()) << other.status().message();
+  EXPECT_FLOAT_EQ(other->ropes[0].inv_freq[1], static_cast<float>(std::pow(500000.0, -1.0 / static_cast<double>(waves.size()))));
+}
+
 TEST(ModelConfig, LinearScalingAndLegacyName) {
   const Json json = with(test::llama_config(), "rope_scaling", parse(R"({"type":"linear","factor":4})"));
   const auto config = read(json), plain = read(test::llama_config());

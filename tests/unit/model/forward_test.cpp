@@ -91,9 +91,9 @@ TEST(Forward, ExactModeGivesTheSameBytesForAnyThreadsAndSteps) {
     const Ids ids = random_ids(name == "llama" ? 270 : 75, model->config().vocab, 5);
     Team one(1);
     const auto reference = all_logits(model, one, ids);
-    const auto same = [&](const std::vector<float>& got, const std::string& what) {
+    const auto same = [&, model_name = name](const std::vector<float>& got, const std::string& what) {
       ASSERT_EQ(got.size(), reference.size());
-      EXPECT_EQ(std::memcmp(got.data(), reference.data(), got.size() * 4), 0) << name << ": " << what;
+      EXPECT_EQ(std::memcmp(got.data(), reference.data(), got.size() * 4), 0) << model_name << ": " << what;
     };
     for (int threads : {2, 3}) {
       Team team(threads);

@@ -50,6 +50,17 @@ TEST(Load, NamesMissingAndMisshapenTensors) {
   expect_error(bias, Code::not_found, {"transformer.h.0.attn.c_attn.bias"});
 }
 
+TEST(Load, ATiedOutputMatrixIsTheEmbeddingOrRefused) {
+  MemoryCheckpoint checkpoint(test::llama_config(), 1);
+  checkpoint.mutable_config().set("tie_word_embeddings", true);
+  checkpoint.tensors_by_name["lm_head.weight"] = checkpoint.tensors_by_name["model.embed_tokens.weight"];
+  EXPECT_TRUE(load(checkpoint).ok()) << "a copy";
+  checkpoint.tensors_by_name["lm_head.weight"].values[777] += 0.5f;
+  expect_error(checkpoint, Code::corrupt, {"lm_head.weight", "tie_word_embeddings"});
+  checkpoint.mutable_config().set("tie_word_embeddings", false);
+  EXPECT_TRUE(load(checkpoint).ok());
+}
+
 TEST(Load, CountsParametersAndShares) {
   const MemoryCheckpoint checkpoint(test::llama_config(), 1);
   const auto model = load(checkpoint);

@@ -93,11 +93,14 @@ TEST_F(Lora, RefusesWhatItCannotDo) {
            {R"({"peft_type":"IA3"})", "IA3"},
            {R"({"peft_type":"LORA","r":4,"lora_alpha":8,"init_lora_weights":"pissa_niter_4"})", "pissa"},
            {R"({"peft_type":"LORA","r":5,"lora_alpha":8})", "rank is 4"},
-           {R"({"peft_type":"LORA","r":4,"rank_pattern":{".*q_proj":4}})", "regular expression"}}) {
+           {R"({"peft_type":"LORA","r":4,"rank_pattern":{"(q_proj":4}})", "rank_pattern"},
+           {R"({"peft_type":"LORA","r":4,"rank_pattern":{".*\\.layers\\.[0-9]+\\.self_attn\\.(q|k|v)_proj":5}})", "rank is 4"}}) {
     const Status status = with(config);
     EXPECT_NE(status.message().find(name), std::string::npos) << config << ": " << status.message();
   }
   EXPECT_TRUE(with(R"({"peft_type":"LORA","r":4,"lora_alpha":8,"bias":"none","modules_to_save":null})").ok());
+  EXPECT_TRUE(with(R"({"peft_type":"LORA","r":5,"lora_alpha":8,"rank_pattern":{".*layers.*_proj":4}})").ok());
+  EXPECT_FALSE(with(R"({"peft_type":"LORA","r":5,"lora_alpha":8,"rank_pattern":{"layers.*_pro":4}})").ok()) << "the whole of it";
   EXPECT_EQ(load_lora(dir.path() / "none", 1).status().code(), Code::not_found);
 
   // Made for another model.
@@ -110,32 +113,74 @@ TEST_F(Lora, RefusesWhatItCannotDo) {
   EXPECT_EQ(merge_lora(checkpoint_, deeper).status().code(), Code::mismatch);
 }
 
+/// A small adapter of one weight, [n, k].
+std::shared_ptr<LoraAdapter> adapter_of(const std::string& name, int64_t n, int64_t k) {
+  auto adapter = std::make_shared<LoraAdapter>();
+  adapter->origin = "made here";
+  LoraDelta& delta = adapter->deltas[name];
+  delta.rank = 3;
+  delta.n = n;
+  delta.k = k;
+  delta.scale = 0.7f;
+  for (int64_t i = 0; i < delta.rank * delta.k; ++i) delta.a.push_back(static_cast<float>(i * 7 % 11 - 5) / 9);
+  for (int64_t i = 0; i < delta.rank * delta.n; ++i) delta.b.push_back(static_cast<float>(i * 5 % 13 - 6) / 9);
+  return adapter;
+}
+
+class LoraOf : public Lora {
+ protected:
+  void expect_merged_as_beside(const nbl::test::GoldenModel& golden, const std::shared_ptr<const Checkpoint>& checkpoint,
+                               const std::shared_ptr<const Model>& base, const std::shared_ptr<const LoraAdapter>& adapter) {
+    ids_ = golden.ids;
+    ids_.resize(12);
+    const auto adapted = Model::with_adapter(base, adapter);
+    ASSERT_TRUE(adapted.ok()) << adapted.status().message();
+    const auto merging = merge_lora(checkpoint, adapter);
+    ASSERT_TRUE(merging.ok()) << merging.status().message();
+    const auto plain = logits(base), beside = logits(*adapted), merged = logits(load(**merging));
+    double range = 0, changed = 0, worst = 0;
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      range = std::max(range, static_cast<double>(std::abs(merged[i])));
+      changed = std::max(changed, static_cast<double>(std::abs(merged[i] - plain[i])));
+      worst = std::max(worst, static_cast<double>(std::abs(merged[i] - beside[i])));
+    }
+    EXPECT_GT(changed, 1e-2 * range);
+    EXPECT_LT(worst, 1e-4 * range);
+  }
+};
+
 /// Latent attention never multiplies by its up-projection as it is stored; an adapter of it counts all the same.
-TEST_F(Lora, OfALatentUpProjectionEqualsTheMergedOne) {
+TEST_F(LoraOf, ALatentUpProjectionEqualsTheMergedOne) {
   const nbl::test::GoldenModel golden("deepseek-v3");
   const std::shared_ptr<const Checkpoint> checkpoint = *dialects::open(golden.directory.path());
   const auto base = load(*checkpoint);
   const Config& c = base->config();
-  auto adapter = std::make_shared<LoraAdapter>();
-  adapter->origin = "made here";
-  LoraDelta& delta = adapter->deltas["model.layers.1.self_attn.kv_b_proj.weight"];
-  delta.rank = 3;
-  delta.n = c.heads * (c.latent.nope_dim + c.v_dim());
-  delta.k = c.latent.kv_rank;
-  delta.scale = 0.7f;
-  for (int64_t i = 0; i < delta.rank * delta.k; ++i) delta.a.push_back(static_cast<float>(i * 7 % 11 - 5) / 9);
-  for (int64_t i = 0; i < delta.rank * delta.n; ++i) delta.b.push_back(static_cast<float>(i * 5 % 13 - 6) / 9);
-  ids_ = golden.ids;
-  ids_.resize(12);
-  const auto plain = logits(base), beside = logits(*Model::with_adapter(base, adapter)), merged = logits(load(**merge_lora(checkpoint, adapter)));
-  double range = 0, changed = 0, worst = 0;
-  for (std::size_t i = 0; i < plain.size(); ++i) {
-    range = std::max(range, static_cast<double>(std::abs(merged[i])));
-    changed = std::max(changed, static_cast<double>(std::abs(merged[i] - plain[i])));
-    worst = std::max(worst, static_cast<double>(std::abs(merged[i] - beside[i])));
-  }
-  EXPECT_GT(changed, 1e-2 * range);
-  EXPECT_LT(worst, 1e-4 * range);
+  expect_merged_as_beside(golden, checkpoint, base,
+                          adapter_of("model.layers.1.self_attn.kv_b_proj.weight", c.heads * (c.latent.nope_dim + c.v_dim()),
+                                     c.latent.kv_rank));
+}
+
+/// GPT-2 stores its matrices [in, out], and PEFT says fan_in_fan_out of adapters on them; A and B are what they are elsewhere.
+TEST_F(LoraOf, MatricesThatAreStoredTheOtherWayRoundEqualTheMergedOnes) {
+  const nbl::test::GoldenModel golden("gpt2");
+  const std::shared_ptr<const Checkpoint> checkpoint = *dialects::open(golden.directory.path());
+  const auto base = load(*checkpoint);
+  const int64_t hidden = base->config().hidden;
+  expect_merged_as_beside(golden, checkpoint, base, adapter_of("transformer.h.0.attn.c_attn.weight", 3 * hidden, hidden));
+  expect_merged_as_beside(golden, checkpoint, base, adapter_of("transformer.h.1.attn.c_proj.weight", hidden, hidden));
+}
+
+/// PEFT takes no notice of fan_in_fan_out on ordinary linear layers.
+TEST_F(Lora, SaysTheSameWhicheverWayRoundItClaimsToBeStored) {
+  nbl::test::TempDir dir;
+  std::filesystem::copy_file(kGolden / "plain/adapter_model.safetensors", dir / "adapter_model.safetensors");
+  auto config = Json::parse(*read_text_file(kGolden / "plain/adapter_config.json", 1 << 20), "adapter_config.json").value();
+  config.set("fan_in_fan_out", true);
+  dir.write("adapter_config.json", config.dump());
+  const auto adapter = load_lora(dir.path(), 1);
+  ASSERT_TRUE(adapter.ok()) << adapter.status().message();
+  expect_golden(logits(*Model::with_adapter(load(*checkpoint_), *adapter)), "plain");
+  expect_golden(logits(load(**merge_lora(checkpoint_, *adapter))), "plain");
 }
 
 /// What a method moved between weights and norms, an adapter cannot know.

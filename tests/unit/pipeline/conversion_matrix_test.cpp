@@ -115,7 +115,7 @@ std::vector<Source> sources() {
   for (const int64_t group : {int64_t{0}, int64_t{128}}) {
     std::vector<std::byte> values(kRows * kColumns);
     for (auto& v : values) v = static_cast<std::byte>(rng() % 0x78);
-    std::vector<float> scales(kRows * (group == 0 ? 1 : kColumns / group));
+    std::vector<float> scales(static_cast<std::size_t>(kRows * (group == 0 ? 1 : kColumns / group)));
     for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = 0.001f * static_cast<float>(1 + (group == 0 ? i : i % 2));
     auto segment = pack_scaled_dense(kRows, kColumns, DType::e4m3, values.data(), group, scales, DType::f32);
     EXPECT_TRUE(segment.ok());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -77,6 +78,25 @@ TEST(Array, RoundTripAndWrongSizes) {
   EXPECT_FALSE(Array::from_f32({1, 2}, {3}).ok());
   array->shape = {7};
   EXPECT_FALSE(array->to_f32().ok());
+}
+
+TEST(Convert, E4m3OfManyIsThatOfOne) {
+  std::vector<uint8_t> codes(256), again(256);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
+  std::vector<float> values(256);
+  convert_to_f32(DType::e4m3, codes.data(), 256, values.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float expected = e4m3_to_f32(codes[i]);
+    EXPECT_EQ(std::memcmp(&values[i], &expected, 4), 0) << i;
+  }
+  // Every exponent, numbers on both sides of each tie, infinities and NaN.
+  std::vector<float> wide;
+  for (uint32_t high = 0; high < 0x2000; ++high) {
+    for (const uint32_t low : {0u, 1u, 0x3ffffu, 0x40000u, 0x7ffffu}) wide.push_back(std::bit_cast<float>(high << 19 | low));
+  }
+  std::vector<uint8_t> narrow(wide.size());
+  convert_from_f32(wide.data(), static_cast<int64_t>(wide.size()), DType::e4m3, narrow.data());
+  for (std::size_t i = 0; i < wide.size(); ++i) ASSERT_EQ(narrow[i], f32_to_e4m3(wide[i])) << wide[i];
 }
 
 TEST(Storage, BorrowKeepsTheOwnerAlive) {

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 
 #include "base/random.h"
+#include "support/cpu_time.h"
 
 namespace nbl::text {
 namespace {
@@ -60,9 +60,9 @@ TEST(MultiMatcher, TimeDoesNotDependOnThePatternsLength) {
   MultiMatcher matcher;
   matcher.build({pattern});
   const std::string text(10'000'000, 'a');
-  const auto start = std::chrono::steady_clock::now();
+  const double start = cpu_seconds();
   EXPECT_FALSE(matcher.find(text, 0).has_value());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(cpu_seconds() - start, 5);
 }
 
 }  // namespace

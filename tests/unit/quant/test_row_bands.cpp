@@ -1,0 +1,111 @@
+// Rows quantized some at a time against the whole matrix at once; scales kept as codes.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "quant/row_bands.h"
+#include "quant_testing.h"
+
+namespace nbl::quant {
+namespace {
+
+using testing::Layer;
+using testing::random_layer;
+
+std::optional<LinearResult> by_rows(const std::string& text, const Layer& layer, const FunctionRef<void()>* alongside = nullptr) {
+  const auto recipe = parse_recipe(text);
+  EXPECT_TRUE(recipe.ok());
+  EXPECT_TRUE(recipe->method->by_rows(recipe->options, layer.k));
+  const auto read = [&](int64_t row, int64_t count, float* out) {
+    std::copy_n(layer.weight.data() + row * layer.k, count * layer.k, out);
+  };
+  return quantize_by_rows(*recipe, "test.weight", layer.n, layer.k, read, testing::context(), alongside);
+}
+
+void expect_same(const Storage& a, const Storage& b) {
+  EXPECT_TRUE(std::ranges::equal(a.bytes(), b.bytes())) << a.size() << " and " << b.size() << " bytes";
+}
+
+TEST(RowBands, TheTensorIsTheSameByteForByte) {
+  const char* const recipes[] = {"rtn:bits=4,group=64", "rtn:bits=3,group=48,sym=true", "rtn:bits=2,group=-1,mse=10", "rtn:bits=1,group=32", "rtn:bits=5,group=128",
+                                 "nf4:block=64",        "fp4:block=32",                 "int8",                      "fp8",                 "fp8:activations=dynamic"};
+  for (const int64_t n : {1, 31, 32, 70, 129}) {
+    const Layer layer = random_layer(n, 192, static_cast<uint64_t>(n));
+    for (const char* recipe : recipes) {
+      SCOPED_TRACE(std::string(recipe) + ", rows " + std::to_string(n));
+      const LinearResult whole = testing::quantize(recipe, layer.task(false));
+      std::atomic<int> runs{0};
+      const auto count = [&] { ++runs; };
+      const FunctionRef<void()> beside(count);
+      const auto banded = by_rows(recipe, layer, &beside);
+      ASSERT_TRUE(banded);
+      EXPECT_EQ(runs, 1);
+      ASSERT_TRUE(banded->tensor.validate("banded").ok());
+      EXPECT_EQ(banded->tensor.description(), whole.tensor.description());
+      EXPECT_EQ(banded->tensor.input_rounding, whole.tensor.input_rounding);
+      ASSERT_EQ(banded->tensor.segments.size(), 1u);
+      expect_same(banded->tensor.segments[0].codes, whole.tensor.segments[0].codes);
+      expect_same(banded->tensor.segments[0].scales, whole.tensor.segments[0].scales);
+      expect_same(banded->tensor.segments[0].zeros, whole.tensor.segments[0].zeros);
+      EXPECT_NEAR(banded->error, whole.error, 1e-6 * whole.error);
+      EXPECT_GT(banded->reference, 0);
+    }
+  }
+}
+
+TEST(RowBands, WhatNeedsAWordIsLeftToTheWholeMatrix) {
+  Layer layer = random_layer(70, 128, 3);
+  layer.weight[40 * 128 + 7] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(by_rows("rtn", layer));
+  layer = random_layer(70, 128, 3);
+  std::fill_n(layer.weight.begin() + 66 * 128, 128, 0.0f);  // a row of zeros is noted
+  EXPECT_FALSE(by_rows("rtn", layer));
+  layer = random_layer(70, 128, 3);
+  layer.weight[5] = 1e7f;  // scales of that band alone do not fit f16
+  EXPECT_FALSE(by_rows("rtn", layer));
+}
+
+TEST(CodedScales, AreMultiplesOfAStepThatRowsShare) {
+  const Layer layer = random_layer(50, 192, 9);
+  for (const int bits : {4, 6, 8}) {
+    const LinearResult result = testing::quantize("gptq:bits=3,group=32,scale_bits=" + std::to_string(bits), layer.task());
+    ASSERT_EQ(result.tensor.segments.size(), 1u);
+    const Segment& s = result.tensor.segments[0];
+    ASSERT_TRUE(s.scale_codes);
+    EXPECT_EQ(s.scale_codes->bits, bits);
+    EXPECT_EQ(s.scale_codes->rows, 8);  // of 6 groups each: 48 scales to a step
+    EXPECT_EQ(s.scale_codes->expand(50, 6).size(), 300u);
+    // 3-bit codes and zeros, and 16 bits for every 8 rows.
+    const double expected = 3.0 + (bits + 3.0) / 32.0 + 16.0 * 7 / (50.0 * 192.0);
+    EXPECT_NEAR(result.tensor.bits_per_weight(), expected, 8.0 / (50 * 192));  // whole bytes
+  }
+}
+
+TEST(CodedScales, SixBitsLoseNextToNothing) {
+  for (const char* more : {"", ",sym=true", ",desc_act=true,act_group_aware=false", ",static_groups=true", ",refine=0"}) {
+    SCOPED_TRACE(more);
+    const Layer layer = random_layer(64, 256, 21);
+    const std::string base = std::string("gptq:bits=3,group=64") + more;
+    const double exact = testing::quantize(base, layer.task()).error, coded = testing::quantize(base + ",scale_bits=6", layer.task()).error;
+    EXPECT_LT(coded, 1.03 * exact);
+    // And fewer bits are coarser.
+    EXPECT_GT(testing::quantize(base + ",scale_bits=3", layer.task()).error, coded);
+  }
+}
+
+TEST(CodedScales, ZeroRowsAndNoStatisticsAreFine) {
+  Layer layer = random_layer(40, 128, 4);
+  std::fill_n(layer.weight.begin(), 3 * 128, 0.0f);
+  const std::vector<float> values = testing::dequantize(testing::quantize("gptq:bits=3,group=32,scale_bits=6", layer.task()).tensor);
+  for (std::size_t i = 0; i < 3 * 128; ++i) EXPECT_EQ(values[i], 0.0f);
+  layer.stats.hessian.assign(layer.stats.hessian.size(), 0.0f);
+  const LinearResult nearest = testing::quantize("gptq:bits=3,group=32,scale_bits=6", layer.task());
+  EXPECT_FALSE(nearest.notes.empty());
+  EXPECT_TRUE(nearest.tensor.segments[0].scale_codes);
+  EXPECT_FALSE(parse_recipe("gptq:scale_bits=2").ok());
+}
+
+}  // namespace
+}  // namespace nbl::quant
