@@ -276,8 +276,7 @@ class Texts(Hostile):
                                      (["request 1", "token"], '{"context_ids":[1],"continuation_ids":[99999999999999999999]}\n', ["score", "builtin", "--requests"]),
                                      (["line 1", "index of a choice"], '{"context":"a","choices":["b","c"],"answer":0.5}\n', ["eval", "builtin", "--tasks"]),
                                      (["line 1", "byte order mark"], "\ufeff{}\n", ["eval", "builtin", "--tasks"]),
-                                     (["line 1"], "{\n", ["eval", "builtin", "--tasks", "builtin", "--limit", "1", "--verdicts"]),
-                                     (["line 1"], "{\n", ["convert", TINY, "-o", self.dir / "out", "--measured"])):
+                                     (["not valid JSON"], "{\n", ["convert", TINY, "-o", self.dir / "out", "--measured"])):
             with self.subTest(command=command, text=text):
                 bad.write_text(text)
                 self.refuse(3, [*command, bad], "bad.jsonl", *words)
@@ -289,7 +288,7 @@ class Texts(Hostile):
         model = self.copy_model()
         path = model / "tokenizer_config.json"
         good = json.loads(path.read_text())
-        for status, words, template in ((3, ["tokenizer_config.json", "name"], [{"name": 5}]), (4, [], "{% for i in range(1000000000) %}x{% endfor %}"),
+        for status, words, template in ((3, ["template"], [{"name": 5}]), (4, [], "{% for i in range(1000000000) %}x{% endfor %}"),
                                         (4, [], "{{ 'x' * 10000000000 }}"), (3, ["line 1"], "{% if messages %}"),
                                         (3, ["frob"], "{{ messages|frob }}"), (4, [], "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
                                         (4, [], "{{ '%1000000000d' % 5 }}")):
@@ -312,7 +311,7 @@ class Texts(Hostile):
                 (adapter / "adapter_config.json").write_text(json.dumps({**good, **change}))
                 (adapter / "adapter_model.safetensors").write_bytes(data)
                 self.refuse(3, ["run", "builtin", "-p", "x", "-n", "1", "--lora", adapter], adapter, *words)
-        self.refuse(2, ["run", "builtin", "-p", "x", "-n", "1", "--lora", f"{source}:nan"], "scale")
+        self.refuse(3, ["run", "builtin", "-p", "x", "-n", "1", "--lora", f"{source}:nan"], "scale")
 
     def test_grammars(self):
         grammar = self.dir / "g.gbnf"
