@@ -104,10 +104,12 @@ Json sample_base(const Plan& plan, std::size_t d, const Answer& answer) {
   const std::string target = target_text(task, fields);
   record.set("target", target);
   Json arguments = Json::object();
+  // A whole text is scored by itself: what it is asked behind is no argument.
+  const std::string& first = task.output == Output::rolling ? asked.continuations.front() : asked.contexts.front();
   for (std::size_t i = 0; i < asked.contexts.size(); ++i) {
     Json pair = Json::object();
-    pair.set("arg_0", asked.contexts[i]);
-    if (i < asked.continuations.size()) pair.set("arg_1", asked.continuations[i]);
+    pair.set("arg_0", task.output == Output::rolling ? first : asked.contexts[i]);
+    if (i < asked.continuations.size() && task.output != Output::rolling) pair.set("arg_1", asked.continuations[i]);
     arguments.set(fmt::format("gen_args_{}", i), std::move(pair));
   }
   record.set("arguments", std::move(arguments));
@@ -124,7 +126,7 @@ Json sample_base(const Plan& plan, std::size_t d, const Answer& answer) {
   record.set("filter", Json());
   record.set("metrics", Json());
   record.set("doc_hash", sha256_of(document.dump(2)));
-  record.set("prompt_hash", sha256_of(asked.contexts.front()));
+  record.set("prompt_hash", sha256_of(first));
   record.set("target_hash", sha256_of(target));
   if (!answer.token_ids.empty()) {
     Json requests = Json::array();
