@@ -168,10 +168,15 @@ fs::path temporary_name(const fs::path& path) {
   return directory_of(path) / fmt::format(".{}.{}.{}.tmp", name, ::getpid(), counter.fetch_add(1));
 }
 
-// The mappings alive, so that their pages can be given back.
+// The mappings alive, so that their pages can be given back and their files told from others.
+struct Mapping {
+  std::size_t size = 0;
+  dev_t device = 0;
+  ino_t inode = 0;
+};
 struct Mappings {
   std::mutex mutex;
-  std::map<std::byte*, std::size_t> all;
+  std::map<std::byte*, Mapping> all;
 };
 Mappings& mappings() {
   static Mappings* const instance = new Mappings;  // never destroyed: files may outlive static objects
@@ -182,7 +187,15 @@ Mappings& mappings() {
 
 void MappedFile::release_pages() noexcept {
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  for (const auto& [data, size] : mappings().all) (void)::madvise(data, size, MADV_DONTNEED);
+  for (const auto& [data, mapping] : mappings().all) (void)::madvise(data, mapping.size, MADV_DONTNEED);
+}
+
+bool MappedFile::maps(const fs::path& path) {
+  struct stat st;
+  if (::stat(path.c_str(), &st) != 0) return false;
+  const std::lock_guard<std::mutex> lock(mappings().mutex);
+  const auto same = [&](const auto& entry) { return entry.second.device == st.st_dev && entry.second.inode == st.st_ino; };
+  return std::any_of(mappings().all.begin(), mappings().all.end(), same);
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path) {
@@ -200,6 +213,8 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   mapped->path_ = path;
   if (file.size == 0) return std::shared_ptr<const MappedFile>(std::move(mapped));
   const auto size = static_cast<std::size_t>(file.size);
+  struct stat st;
+  if (::fstat(file.fd.get(), &st) != 0) return system_error(errno, "look at", path);
   void* p = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
   if (p == MAP_FAILED) return system_error(errno, "map", path);
   mapped->data_ = static_cast<const std::byte*>(p);
@@ -208,7 +223,7 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   (void)::madvise(p, size, MADV_HUGEPAGE);  // a wish: pages that are not in memory yet are read a large one at a time
 #endif
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  mappings().all.emplace(static_cast<std::byte*>(p), size);
+  mappings().all.emplace(static_cast<std::byte*>(p), Mapping{size, st.st_dev, st.st_ino});
   return std::shared_ptr<const MappedFile>(std::move(mapped));
 }
 

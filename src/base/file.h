@@ -24,6 +24,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   /// Gives back the memory in which the pages of all mapped files of this process lie; they are read again when needed.
   static void release_pages() noexcept;
+  /// Whether a mapping of this process is of the file that this path leads to.
+  static bool maps(const std::filesystem::path& path);
   const std::filesystem::path& path() const noexcept { return path_; }
 
  private:

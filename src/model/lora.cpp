@@ -102,6 +102,8 @@ Result<std::shared_ptr<const LoraAdapter>> load_lora(const std::filesystem::path
   NBL_ASSIGN(const Json config, Json::parse(text, config_name(origin)));
   NBL_TRY(check_config(config, origin));
   NBL_ASSIGN(const bool rank_stabilized, in_config(config.bool_or("use_rslora", false), origin));
+  // How the base model stores its matrices, which its checkpoint knows: read to be a truth value, and no more.
+  NBL_TRY(in_config(config.bool_or("fan_in_fan_out", false), origin).status());
   auto adapter = std::make_shared<LoraAdapter>();
   adapter->origin = origin;
 

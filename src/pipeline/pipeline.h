@@ -25,8 +25,8 @@ namespace nbl::pipeline {
 /// Recognised by content. ("builtin" is resolved by the caller.)
 Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
 
-/// An error when a file of that name exists and is one that `input` is read from, or lies in the directory that is: an output put
-/// there would destroy what it is made from.
+/// An error when `output` is a file that `input` is read from, or one of those that its directory is read from: an output put there would
+/// destroy what it is made from.
 Status spare_input(const Checkpoint& input, const std::filesystem::path& output);
 
 /// Whatever tokenizer the checkpoint carries, in whatever form; not_found when it has none.

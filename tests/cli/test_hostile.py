@@ -275,7 +275,7 @@ class Texts(Hostile):
         for words, text, command in ((["request 1", "context_ids"], '{"context_ids":[-1],"continuation_ids":[1]}\n', ["score", "builtin", "--requests"]),
                                      (["request 1", "token"], '{"context_ids":[1],"continuation_ids":[99999999999999999999]}\n', ["score", "builtin", "--requests"]),
                                      (["line 1", "index of a choice"], '{"context":"a","choices":["b","c"],"answer":0.5}\n', ["eval", "builtin", "--tasks"]),
-                                     (["line 1", "byte order mark"], "\ufeff{}\n", ["eval", "builtin", "--tasks"]),
+                                     (["line 1", "context"], "\ufeff{}\n", ["eval", "builtin", "--tasks"]),
                                      (["not valid JSON"], "{\n", ["convert", TINY, "-o", self.dir / "out", "--measured"])):
             with self.subTest(command=command, text=text):
                 bad.write_text(text)
