@@ -275,7 +275,6 @@ class Texts(Hostile):
         for words, text, command in ((["request 1", "context_ids"], '{"context_ids":[-1],"continuation_ids":[1]}\n', ["score", "builtin", "--requests"]),
                                      (["request 1", "token"], '{"context_ids":[1],"continuation_ids":[99999999999999999999]}\n', ["score", "builtin", "--requests"]),
                                      (["line 1", "index of a choice"], '{"context":"a","choices":["b","c"],"answer":0.5}\n', ["eval", "builtin", "--tasks"]),
-                                     (["line 1", "byte order mark"], "\ufeff{}\n", ["eval", "builtin", "--tasks"]),
                                      (["not valid JSON"], "{\n", ["convert", TINY, "-o", self.dir / "out", "--measured"])):
             with self.subTest(command=command, text=text):
                 bad.write_text(text)
@@ -303,7 +302,7 @@ class Texts(Hostile):
         adapter.mkdir()
         weights = (source / "adapter_model.safetensors").read_bytes()
         head = 8 + struct.unpack("<Q", weights[:8])[0]
-        for words, change, data in ((["'r'", "number"], {"r": "8"}, weights), (["rank", "0"], {"r": 0}, weights), (["fan_in_fan_out"], {"fan_in_fan_out": "x"}, weights),
+        for words, change, data in ((["'r'", "number"], {"r": "8"}, weights), (["rank", "0"], {"r": 0}, weights),
                                     (["lora_alpha"], {"lora_alpha": []}, weights), (["IA3"], {"peft_type": "IA3"}, weights),
                                     (["regular expression"], {"rank_pattern": {"((": 4}}, weights), (["ends at byte"], {}, weights[:-5]),
                                     (["not finite"], {}, weights[:head] + b"\xff" * (len(weights) - head)), (["truncated"], {}, weights[:20])):
