@@ -90,11 +90,13 @@ int open_retrying(const char* path, int flags, mode_t mode = 0) noexcept {
 struct OpenedFile {
   Descriptor fd;
   int64_t size = 0;
+  dev_t device = 0;
+  ino_t inode = 0;
 };
 
 Result<OpenedFile> open_regular(const fs::path& path) {
   // Non-blocking, so that a pipe of that name does not wait for its writer; regular files ignore it.
-  OpenedFile file{Descriptor(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK)), 0};
+  OpenedFile file{Descriptor(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK))};
   if (file.fd.get() < 0) return system_error(errno, "open", path);
   struct stat st;
   if (::fstat(file.fd.get(), &st) != 0) return system_error(errno, "examine", path);
@@ -105,6 +107,8 @@ Result<OpenedFile> open_regular(const fs::path& path) {
     return Status(Code::invalid_argument, fmt::format("'{}' is not a regular file", path.string()));
   }
   file.size = st.st_size;
+  file.device = st.st_dev;
+  file.inode = st.st_ino;
   return file;
 }
 
@@ -213,8 +217,6 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   mapped->path_ = path;
   if (file.size == 0) return std::shared_ptr<const MappedFile>(std::move(mapped));
   const auto size = static_cast<std::size_t>(file.size);
-  struct stat st;
-  if (::fstat(file.fd.get(), &st) != 0) return system_error(errno, "look at", path);
   void* p = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
   if (p == MAP_FAILED) return system_error(errno, "map", path);
   mapped->data_ = static_cast<const std::byte*>(p);
@@ -223,7 +225,7 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   (void)::madvise(p, size, MADV_HUGEPAGE);  // a wish: pages that are not in memory yet are read a large one at a time
 #endif
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  mappings().all.emplace(static_cast<std::byte*>(p), Mapping{size, st.st_dev, st.st_ino});
+  mappings().all.emplace(static_cast<std::byte*>(p), Mapping{size, file.device, file.inode});
   return std::shared_ptr<const MappedFile>(std::move(mapped));
 }
 

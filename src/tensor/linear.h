@@ -78,6 +78,10 @@ class Linear {
   /// memory.
   void prepare_alone(const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
 
+  /// Up to so many rows are bound by memory, whose speed differs from thread to thread, so that a part of the work is dealt out
+  /// (Worker::deal) in pieces of at least so many bytes of weights: shorter ones would end before memory has come up to speed.
+  static constexpr int64_t kDealtRows = 16, kDealtBytes = 192 * 1024;
+
   /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
   /// computed by one worker in an order that does not depend on the number of workers, nor on m but for fast products of
   /// dense segments. No barrier at the end: the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
@@ -95,9 +99,6 @@ class Linear {
   /// Prepares columns [columns.begin, columns.end) of all m rows: multiples of kPieceColumns, or the end is k.
   /// x [m, columns.end - columns.begin], ldx floats a row.
   static constexpr int64_t kPieceColumns = 128;
-  /// Up to so many rows are bound by memory, whose speed differs from thread to thread, so that a part of the work is dealt out
-  /// (Worker::deal) in pieces of at least so many bytes of weights: shorter ones would end before memory has come up to speed.
-  static constexpr int64_t kDealtRows = 16, kDealtBytes = 192 * 1024;
   void prepare_columns(Range columns, const float* x, int64_t ldx, int64_t m, std::byte* prepared) const noexcept;
   /// Output rows [rows.begin, rows.end), multiples of 16 or the end is n: y [m, rows.end - rows.begin], ldy floats a row.
   void multiply_rows(Range rows, const std::byte* prepared, int64_t m, float* y, int64_t ldy,

@@ -102,6 +102,10 @@ def judge(paths, output, endpoint, model, key=None, progress=None, **settings):
     """Asks about every document that has no verdict in `output` yet. Returns the number of documents judged now."""
     output, done, count = pathlib.Path(output), set(), 0
     if output.exists():
+        written = output.read_bytes()
+        whole = written[:written.rfind(b"\n") + 1]
+        if whole != written:  # the last line was cut short
+            output.write_bytes(whole)
         for line in output.read_text(encoding="utf-8").splitlines():
             verdict = json.loads(line)
             done.add((verdict["task"], verdict.get("model"), verdict["doc_id"]))
@@ -114,7 +118,7 @@ def judge(paths, output, endpoint, model, key=None, progress=None, **settings):
                 said = [ask(endpoint, model, system, user, key, **settings) for system, user in conversations(sample)]
                 scores = [rating(text) for text in said]
                 if None in scores or not scores:
-                    raise JudgeError(f"{task}, document {sample['doc_id']}: the judge gives no [[number]]: {said[scores.index(None)][:200] if said else ''!r}")
+                    raise JudgeError(f"{task}, document {sample['doc_id']}: the judge gives no [[number]]: {(said[scores.index(None)] or '')[:200] if said else ''!r}")
                 verdict = {"task": task, "doc_id": sample["doc_id"], "score": sum(scores) / len(scores), "judge": model, "said": said}
                 file.write(json.dumps({**verdict, **({"model": judged} if judged else {})}, ensure_ascii=False) + "\n")
                 file.flush()
