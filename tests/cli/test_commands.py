@@ -410,7 +410,7 @@ class Models(Case):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "1", "--batch", "3", "--profile")
         self.assertEqual(j["batch"], 3)
         self.assertGreater(j["batch_decode_tok_s"], 0)
-        for step in ("prefill", "decode"):
+        for step in ("prefill", "decode", "batch"):
             rows = {r["operation"]: r for r in j["profile"][step]}
             self.assertLessEqual({"qkv", "attention", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
             self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)
