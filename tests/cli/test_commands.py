@@ -107,6 +107,15 @@ class Conversions(Case):
         self.assertEqual(j["refused"], [])
         return out, j
 
+    def test_a_name_says_the_format(self):
+        for command in (("quantize", "builtin", "--method", "kquant:type=q4_0"), ("convert", "builtin")):
+            out = self.dir / f"{command[0]}.GGUF"
+            self.result(*command, "-o", out)
+            self.assertEqual(out.read_bytes()[:4], b"GGUF")
+        out = self.dir / "model.gguf"
+        self.result("convert", "builtin", "-o", out, "--format", "native")
+        self.assertNotEqual(out.read_bytes()[:4], b"GGUF")
+
     def test_there_and_back_again(self):
         gptq = self.quantized("gptq", "rtn:bits=4,group=32,sym=true", "gptq")
         hashes = {t["name"]: t["sha256"] for t in self.result("inspect", gptq, "--hash")["tensors"]}
