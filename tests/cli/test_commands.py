@@ -116,6 +116,14 @@ class Conversions(Case):
         self.result("convert", "builtin", "-o", out, "--format", "native")
         self.assertNotEqual(out.read_bytes()[:4], b"GGUF")
 
+    def test_a_mixture_of_block_types(self):
+        out = self.dir / "mixture.gguf"
+        self.result("quantize", "builtin", "-o", out, "--method", "kquant:type=q4_k_m,feedback=false,search=2", "--lm-head",
+                    "--calib", "builtin", "--calib-tokens", "512")
+        types = {t["name"]: t["encoding"] for t in self.result("inspect", out)["tensors"]}
+        wide = {layer for layer in range(4) if "(Q6_K)" in types[f"model.layers.{layer}.self_attn.v_proj.weight"]}
+        self.assertEqual(wide, {2, 3}, types)
+
     def test_there_and_back_again(self):
         gptq = self.quantized("gptq", "rtn:bits=4,group=32,sym=true", "gptq")
         hashes = {t["name"]: t["sha256"] for t in self.result("inspect", gptq, "--hash")["tensors"]}
