@@ -41,8 +41,8 @@ void judge_as_usual(const Task& task, Fields& fields, const Answer& answer, Metr
     };
     for (const char* name : {"f1", "mcc"}) {
       if (!wants(name)) continue;
-      if (gold.size() != 1) fields.fail(fmt::format("{} right answers: {} is of one", gold.size(), name));
-      if (choices.size() != 2 && std::string_view(name) == "f1") fields.fail(fmt::format("{} choices: f1 is of two", choices.size()));
+      if (gold.size() != 1) fields.fail(fmt::format("task {}: a document has {} right answers; {} compares with one", task.id, gold.size(), name));
+      if (choices.size() != 2 && std::string_view(name) == "f1") fields.fail(fmt::format("task {}: a document has {} choices; f1 is of two", task.id, choices.size()));
       if (fields.ok()) out.add(name, coded_pair(gold.front(), chosen_by([](std::size_t) { return 1.0; })));
     }
     if (wants("acc")) out.add("acc", best_by([](std::size_t) { return 1.0; }));
