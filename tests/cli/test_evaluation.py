@@ -531,6 +531,7 @@ class BadInput(Case):
                         json.dumps({"context": "short", "choices": ["a", "b"], "answer": 0}) + "\n")
         j = self.result("eval", "builtin", "--tasks", file)
         self.assertEqual(j["n-samples"]["long"]["truncated"], 1)
+        self.assertIn("long: 1 of 2 documents do not fit the context", nibble("eval", "builtin", "--tasks", file)[2])
 
 
 if __name__ == "__main__":
