@@ -8,7 +8,10 @@ version=$(clang++ --version | sed -n 's/.*version \([0-9]*\).*/\1/p')
 cov=$(command -v llvm-cov || command -v "llvm-cov-$version")
 profdata=$(command -v llvm-profdata || command -v "llvm-profdata-$version")
 build=build/coverage
-cmake --preset coverage
+# The kernels are not counted: those of the release build do.
+cmake --preset release
+cmake --build --preset release --parallel "$jobs" --target nibble_kernels
+cmake --preset coverage -DNIBBLE_KERNELS_DIR="$PWD/build/release"
 cmake --build --preset coverage --parallel "$jobs" --target unit_tests
 
 rm -rf "$build/profiles"
