@@ -200,6 +200,14 @@ def main(source, folder):
         put("json", config.parent.name, config.read_bytes())
     for config in sorted(golden.glob("logits/tiny/*/config.json")):
         put("config", config.parent.name, config.read_bytes())
+    tokenizers = [path.read_bytes() for path in sorted(golden.glob("tokenizers/small/*.json"))]
+    for i, config in enumerate(sorted(golden.glob("logits/tiny/*/config.json"))):
+        put("convert", config.parent.name, config.read_bytes() + b"\x1e" + tokenizers[i % len(tokenizers)])
+    llama = json.loads((golden / "logits" / "tiny" / "llama" / "config.json").read_text())
+    for i, more in enumerate(seeds_text.configurations()):
+        put("convert", f"llama{i}", json.dumps(llama | more).encode() + b"\x1e" + tokenizers[i % len(tokenizers)])
+    for name, content in list(seeds_text.tokenizers())[::3]:
+        put("convert", re.sub(r"[^\w.-]", "_", name), json.dumps(llama) + "\x1e" + content.split("\x1e")[0])
     blocks = golden / "gguf" / "blocks.gguf"
     if blocks.exists():
         put("gguf", "blocks", blocks.read_bytes())

@@ -216,6 +216,21 @@ def tokenizers():
     yield from ((f"file{i}", text) for i, text in enumerate(["", "[]", "{", "{}", '{"model":3}', json.dumps({"model": bpe, "added_tokens": []}) + "\x1e{"]))
 
 
+def configurations():
+    """What a config.json of Llama may say besides, or wrongly."""
+    yield from ({"rope_scaling": {"rope_type": kind, "factor": 4.0, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 8, "long_factor": [2.0] * 4, "short_factor": [1.0] * 4}}
+                for kind in ("linear", "dynamic", "yarn", "llama3", "longrope", "su", "default", "other"))
+    yield from ({"rope_scaling": {"type": "yarn", "factor": 2, **more}} for more in ({"mscale": 1, "mscale_all_dim": 1}, {"beta_fast": 16}, {"truncate": False}, {"attention_factor": 1.5}, {"factor": -1}, {"factor": "x"}))
+    yield from ({"partial_rotary_factor": value} for value in (0.5, 0, -1, 1e12, 1e300))
+    yield from ({key: value} for key in ("hidden_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size", "vocab_size", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta",
+                                         "tie_word_embeddings", "hidden_act", "bos_token_id", "eos_token_id", "model_type", "architectures", "sliding_window", "attention_bias", "mlp_bias")
+                for value in (0, -1, 10**15, 1e300, "x"))
+    yield from ({"model_type": kind} for kind in ("mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "gpt2", "gpt_neox", "falcon", "bloom", "mpt", "opt", "olmo", "stablelm", "cohere", "granite", "mixtral", "deepseek_v2", "starcoder2"))
+    yield {"text_config": {"hidden_size": 8}}
+    yield {"model_type": "deepseek_v2", "kv_lora_rank": 8, "qk_rope_head_dim": 2**62, "qk_nope_head_dim": 2**62}
+    yield {"rope_parameters": {"full_attention": {"rope_theta": 5e5, "rope_type": "default"}}}
+
+
 def templates():
     """What the golden templates leave out: errors and rare forms of each filter, method, test and statement."""
     values = ["n", "f", "nil", "l", "ls", "d", "people", "el", "missing", "text", "(1, 2)"]

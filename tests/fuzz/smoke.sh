@@ -19,10 +19,18 @@ if cmake --build --preset release --target nibble_kernels --parallel "$jobs" >"$
 { cmake --preset fuzz -DNIBBLE_KERNELS_DIR="$kernels" && cmake --build --preset fuzz --parallel "$jobs"; } >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }
 built=$(date +%s)
 
-# Two to three seconds of processor time each.
+# Two to four seconds of processor time each; more inputs than there are seeds.
 inputs_of() {
   case $1 in
-    *) echo 2000 ;;
+    capi) echo 200 ;;
+    calls) echo 300 ;;
+    convert) echo 250 ;;
+    native) echo 600 ;;
+    gguf) echo 800 ;;
+    index | manifest) echo 2500 ;;
+    quantized) echo 3500 ;;
+    config | sentencepiece | tokenizer_json) echo 5000 ;;
+    *) echo 12000 ;;
   esac
 }
 
@@ -30,7 +38,7 @@ one='
 target=$1 inputs=$2 out=build/fuzz/smoke/$1
 rm -rf "$out"
 mkdir -p "$out/corpus"
-set -- -seed=1 -runs="$inputs" -reload=0 -max_len=4096 -timeout=300 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$out/"
+set -- -seed=1 -runs="$inputs" -reload=0 -max_len=65536 -timeout=300 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$out/"
 dictionary=tests/fuzz/dictionaries/$target.dict
 if [ -f "$dictionary" ]; then set -- "$@" -dict="$dictionary"; fi
 regressions=tests/fuzz/regressions/$target
