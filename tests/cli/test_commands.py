@@ -80,8 +80,9 @@ class Basics(Case):
         self.assertEqual(self.result("info", "--no-mmap")["mmap"], "off")
         runs = [self.accept("run", "builtin", "-p", "It was", "-n", "12", "--compute", "exact", *flag) for flag in ((), ("--no-mmap",))]
         self.assertEqual(*runs)
-        outs = [self.dir / "mapped.gguf", self.dir / "read.gguf"]
+        outs = [self.dir / "mapped" / "model.gguf", self.dir / "read" / "model.gguf"]
         for out, flag in zip(outs, ((), ("--no-mmap",))):
+            out.parent.mkdir()
             self.accept("convert", "builtin", "-o", out, "--format", "gguf", *flag)
         self.assertEqual(*(out.read_bytes() for out in outs))
 

@@ -110,6 +110,8 @@ def own_tasks():
         {"output_type": "loglikelihood", "doc_to_target": " {{target}}"}, {"output_type": "loglikelihood_rolling"}, {"output_type": "other"}, {"group": "g"}, {"unknown_key": 1}, {"task": "a,b"}, {"task": 3}, {"num_fewshot": -1}, {"repeats": 0},
         {"metric_list": [{"metric": m, "aggregation": a, "higher_is_better": True} for m, a in (("acc", "mean"), ("acc_norm", "mean"), ("acc_bytes", "mean"), ("f1", "f1"), ("mcc", "matthews_corrcoef"), ("brier_score", "brier_score"))]},
         {"metric_list": [{"metric": "nothing"}]}, {"metric_list": 3}, {"metric_list": [{"aggregation": "mean"}]}, {"metric_list": [{"metric": "!function x"}]}, {"metric_list": [{"metric": "acc", "aggregation": "other"}]},
+        *({"doc_to_choice": text} for text in ("['a', \"b\\n\\x41\\u00e9\\U0001F642\\q\\\n\", 1.5, -2, True, None, (1, 2), [], ()]", "['a', 'b'", "['a' 'b']", "['a\\x4']", "[nope]", "['a\n']", "['a'] x", "(" * 70, "['\u00e9', '\\u4e00']", "{{ ['x', 'y'] }}", "")),
+        {"doc_to_target": "{{ answer == 1 }}"}, {"doc_to_target": "{{ choices[1] }}", "doc_to_choice": "choices"}, {"doc_to_target": "7"}, {"doc_to_target": 9}, {"doc_to_choice": "question"}, {"doc_to_choice": 3},
         {"doc_to_target": "{{answer}}", "metric_list": [{"metric": "acc_mutual_info"}]}, {"should_decontaminate": True, "doc_to_decontamination_query": "question"},
     ]
     yield from ((f"own{i}", json.dumps({**base, **v})) for i, v in enumerate(variants))
