@@ -20,7 +20,7 @@ constexpr BoundOf<int64_t> kMaxSchema{nbl::Bound::schema_bytes};
 constexpr BoundOf<std::size_t> kMaxRules{nbl::Bound::schema_rules};
 constexpr BoundOf<int64_t> kMaxCount{nbl::Bound::schema_count};
 constexpr BoundOf<int> kMaxNesting{nbl::Bound::schema_depth};
-constexpr std::size_t kMaxNames = 100'000;        ///< bytes of property names that other names are told from; more make too large a grammar
+constexpr std::size_t kMaxNames = 20'000;         ///< bytes of property names that other names are told from; more make too large a grammar
 constexpr std::size_t kNamesBytesOfRule = 64;     ///< of a name in one rule
 
 class SchemaCompiler {
