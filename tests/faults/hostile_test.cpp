@@ -94,7 +94,8 @@ TEST(HostileMemory, DamagedSeeds) {
   for (const char* target : {"safetensors", "gguf", "native", "llama2c", "tokenizer_json", "sentencepiece"}) {
     for (const auto& entry : fs::directory_iterator(fs::path(NIBBLE_FUZZ_SEEDS) / target)) {
       const std::string seed = content(entry.path());
-      for (int round = 0; round < 12; ++round, ++files) {
+      const int rounds = entry.path().filename().string().starts_with("more-") ? 2 : 12;  // those are wrong already, and many
+      for (int round = 0; round < rounds; ++round, ++files) {
         std::string bytes = seed;
         for (int i = 0; i < 1 + round % 4 && bytes.size() > 8; ++i) {
           const uint64_t value = kTelling[random() % std::size(kTelling)];
