@@ -260,7 +260,7 @@ class RuntimeSettings(unittest.TestCase):
                 os.truncate(path, 100)
                 ids = model.tokenizer.encode("It was a long way")
                 with model.session(32) as session:
-                    self.assertTrue(all(math.isfinite(v) for v in session.append(ids).tolist()))
+                    self.assertTrue(all(math.isfinite(v) for v in session.append(ids).tolist()[0]))
 
 
 class Generation(unittest.TestCase):
