@@ -193,7 +193,9 @@ typedef struct nbl_runtime_options {
 NBL_API nbl_status nbl_runtime_create(const nbl_runtime_options* options, nbl_runtime** out_runtime);
 NBL_API void nbl_runtime_destroy(nbl_runtime* runtime);
 
-/* One setting as text, one of nbl_runtime_settings_json(), for models and matrices made from then on.
+/* One setting as text, one of nbl_runtime_settings_json(), for models and matrices made from then on. "mmap": "off" reads files whole
+ * instead of mapping them: a mapped file that another process cuts short raises SIGBUS, one that was read cannot, but it takes memory
+ * of its size.
  * Errors: INVALID_ARGUMENT naming the settings there are, or what this one may be. */
 NBL_API nbl_status nbl_runtime_set(nbl_runtime* runtime, const char* name, const char* value);
 

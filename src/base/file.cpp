@@ -18,6 +18,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/buffer.h"
+#include "base/cpu.h"
 #include "base/memory_files.h"
 
 namespace nbl {
@@ -172,11 +174,12 @@ fs::path temporary_name(const fs::path& path) {
   return directory_of(path) / fmt::format(".{}.{}.{}.tmp", name, ::getpid(), counter.fetch_add(1));
 }
 
-// The mappings alive, so that their pages can be given back and their files told from others.
+// The files alive, so that the pages of their mappings can be given back and they can be told from others.
 struct Mapping {
   std::size_t size = 0;
   dev_t device = 0;
   ino_t inode = 0;
+  bool read = false;  // into a Buffer: no mapping, and its pages cannot be read again
 };
 struct Mappings {
   std::mutex mutex;
@@ -187,11 +190,33 @@ Mappings& mappings() {
   return *instance;
 }
 
+thread_local bool read_whole = false;
+
+Status became_shorter(const fs::path& path, std::size_t got, std::size_t expected) {
+  return {Code::io, fmt::format("'{}' became shorter while it was read: {} of {} bytes", path.string(), got, expected)};
+}
+
+Status read_all(const OpenedFile& file, const fs::path& path, char* out, std::size_t size) {
+  std::size_t got = 0;
+  while (got < size) {
+    const ssize_t n = ::read(file.fd.get(), out + got, std::min(size - got, std::size_t{1} << 30));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_error(errno, "read", path);
+    if (n == 0) return became_shorter(path, got, size);
+    got += static_cast<std::size_t>(n);
+  }
+  return {};
+}
+
 }  // namespace
+
+FileReadingScope::FileReadingScope(bool whole) noexcept : before_(std::exchange(read_whole, whole)) {}
+FileReadingScope::~FileReadingScope() { read_whole = before_; }
 
 void MappedFile::release_pages() noexcept {
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  for (const auto& [data, mapping] : mappings().all) (void)::madvise(data, mapping.size, MADV_DONTNEED);
+  for (const auto& [data, mapping] : mappings().all)
+    if (!mapping.read) (void)::madvise(data, mapping.size, MADV_DONTNEED);
 }
 
 bool MappedFile::maps(const fs::path& path) {
@@ -217,6 +242,25 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   mapped->path_ = path;
   if (file.size == 0) return std::shared_ptr<const MappedFile>(std::move(mapped));
   const auto size = static_cast<std::size_t>(file.size);
+  if (read_whole) {
+    if (const int64_t memory = physical_memory_bytes(); memory > 0 && file.size > memory) {
+      return Status(Code::limit, fmt::format("'{}' has {} bytes, more than this machine's memory of {}: it can be mapped, not read whole",
+                                             path.string(), file.size, memory));
+    }
+    NBL_ASSIGN(Buffer bytes, Buffer::create(size));
+    NBL_TRY(read_all(file, path, reinterpret_cast<char*>(bytes.data()), size));
+    const auto held = std::make_shared<const Buffer>(std::move(bytes));
+    auto* const data = const_cast<std::byte*>(held->data());  // a key; nobody writes through it
+    auto view = std::unique_ptr<MappedFile>(new MappedFile);
+    view->path_ = path;
+    view->size_ = size;
+    {
+      const std::lock_guard<std::mutex> lock(mappings().mutex);
+      mappings().all.emplace(data, Mapping{size, file.device, file.inode, true});
+      view->data_ = data;
+    }
+    return std::shared_ptr<const MappedFile>(view.release(), [held](const MappedFile* p) { delete p; });
+  }
   void* p = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
   if (p == MAP_FAILED) return system_error(errno, "map", path);
   mapped->data_ = static_cast<const std::byte*>(p);
@@ -225,15 +269,17 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
   (void)::madvise(p, size, MADV_HUGEPAGE);  // a wish: pages that are not in memory yet are read a large one at a time
 #endif
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  mappings().all.emplace(static_cast<std::byte*>(p), Mapping{size, file.device, file.inode});
+  mappings().all.emplace(static_cast<std::byte*>(p), Mapping{size, file.device, file.inode, false});
   return std::shared_ptr<const MappedFile>(std::move(mapped));
 }
 
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(mappings().mutex);
-  if (mappings().all.erase(const_cast<std::byte*>(data_)) == 0) return;  // in the memory of MemoryFiles
-  ::munmap(const_cast<std::byte*>(data_), size_);
+  const auto it = mappings().all.find(const_cast<std::byte*>(data_));
+  if (it == mappings().all.end()) return;  // in the memory of MemoryFiles
+  if (!it->second.read) ::munmap(it->first, size_);
+  mappings().all.erase(it);
 }
 
 std::vector<std::string> directory_names(const std::filesystem::path& directory) {
@@ -267,17 +313,7 @@ Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {
   NBL_ASSIGN(OpenedFile file, open_regular(path));
   if (file.size > max_bytes) return too_large(file.size);
   std::string text(static_cast<std::size_t>(file.size), '\0');
-  std::size_t got = 0;
-  while (got < text.size()) {
-    const ssize_t n = ::read(file.fd.get(), text.data() + got, std::min(text.size() - got, std::size_t{1} << 30));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return system_error(errno, "read", path);
-    if (n == 0) {
-      return Status(Code::io, fmt::format("'{}' became shorter while it was read: {} of {} bytes", path.string(), got,
-                                          text.size()));
-    }
-    got += static_cast<std::size_t>(n);
-  }
+  NBL_TRY(read_all(file, path, text.data(), text.size()));
   return text;
 }
 

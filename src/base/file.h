@@ -13,9 +13,23 @@
 
 namespace nbl {
 
-/// A file mapped read-only. Shared: whatever points into it keeps it alive.
+/// While it lives with `whole` set, the files that this thread opens as MappedFile are read into memory instead of mapped: whatever
+/// other processes do to such a file afterwards, to cut it short above all, changes nothing and raises no signal.
+class FileReadingScope {
+ public:
+  explicit FileReadingScope(bool whole) noexcept;
+  ~FileReadingScope();
+  FileReadingScope(const FileReadingScope&) = delete;
+  FileReadingScope& operator=(const FileReadingScope&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// A file mapped read-only, or read whole into a Buffer (FileReadingScope). Shared: whatever points into it keeps it alive.
 class MappedFile {
  public:
+  /// Code::io when a file that is to be read ends before its size.
   static Result<std::shared_ptr<const MappedFile>> open(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -24,7 +38,7 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   /// Gives back the memory in which the pages of all mapped files of this process lie; they are read again when needed.
   static void release_pages() noexcept;
-  /// Whether a mapping of this process is of the file that this path leads to.
+  /// Whether the file that this path leads to is one that this process maps, or holds because it was read.
   static bool maps(const std::filesystem::path& path);
   const std::filesystem::path& path() const noexcept { return path_; }
 

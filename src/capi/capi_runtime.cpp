@@ -123,7 +123,9 @@ nbl_status nbl_runtime_set(nbl_runtime* runtime, const char* name, const char* v
     NBL_TRY(require(name, "name"));
     NBL_TRY(require(value, "value"));
     NBL_ASSIGN(const auto settings, nbl::quant::Options::create(runtime_settings(), {{name, value}}, "runtime"));
-    runtime->state->tune = settings.text("tune") == "on";
+    const std::string_view given(name);
+    if (given == "tune") runtime->state->tune = settings.text("tune") == "on";
+    if (given == "mmap") runtime->state->mmap = settings.text("mmap") == "on";
     return {};
   });
 }
@@ -143,6 +145,7 @@ nbl_status nbl_runtime_info(nbl_runtime* runtime, nbl_buffer** out_json) {
     j.set("isa_available", std::move(available));
     j.set("threads", state.team.size());
     j.set("tune", state.tune ? "on" : "off");
+    j.set("mmap", state.mmap ? "on" : "off");
     Json tuned = Json::array();
     for (const nbl::KernelTuner::Entry& e : state.tuner.entries()) {
       tuned.push_back(Json::object(

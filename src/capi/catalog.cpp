@@ -196,6 +196,7 @@ Json tasks_catalog() {
 std::span<const Spec> runtime_settings() {
   static const std::vector<Spec> schema{
       {"tune", Spec::Type::choice, "off", 0, 0, {"off", "on"}, "choose kernels by measuring them on each shape, a few milliseconds when a model is made ready; no result changes"},
+      {"mmap", Spec::Type::choice, "on", 0, 0, {"off", "on"}, "off: read the files opened from then on into memory instead of mapping them, so that nothing done to them later matters"},
   };
   return schema;
 }

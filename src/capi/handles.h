@@ -12,6 +12,7 @@
 
 #include "base/allocator.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "capi/guard.h"
@@ -36,6 +37,7 @@ struct RuntimeState {
   Isa isa = Isa::scalar;
   KernelTuner tuner;
   std::atomic<bool> tune{false};  ///< whether models made from now on ask the tuner
+  std::atomic<bool> mmap{true};   ///< whether files opened from now on are mapped
   int64_t max_memory_bytes = 0;
   Allocator allocator;  ///< without functions: the system's memory
   nbl_log_fn log = nullptr;
@@ -161,12 +163,13 @@ const RuntimeState* runtime_of(const Handle* handle) {
   return handle->runtime.get();
 }
 
-/// guard() for a function of this handle: large blocks come from its runtime's allocator.
+/// guard() for a function of this handle: large blocks come from its runtime's allocator, and its settings say how files are read.
 template <class Handle, class Body>
 nbl_status guard(const Handle* handle, Body&& body) noexcept {
   const RuntimeState* runtime = handle == nullptr ? nullptr : runtime_of(handle);
   const bool own = runtime != nullptr && runtime->allocator.allocate != nullptr;
   const AllocatorScope scope(own ? &runtime->allocator : nullptr);
+  const FileReadingScope reading(runtime != nullptr && !runtime->mmap.load());
   return guard(std::forward<Body>(body));
 }
 

@@ -37,6 +37,7 @@ struct Global {
   std::string isa;
   std::string compute = "fast";
   std::string tune = "off";
+  bool no_mmap = false;
   std::string max_ram;
   uint64_t seed = 0;
   std::string json;

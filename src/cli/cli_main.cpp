@@ -47,6 +47,8 @@ void add_global_options(CLI::App& app, Global& g) {
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str()
       ->group(group);
+  app.add_flag("--no-mmap", g.no_mmap, "read model files into memory instead of mapping them, for files that others may change meanwhile")
+      ->group(group);
   app.add_option("--max-ram", g.max_ram, "stop with status 4 once the process holds more memory: 512M, 4G")
       ->group(group);
   app.add_option("--seed", g.seed, "seed of every random choice")->capture_default_str()->group(group);
@@ -139,6 +141,7 @@ Runtime Global::make_runtime() const {
   }
   Runtime runtime(std::move(options));
   runtime.set("tune", tune);
+  if (no_mmap) runtime.set("mmap", "off");
   return runtime;
 }
 

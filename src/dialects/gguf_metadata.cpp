@@ -5,8 +5,12 @@
 #include <cmath>
 #include <utility>
 
+#include "base/bounds.h"
+
 namespace nbl::dialects {
 namespace {
+
+constexpr BoundOf<int64_t> kMaxWidth{Bound::model_dimension};
 
 // Keys whose values are real numbers even when a config writes them as integers.
 bool is_real(std::string_view key) {
@@ -99,8 +103,8 @@ class MetadataBuilder {
   // What readers want to see and configs leave to defaults.
   Status shapes() {
     const int64_t hidden = count("embedding_length"), heads = count("attention.head_count");
-    if (hidden <= 0 || heads <= 0) {
-      return Status(Code::unsupported, "config.json says neither width nor heads in the names of " + std::string(arch_.id));
+    if (hidden <= 0 || heads <= 0 || hidden > kMaxWidth.get()) {
+      return Status(Code::unsupported, "config.json does not say width and heads in the names of " + std::string(arch_.id));
     }
     head_dim_ = count("attention.key_length") > 0 ? count("attention.key_length") : hidden / heads;
     if (has_key("attention.key_length")) {
@@ -122,12 +126,15 @@ class MetadataBuilder {
 
   // Latent attention: heads have a part that turns and one that does not, and values a width of their own.
   Status latent() {
-    const auto whole = [&](std::string_view key) {
+    const auto width = [&](std::string_view key) -> Result<int64_t> {
       const Json* value = config_.find_value(key);
-      return value == nullptr ? int64_t{0} : value->as_int();
+      const int64_t found = value == nullptr ? 0 : value->as_int();
+      if (found >= 0 && found <= kMaxWidth.get()) return found;
+      return Status(Code::corrupt, fmt::format("config.json has {} for {}, outside 0 to {}", found, key, kMaxWidth.get()));
     };
-    head_dim_ = whole("qk_rope_head_dim");
-    NBL_TRY(set("attention.key_length", head_dim_ + whole("qk_nope_head_dim")));
+    NBL_ASSIGN(head_dim_, width("qk_rope_head_dim"));
+    NBL_ASSIGN(const int64_t still, width("qk_nope_head_dim"));
+    NBL_TRY(set("attention.key_length", head_dim_ + still));
     const Json* scoring = config_.find_value("scoring_func");
     const bool sigmoid = scoring != nullptr ? scoring->as_string() == "sigmoid" : !arch_.marker.empty();
     return set("expert_gating_func", sigmoid ? int64_t{2} : int64_t{1});
@@ -142,7 +149,11 @@ class MetadataBuilder {
     if (!out_.has(name("rope.freq_base"))) out_.set_f32(name("rope.freq_base"), 10000.0f);
     double share = number(config_, arch_.rotary_key, 1.0);
     if (rope_ != nullptr) share = number(*rope_, "partial_rotary_factor", share);
-    rotated_ = arch_.rotated > 0 ? arch_.rotated : static_cast<int64_t>(static_cast<double>(head_dim_) * share);
+    const double rotated = static_cast<double>(head_dim_) * share;
+    if (!(rotated >= 0 && rotated <= static_cast<double>(kMaxWidth.get()))) {
+      return Status(Code::corrupt, fmt::format("config.json makes {} of a head's {} numbers turn", rotated, head_dim_));
+    }
+    rotated_ = arch_.rotated > 0 ? arch_.rotated : static_cast<int64_t>(rotated);
     if (!out_.has(name("rope.dimension_count"))) NBL_TRY(set("rope.dimension_count", rotated_));
     if (scaling_ == nullptr) return {};
     const Json* type = scaling_->find_value("rope_type");
@@ -233,6 +244,9 @@ class MetadataBuilder {
     if (!out_.has(attention)) {
       const double factor = ratio > 1 ? std::sqrt(1 + std::log(ratio) / std::log(original)) : 1.0;
       out_.set_f32(attention, static_cast<float>(factor));
+    }
+    if (!(original >= 0 && original <= INT32_MAX)) {
+      return Status(Code::corrupt, fmt::format("config.json has {} for original_max_position_embeddings", original));
     }
     if (!out_.has(length)) NBL_TRY(set("rope.scaling.original_context_length", static_cast<int64_t>(original)));
     return {};

@@ -219,7 +219,7 @@ Status gguf_vocabulary(const Assets& assets, const Json& config, int64_t rows, i
   if (const std::string* json = find(assets, "tokenizer.json")) {
     const std::string* extra = find(assets, "tokenizer_config.json");
     NBL_ASSIGN(const Json parsed, Json::parse(*json, "tokenizer.json"));
-    NBL_ASSIGN(v, vocabulary_of_json(parsed));
+    NBL_ASSIGN(v, vocabulary_of_json(parsed, rows));
     const auto tokenizer = text::load_tokenizer_json(*json, extra == nullptr ? std::string_view() : *extra, "tokenizer.json");
     if (tokenizer.ok()) ask_tokenizer(**tokenizer, v);
   } else if (const std::string* model = find(assets, "tokenizer.model")) {

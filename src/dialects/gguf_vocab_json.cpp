@@ -83,8 +83,8 @@ Result<std::string> pre_tokenizer_name(const Json& tokenizer) {
                             split.empty() ? "" : ": " + split.substr(0, 60)));
 }
 
-// Tokens and types of {piece: id} and the added tokens.
-Status read_tokens(const Json& tokenizer, const Json& model, GgufVocabulary& v) {
+// Tokens and types of {piece: id} and the added tokens, of the ids below `rows`.
+Status read_tokens(const Json& tokenizer, const Json& model, int64_t rows, GgufVocabulary& v) {
   std::map<int64_t, std::string> pieces;
   const Json* vocab = model.find_value("vocab");
   if (vocab == nullptr) return Status(Code::corrupt, "tokenizer.json: no vocabulary");
@@ -111,7 +111,10 @@ Status read_tokens(const Json& tokenizer, const Json& model, GgufVocabulary& v) 
   if (const int64_t most = bound(Bound::tokenizer_tokens); pieces.rbegin()->first >= most) {
     return Status(Code::limit, fmt::format("tokenizer.json: token id {}, beyond {}", pieces.rbegin()->first, most - 1));
   }
-  const auto count = static_cast<std::size_t>(pieces.rbegin()->first) + 1;
+  // The rest has no row in the model, and would be memory for nothing: a short file may name a large id.
+  pieces.erase(pieces.lower_bound(rows), pieces.end());
+  added.erase(added.lower_bound(rows), added.end());
+  const std::size_t count = pieces.empty() ? 0 : static_cast<std::size_t>(pieces.rbegin()->first) + 1;
   v.tokens.resize(count);
   v.types.assign(count, kUnusedToken);
   for (std::size_t id = 0; id < count; ++id) v.tokens[id] = fmt::format("[PAD{}]", id);
@@ -230,7 +233,9 @@ void mark_words(GgufVocabulary& v) {
 }
 
 void find_unknown(const Json& model, GgufVocabulary& v) {
-  if (const Json* id = model.find_value("unk_id"); id != nullptr && id->is_int()) v.unknown = id->as_int();
+  if (const Json* id = model.find_value("unk_id"); id != nullptr && id->is_int() && id->as_int() >= 0 &&
+                                                    id->as_int() < static_cast<int64_t>(v.tokens.size()))
+    v.unknown = id->as_int();
   const Json* token = model.find_value("unk_token");
   if (token == nullptr || !token->is_string()) return;
   const auto it = std::find(v.tokens.begin(), v.tokens.end(), token->as_string());
@@ -239,11 +244,11 @@ void find_unknown(const Json& model, GgufVocabulary& v) {
 
 }  // namespace
 
-Result<GgufVocabulary> vocabulary_of_json(const Json& tokenizer) {
+Result<GgufVocabulary> vocabulary_of_json(const Json& tokenizer, int64_t rows) {
   const Json* model = tokenizer.find_value("model");
   if (model == nullptr) return Status(Code::corrupt, "tokenizer.json: no model");
   GgufVocabulary v;
-  NBL_TRY(read_tokens(tokenizer, *model, v));
+  NBL_TRY(read_tokens(tokenizer, *model, rows, v));
   find_unknown(*model, v);
   std::string kind(type_of(model));
   if (kind.empty()) kind = "BPE";

@@ -27,7 +27,7 @@ struct GgufVocabulary {
   std::optional<bool> add_space_prefix;
 };
 
-/// Code::unsupported when GGUF has no name for the model or for the way the text is cut.
-Result<GgufVocabulary> vocabulary_of_json(const Json& tokenizer);
+/// Tokens from the id `rows` on are left out. Code::unsupported when GGUF has no name for the model or for the way the text is cut.
+Result<GgufVocabulary> vocabulary_of_json(const Json& tokenizer, int64_t rows);
 
 }  // namespace nbl::dialects

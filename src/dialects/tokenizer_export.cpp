@@ -14,6 +14,7 @@ namespace nbl::dialects {
 namespace {
 
 constexpr std::string_view kSpace = "\xe2\x96\x81";
+constexpr std::size_t kMaxPiece = 4096;  ///< bytes of a piece whose halves are looked for, as in reading such a vocabulary
 
 Json typed(std::string_view type) { return Json::object({{"type", Json(type)}}); }
 
@@ -186,6 +187,9 @@ class Exporter {
     for (std::size_t id = 0; id < tokens_.size(); ++id) {
       if (!mergeable(id)) continue;
       const std::string_view piece = tokens_[id].as_string();
+      if (piece.size() > kMaxPiece) {
+        return Status(Code::limit, fmt::format("token {} has {} bytes, more than {}", id, piece.size(), kMaxPiece));
+      }
       for (std::size_t cut = 1; cut < piece.size(); ++cut) {
         if ((static_cast<unsigned char>(piece[cut]) & 0xc0) == 0x80) continue;  // within a character
         const auto left = ids.find(piece.substr(0, cut)), right = ids.find(piece.substr(cut));

@@ -176,15 +176,13 @@ class Reader {
     }
     std::string value(without_comment(text));
     // A plain scalar goes on in deeper lines.
-    for (; at_ < lines_.size() && (lines_[at_].indent > indent || blank(lines_[at_].text)); ++at_) {
-      if (blank(lines_[at_].text)) {
-        std::size_t next = at_;
-        while (next < lines_.size() && blank(lines_[next].text)) ++next;
-        if (next >= lines_.size() || lines_[next].indent <= indent) break;
-        continue;
-      }
+    while (at_ < lines_.size()) {
+      std::size_t next = at_;
+      while (next < lines_.size() && blank(lines_[next].text)) ++next;
+      if (next >= lines_.size() || lines_[next].indent <= indent) break;
       value += " ";
-      value += without_comment(lines_[at_].text);
+      value += without_comment(lines_[next].text);
+      at_ = next + 1;
     }
     return typed(value);
   }
@@ -246,19 +244,36 @@ class Reader {
   /// A quoted text, which may go on in the next lines.
   Result<Json> quoted(std::string_view text, std::size_t number) {
     std::string whole(text);
-    std::size_t at = 0;
-    for (;;) {
-      at = 0;
-      const auto value = quoted_at(whole, at);
-      if (value) {
-        const std::size_t rest = whole.find_first_not_of(' ', at);
-        if (rest != std::string::npos && whole[rest] != '#') return fail(number, "expected nothing behind the closing quote");
-        return Json(*value);
-      }
+    for (std::size_t seen = 1; !quote_ends(whole, whole[0], seen);) {
       if (at_ >= lines_.size()) return fail(number, "the quote is not closed");
       whole += "\n";
       whole += lines_[at_++].text;
     }
+    std::size_t at = 0;
+    const auto value = quoted_at(whole, at);
+    if (!value) return fail(number, "the quote is not closed");
+    const std::size_t rest = whole.find_first_not_of(' ', at);
+    if (rest != std::string::npos && whole[rest] != '#') return fail(number, "expected nothing behind the closing quote");
+    return Json(*value);
+  }
+
+  /// Whether the text that `quote` began ends in what follows `seen`, which moves behind the closing quote, or to where to go on once
+  /// the text has grown: each character is looked at once.
+  static bool quote_ends(std::string_view text, char quote, std::size_t& seen) {
+    while (seen < text.size()) {
+      if (quote == '"' && text[seen] == '\\') {
+        if (seen + 1 == text.size()) return false;
+        seen += 2;
+      } else if (text[seen] != quote) {
+        ++seen;
+      } else if (quote == '\'' && seen + 1 < text.size() && text[seen + 1] == '\'') {
+        seen += 2;
+      } else {
+        ++seen;
+        return true;
+      }
+    }
+    return false;
   }
 
   /// The quoted text at `at`, which moves behind it; nothing when it does not end. Line breaks fold into blanks.
@@ -348,18 +363,21 @@ class Reader {
   /// A bracketed value with the lines that it goes on in.
   std::string gather(std::string_view text, std::size_t) {
     std::string whole(text);
+    std::size_t seen = 0;
+    int64_t depth = 0;
+    char quote = '\0';  // of the text that is not closed yet
     const auto open = [&] {
-      int depth = 0;
-      for (std::size_t i = 0; i < whole.size(); ++i) {
-        if (whole[i] == '"' || whole[i] == '\'') {
-          std::size_t at = i;
-          if (!quoted_at(whole, at)) return true;
-          i = at - 1;
+      while (seen < whole.size()) {
+        if (quote != '\0') {
+          if (!quote_ends(whole, quote, seen)) return true;
+          quote = '\0';
           continue;
         }
-        depth += whole[i] == '[' || whole[i] == '{' ? 1 : whole[i] == ']' || whole[i] == '}' ? -1 : 0;
+        const char c = whole[seen++];
+        if (c == '"' || c == '\'') quote = c;
+        depth += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
       }
-      return depth > 0;
+      return quote != '\0' || depth > 0;
     };
     while (open() && at_ < lines_.size()) {
       whole += " ";

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -19,6 +20,8 @@ constexpr BoundOf<int64_t> kMaxSchema{nbl::Bound::schema_bytes};
 constexpr BoundOf<std::size_t> kMaxRules{nbl::Bound::schema_rules};
 constexpr BoundOf<int64_t> kMaxCount{nbl::Bound::schema_count};
 constexpr BoundOf<int> kMaxNesting{nbl::Bound::schema_depth};
+constexpr std::size_t kMaxNames = 20'000;         ///< bytes of property names that other names are told from; more make too large a grammar
+constexpr std::size_t kNamesBytesOfRule = 64;     ///< of a name in one rule
 
 class SchemaCompiler {
  public:
@@ -265,36 +268,69 @@ class SchemaCompiler {
   Node member(Node key, Node value) { return b_.sequence({key, b_.literal(":"), space(), value}); }
 
   /// A key that is none of the names, without escapes so that nothing else spells one of them.
-  Node other_key(const std::vector<Property>& taken) {
-    std::vector<std::string> names;
+  Result<Node> other_key(const std::vector<Property>& taken, const std::string& place) {
+    OtherKey key;
+    std::size_t bytes = 0;
     for (const Property& p : taken) {
       const std::string quoted = Json(p.name).dump();
-      names.push_back(quoted.substr(1, quoted.size() - 2));
+      key.names.push_back(quoted.substr(1, quoted.size() - 2));
+      bytes += key.names.back().size();
     }
-    std::sort(names.begin(), names.end());
-    return b_.sequence({b_.literal("\""), differing(names, 0)});
+    if (bytes > kMaxNames)
+      return Status(Code::limit, fmt::format("JSON schema, {}: the names of the properties have more than {} bytes beside properties of other "
+                                             "names", place, kMaxNames));
+    std::sort(key.names.begin(), key.names.end());
+    key.free = b_.chars({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0xA0, 0x10FFFF}});
+    key.quote = b_.literal("\"");
+    const Node any = b_.sequence({key.quote, differing(key, {0, key.names.size(), 0, 0})});
+    for (std::size_t i = 0; i < key.later.size(); ++i) {
+      const Prefix prefix = key.later[i];
+      b_.define(prefix.rule, differing(key, prefix));
+    }
+    return any;
   }
-  /// What may follow in a key whose first `depth` bytes are those of all `names`, closing quote included. Bytes of other names
-  /// are told apart in whole ASCII characters: a key that goes on with anything else is free.
-  Node differing(const std::vector<std::string>& names, std::size_t depth) {
-    std::map<char, std::vector<std::string>> next;
-    bool ends = false;
-    for (const std::string& name : names) {
-      if (name.size() == depth)
-        ends = true;
-      else
-        next[name[depth]].push_back(name);
+  /// Names begin..end of a sorted list: those whose first `depth` bytes are the same certain ones. rule: what may follow these.
+  struct Prefix {
+    std::size_t begin = 0, end = 0, depth = 0;
+    int32_t rule = 0;
+  };
+  struct OtherKey {
+    std::vector<std::string> names;
+    std::vector<Prefix> later;  ///< what is left to a rule of its own, as names may be longer than a stack is deep
+    Node free = 0, quote = 0;
+  };
+  /// What may follow in a key that begins as the names of `prefix` do, closing quote included. Bytes of other names are told apart in
+  /// whole ASCII characters: a key that goes on with anything else is free.
+  Node differing(OtherKey& key, Prefix prefix) {
+    const std::size_t depth = prefix.depth;
+    const bool ends = prefix.begin < prefix.end && key.names[prefix.begin].size() == depth;
+    if (ends) ++prefix.begin;  // the shortest comes first
+    std::vector<Node> longer;
+    std::array<bool, 128> taken{};
+    for (std::size_t i = prefix.begin; i < prefix.end;) {
+      const char c = key.names[i][depth];
+      const std::size_t first = i;
+      while (i < prefix.end && key.names[i][depth] == c) ++i;
+      if (static_cast<unsigned char>(c) >= 0x80 || c == '\\') continue;
+      taken[static_cast<unsigned char>(c)] = true;
+      Prefix next{first, i, depth + 1, 0};
+      Node rest = 0;
+      if (next.depth % kNamesBytesOfRule == 0) {
+        next.rule = b_.declare("key");
+        key.later.push_back(next);
+        rest = b_.call(next.rule);
+      } else {
+        rest = differing(key, next);
+      }
+      longer.push_back(b_.sequence({b_.literal(std::string(1, c)), rest}));
     }
-    const Node free = b_.chars({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0xA0, 0x10FFFF}});
-    const Node quote = b_.literal("\"");
     GrammarBuilder::CodePoints others;
     for (uint32_t c = 0x20; c < 0x7F; ++c)
-      if (c != '"' && c != '\\' && !next.contains(static_cast<char>(c))) others.emplace_back(c, c);
+      if (c != '"' && c != '\\' && !taken[c]) others.emplace_back(c, c);
     std::vector<Node> all;
-    if (!ends) all.push_back(quote);
-    all.push_back(b_.sequence({b_.chars(others), b_.repeat(free, 0, -1), quote}));
-    for (const auto& [c, longer] : next)
-      if (static_cast<unsigned char>(c) < 0x80 && c != '\\') all.push_back(b_.sequence({b_.literal(std::string(1, c)), differing(longer, depth + 1)}));
+    if (!ends) all.push_back(key.quote);
+    all.push_back(b_.sequence({b_.chars(others), b_.repeat(key.free, 0, -1), key.quote}));
+    all.insert(all.end(), longer.begin(), longer.end());
     return b_.choice(std::move(all));
   }
 
@@ -349,7 +385,7 @@ class SchemaCompiler {
       } else if (key_schema != nullptr) {
         NBL_ASSIGN(key, key_of(*key_schema, place));
       } else {
-        key = other_key(properties);
+        NBL_ASSIGN(key, other_key(properties, place));
       }
       NBL_ASSIGN(const Node node, schema(*value, place + "/additionalProperties", depth + 1));
       const int32_t rule = b_.declare("member");
@@ -386,7 +422,7 @@ class SchemaCompiler {
   }
 
   Result<Node> key_of(const Json& s, const std::string& place) {
-    if (s.is_bool()) return s.as_bool() ? other_key({}) : none();
+    if (s.is_bool()) return s.as_bool() ? other_key({}, place) : none();
     NBL_ASSIGN(const std::vector<Json> alternatives, schema_alternatives(root_, s, place + "/propertyNames"));
     std::vector<Node> all;
     for (const Json& each : alternatives) {

@@ -298,7 +298,10 @@ class Counter {
     const int64_t counts = (max_ < 0 ? min_ : max_) + 1;
     if (static_cast<int64_t>(states_.size()) * counts > static_cast<int64_t>(kMaxStates))
       return Status(Code::unsupported, "a pattern together with minLength or maxLength is too large to be unrolled");
-    return at(start, 0);
+    const int32_t first = rule_of(start, 0);
+    // One rule after the other, not one inside the other: a count is as deep as a text is long.
+    for (std::size_t i = 0; i < wanted_.size(); ++i) define(wanted_[i]);
+    return b_.call(first);
   }
 
  private:
@@ -355,14 +358,24 @@ class Counter {
     }
     return to;
   }
-  /// What may follow in `s` once `count` characters are there. Without an upper bound, counts beyond the lower are alike.
-  Node at(int32_t s, int64_t count) {
+  struct Wanted {
+    int32_t state = 0;
+    int64_t count = 0;
+    int32_t rule = 0;
+  };
+  /// The rule of what may follow in `s` once `count` characters are there. Without an upper bound, counts beyond the lower are alike.
+  int32_t rule_of(int32_t s, int64_t count) {
     if (max_ < 0) count = std::min(count, min_);
     const auto [it, fresh] = rules_.try_emplace({s, count}, 0);
-    if (!fresh) return b_.call(it->second);
-    const int32_t rule = it->second = b_.declare("pattern");
+    if (fresh) {
+      it->second = b_.declare("pattern");
+      wanted_.push_back({s, count, it->second});
+    }
+    return it->second;
+  }
+  void define(const Wanted wanted) {
     std::vector<bool> seen(states_.size(), false);
-    std::vector<int32_t> todo = {s};
+    std::vector<int32_t> todo = {wanted.state};
     std::vector<Node> all;
     while (!todo.empty()) {
       const int32_t q = todo.back();
@@ -370,15 +383,14 @@ class Counter {
       if (seen[static_cast<std::size_t>(q)]) continue;
       seen[static_cast<std::size_t>(q)] = true;
       const State& from = states_[static_cast<std::size_t>(q)];
-      if (q == final_ && count >= min_) all.push_back(b_.empty());
+      if (q == final_ && wanted.count >= min_) all.push_back(b_.empty());
       if (from.set.empty()) {
         todo.insert(todo.end(), from.next.begin(), from.next.end());
-      } else if (max_ < 0 || count < max_) {
-        all.push_back(b_.sequence({json_character(b_, from.set), at(from.next[0], count + 1)}));
+      } else if (max_ < 0 || wanted.count < max_) {
+        all.push_back(b_.sequence({json_character(b_, from.set), b_.call(rule_of(from.next[0], wanted.count + 1))}));
       }
     }
-    b_.define(rule, b_.choice(std::move(all)));
-    return b_.call(rule);
+    b_.define(wanted.rule, b_.choice(std::move(all)));
   }
 
   GrammarBuilder& b_;
@@ -386,6 +398,7 @@ class Counter {
   int32_t final_ = 0;
   std::vector<State> states_;
   std::map<std::pair<int32_t, int64_t>, int32_t> rules_;
+  std::vector<Wanted> wanted_;  ///< rules in the order in which they were asked for; each is defined once
 };
 
 struct Format {

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include "base/bounds.h"
 #include "text/utf8.h"
@@ -15,6 +16,8 @@ namespace {
 
 constexpr BoundOf<std::size_t> kMaxAlternatives{Bound::schema_alternatives};
 constexpr int kMaxDepth = 48;  ///< of references and combinations at one place
+constexpr std::size_t kMaxPairs = 10'000'000;  ///< of elements of two lists that are compared
+constexpr std::size_t kMaxParts = 1024;        ///< of an allOf
 
 constexpr std::string_view kKnown[] = {
     "type",      "enum",      "const",     "properties",       "required",         "additionalProperties", "patternProperties",
@@ -90,6 +93,12 @@ Status merge_key(const Json& a, const Json& b, std::string_view key, Json& out, 
   return both(*x, *y);
 }
 
+/// Lists are compared element by element.
+Status check_pairs(std::size_t a, std::size_t b, std::string_view key, const std::string& place) {
+  if (b == 0 || a <= kMaxPairs / b) return {};
+  return Status(Code::limit, fmt::format("JSON schema, {}: two \"{}\" of {} and {} entries together are too long", place, key, a, b));
+}
+
 /// Both schemas at once, as one; `false` when that is impossible.
 Result<Json> merge(const Json& a, const Json& b, const std::string& place) {
   if (a.is_bool()) return a.as_bool() ? b : a;
@@ -111,6 +120,7 @@ Result<Json> merge(const Json& a, const Json& b, const std::string& place) {
   }
   const auto va = values_of(a), vb = values_of(b);
   if (va || vb) {
+    if (va && vb) NBL_TRY(check_pairs(va->size(), vb->size(), "enum", place));
     Json values = Json::array();
     for (const Json& v : va ? *va : *vb)
       if (!va || !vb || std::find(vb->begin(), vb->end(), v) != vb->end()) values.push_back(v);
@@ -155,6 +165,7 @@ Result<Json> merge(const Json& a, const Json& b, const std::string& place) {
     return out.set("additionalProperties", all_of(x, y)), Status();
   }));
   NBL_TRY(merge_key(a, b, "required", out, [&](const Json& x, const Json& y) {
+    NBL_TRY(check_pairs(x.size(), y.size(), "required", place));
     Json all = x;
     for (const Json& name : y.elements())
       if (std::find(x.elements().begin(), x.elements().end(), name) == x.elements().end()) all.push_back(name);
@@ -163,16 +174,17 @@ Result<Json> merge(const Json& a, const Json& b, const std::string& place) {
   return out;
 }
 
-bool requires_property(const Json& schema, std::string_view name) {
-  const Json* required = schema.find("required");
-  if (required == nullptr) return false;
-  return std::any_of(required->elements().begin(), required->elements().end(),
-                     [&](const Json& r) { return r.as_string() == name; });
+std::set<std::string_view> required_names(const Json& schema) {
+  std::set<std::string_view> names;
+  if (const Json* required = schema.find("required"))
+    for (const Json& name : required->elements()) names.insert(name.as_string());
+  return names;
 }
 
 /// No scalar that the first admits is admitted by the second.
 bool disjoint_scalars(const Json& a, const Json& b) {
   const auto va = values_of(a), vb = values_of(b);
+  if (va && vb && !vb->empty() && va->size() > kMaxPairs / vb->size()) return false;  // not found out
   const auto none = [](const std::vector<Json>& values, const Json& schema) {
     return std::none_of(values.begin(), values.end(), [&](const Json& v) { return schema_admits_scalar(schema, v); });
   };
@@ -205,10 +217,11 @@ bool never_valid(const Json& a, const Json& b) {
     const Json *open_a = a.find("additionalProperties"), *open_b = b.find("additionalProperties");
     const bool a_closed = open_a == nullptr || (open_a->is_bool() && !open_a->as_bool());
     const bool b_closed = open_b != nullptr && open_b->is_bool() && !open_b->as_bool();
+    const std::set<std::string_view> required_of_a = required_names(a);
     if (const Json* required = b.find("required"))
       for (const Json& name : required->elements())
         apart = apart || (a_closed && (pa == nullptr || pa->find(name.as_string()) == nullptr) &&
-                          !requires_property(a, name.as_string()) && a.find("patternProperties") == nullptr &&
+                          !required_of_a.contains(name.as_string()) && a.find("patternProperties") == nullptr &&
                           (pa != nullptr || open_a != nullptr));
     if (const Json* required = a.find("required")) {
       for (const Json& name : required->elements()) {
@@ -258,6 +271,8 @@ Result<std::vector<Json>> expand(const Json& root, const Json& schema, const std
     NBL_ASSIGN(all, cross(all, there, place));
   }
   if (const Json* parts = schema.find("allOf")) {
+    if (parts->size() > kMaxParts)
+      return Status(Code::limit, fmt::format("JSON schema, {}/allOf: {} parts, more than {}", place, parts->size(), kMaxParts));
     for (const Json& part : parts->elements()) {
       NBL_ASSIGN(const std::vector<Json> there, expand(root, part, place + "/allOf", depth + 1));
       NBL_ASSIGN(all, cross(all, there, place));

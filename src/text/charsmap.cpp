@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/bounds.h"
+#include "text/growth.h"
 #include "text/utf8.h"
 
 namespace nbl::text {
@@ -25,10 +26,11 @@ class Charsmap final : public Normalizer {
     if (units_.empty()) return {};
     std::string out;
     out.reserve(text.size());
+    const std::size_t most = most_grown(text.size(), kSequenceGrowth);  // a ligature of 3 bytes may stand for 33
     if (by_grapheme_) {
-      apply_by_grapheme(text, out);
+      apply_by_grapheme(text, out, most);
     } else {
-      for (std::size_t at = 0; at < text.size();) {
+      for (std::size_t at = 0; at < text.size() && out.size() <= most;) {
         const std::string_view rest = std::string_view(text).substr(at);
         std::size_t length = 0;
         const auto found = find(rest, true, &length);
@@ -42,13 +44,14 @@ class Charsmap final : public Normalizer {
         }
       }
     }
+    if (out.size() > most) return grown_too_long(text.size(), kSequenceGrowth);
     text = std::move(out);
     return {};
   }
 
  private:
-  void apply_by_grapheme(std::string_view text, std::string& out) const {
-    for (std::size_t at = 0; at < text.size();) {
+  void apply_by_grapheme(std::string_view text, std::string& out, std::size_t most) const {
+    for (std::size_t at = 0; at < text.size() && out.size() <= most;) {
       const std::size_t end = grapheme_end(text, at);
       const std::string_view grapheme = text.substr(at, end - at);
       at = end;
@@ -102,8 +105,8 @@ class Charsmap final : public Normalizer {
       if ((unit >> 8) & 1) {
         const std::size_t at = units_[node] & 0x7FFFFFFF;
         if (at >= replacements_.size()) break;
-        const std::size_t end = std::min(replacements_.find('\0', at), replacements_.size());
-        best = std::string_view(replacements_).substr(at, std::min(end - at, kMaxReplacement));
+        const std::string_view part = std::string_view(replacements_).substr(at, kMaxReplacement);
+        best = part.substr(0, part.find('\0'));
         *length = i + 1;
         if (!longest) break;
       }

@@ -225,11 +225,15 @@ class BpeDecoder final : public Decoder {
     if (suffix_.empty()) return {};
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const std::string_view with = i + 1 < pieces.size() ? " " : "";
+      std::string out;
       std::size_t at = 0;
-      while ((at = pieces[i].find(suffix_, at)) != std::string::npos) {
-        pieces[i].replace(at, suffix_.size(), with);
-        at += with.size();
+      for (std::size_t found = 0; (found = pieces[i].find(suffix_, at)) != std::string::npos; at = found + suffix_.size()) {
+        out.append(pieces[i], at, found - at);
+        out += with;
       }
+      if (at == 0) continue;
+      out.append(pieces[i], at);
+      pieces[i] = std::move(out);
     }
     return {};
   }

@@ -1,6 +1,7 @@
 #include "text/sentencepiece_normalizer.h"
 
 #include "text/charsmap.h"
+#include "text/growth.h"
 #include "text/multi_matcher.h"
 
 namespace nbl::text {
@@ -19,11 +20,13 @@ class SentencepieceNormalizer final : public Normalizer {
     // The map, around what must be kept.
     std::string mapped;
     std::size_t at = 0;
+    const std::size_t most = most_grown(text.size(), kSequenceGrowth);
     while (at < text.size()) {
       const auto match = kept_.find(text, at);
       std::string part = text.substr(at, (match ? match->begin : text.size()) - at);
       NBL_TRY(map_->apply(part));
       mapped += part;
+      if (mapped.size() > most) return grown_too_long(text.size(), kSequenceGrowth);
       if (!match) break;
       mapped.append(text, match->begin, match->end - match->begin);
       at = match->end;

@@ -75,6 +75,18 @@ class Basics(Case):
         self.assertEqual(*runs)
 
 
+    def test_no_mmap(self):
+        self.assertEqual(self.result("info")["mmap"], "on")
+        self.assertEqual(self.result("info", "--no-mmap")["mmap"], "off")
+        runs = [self.accept("run", "builtin", "-p", "It was", "-n", "12", "--compute", "exact", *flag) for flag in ((), ("--no-mmap",))]
+        self.assertEqual(*runs)
+        outs = [self.dir / "mapped" / "model.gguf", self.dir / "read" / "model.gguf"]
+        for out, flag in zip(outs, ((), ("--no-mmap",))):
+            out.parent.mkdir()
+            self.accept("convert", "builtin", "-o", out, "--format", "gguf", *flag)
+        self.assertEqual(*(out.read_bytes() for out in outs))
+
+
 class Installed(Case):
     def test_builtin_is_found_beside_the_binary_and_in_NIBBLE_SHARE(self):
         prefix = self.dir / "prefix"

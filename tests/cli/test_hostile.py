@@ -270,6 +270,12 @@ class Texts(Hostile):
                 (model / "tokenizer.json").write_text(json.dumps(tokenizer))
                 self.refuse(3, ["tokenize", model, "-p", "x"], "tokenizer.json", *words)
 
+    def test_an_unknown_token_beyond_the_vocabulary(self):
+        model = self.copy_model()  # as GGUF its type was written behind the list of types
+        for unknown in (10**9, -1, 5):
+            (model / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "unk_id": unknown, "vocab": [["<unk>", 0.0], ["a", -1.0]]}}))
+            self.accept("convert", model, "-o", self.dir / "out.gguf", "--format", "gguf")
+
     def test_files_are_named(self):
         bad = self.dir / "bad.jsonl"
         for words, text, command in ((["request 1", "context_ids"], '{"context_ids":[-1],"continuation_ids":[1]}\n', ["score", "builtin", "--requests"]),

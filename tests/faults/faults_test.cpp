@@ -40,7 +40,7 @@ struct Outcome {
 };
 
 /// The job. Everything it makes is destroyed again. The handles are plain, so that the test's own memory is not at stake.
-Outcome job(const char* recipe, const char* output, int32_t threads = 1) {
+Outcome job(const char* recipe, const char* output, int32_t threads = 1, bool mapped = true) {
   static char message[2048];
   message[0] = '\0';
   const char* step = "";
@@ -60,6 +60,7 @@ Outcome job(const char* recipe, const char* output, int32_t threads = 1) {
   nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;
   options.threads = threads;
   if (next("runtime")) status = nbl_runtime_create(&options, &runtime);
+  if (!mapped && status == NBL_OK && next("setting")) status = nbl_runtime_set(runtime, "mmap", "off");
   if (status == NBL_OK && next("open")) status = nbl_checkpoint_open(runtime, kModel, &original);
   if (status == NBL_OK && next("quantizer")) status = nbl_quantizer_create(runtime, recipe, &quantizer);
   int32_t ids[64];
@@ -97,6 +98,7 @@ struct Case {
   int error;
   bool short_io;
   const char* recipe;
+  bool mapped = true;
 };
 
 class EveryFault : public testing::TestWithParam<Case> {};
@@ -107,7 +109,7 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
   fs::create_directories(folder);
   const std::string output = (folder / "out.safetensors").string();
 
-  const Outcome clean = job(c.recipe, output.c_str());
+  const Outcome clean = job(c.recipe, output.c_str(), 1, c.mapped);
   ASSERT_EQ(clean.status, NBL_OK) << clean.step << ": " << clean.message;
   const std::string expected = content(output);
   ASSERT_FALSE(expected.empty());
@@ -117,7 +119,7 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
   for (int64_t n = 0;; ++n) {
     fs::remove(output);
     arm(c.kind, n, c.error, c.short_io);
-    const Outcome got = job(c.recipe, output.c_str());
+    const Outcome got = job(c.recipe, output.c_str(), 1, c.mapped);
     if (!struck()) break;  // there is no n-th call any more
     ++struck_calls;
     const std::string where = std::string(name(c.kind)) + " " + std::to_string(n) + " at " + got.step + ": " + got.message;
@@ -186,7 +188,8 @@ TEST(Clocks, ThatJumpChangeNothing) {
 
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   std::string text = std::string(name(info.param.kind)) + "_" +
-                     (info.param.short_io ? "short" : std::string(strerrorname_np(info.param.error))) + "_" + info.param.recipe;
+                     (info.param.short_io ? "short" : std::string(strerrorname_np(info.param.error))) + "_" + info.param.recipe +
+                     (info.param.mapped ? "" : "_read_whole");
   for (char& c : text) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
@@ -202,7 +205,8 @@ INSTANTIATE_TEST_SUITE_P(All, EveryFault,
                                          Case{Kind::write, ENOSPC, false, kCalibrated}, Case{Kind::write, EIO, false, kPlain},
                                          Case{Kind::write, EINTR, false, kPlain}, Case{Kind::write, 0, true, kPlain},
                                          Case{Kind::sync, EIO, false, kCalibrated}, Case{Kind::rename, EACCES, false, kCalibrated},
-                                         Case{Kind::map, ENOMEM, false, kCalibrated}),
+                                         Case{Kind::map, ENOMEM, false, kCalibrated}, Case{Kind::read, EIO, false, kPlain, false},
+                                         Case{Kind::read, EINTR, false, kPlain, false}, Case{Kind::read, 0, true, kPlain, false}),
                          case_name);
 // Takes minutes: every allocation of a calibrated method.
 INSTANTIATE_TEST_SUITE_P(FullCalibrated, EveryFault, testing::Values(Case{Kind::allocate, ENOMEM, false, kCalibrated}), case_name);

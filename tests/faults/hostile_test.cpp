@@ -94,7 +94,8 @@ TEST(HostileMemory, DamagedSeeds) {
   for (const char* target : {"safetensors", "gguf", "native", "llama2c", "tokenizer_json", "sentencepiece"}) {
     for (const auto& entry : fs::directory_iterator(fs::path(NIBBLE_FUZZ_SEEDS) / target)) {
       const std::string seed = content(entry.path());
-      for (int round = 0; round < 12; ++round, ++files) {
+      const int rounds = entry.path().filename().string().starts_with("more-") ? 2 : 12;  // those are wrong already, and many
+      for (int round = 0; round < rounds; ++round, ++files) {
         std::string bytes = seed;
         for (int i = 0; i < 1 + round % 4 && bytes.size() > 8; ++i) {
           const uint64_t value = kTelling[random() % std::size(kTelling)];
@@ -130,6 +131,10 @@ TEST(HostileMemory, TextsThatExpand) {
                              R"({"type":"string","minLength":100000,"maxLength":100000})", R"({"type":"string","pattern":"^(a{1,1000}b){1,1000}$"})",
                              R"({"type":"integer","minimum":-9007199254740991,"maximum":9007199254740991})"})
     expect_bounded(schema, std::strlen(schema), memory_of([&] { (void)model::grammar_from_schema(schema); }));
+  for (const std::size_t length : {19'000, 200'000}) {
+    const std::string schema = R"({"additionalProperties":true,"properties":{")" + std::string(length, 'a') + R"(":true}})";
+    expect_bounded("schema of a long name", schema.size(), memory_of([&] { (void)model::grammar_from_schema(schema); }));
+  }
   const std::string cells = "a\n" + repeat("x\n", 300'000), lines = repeat("{}\n", 300'000), yaml = repeat("- a\n", 200'000);
   expect_bounded("csv", cells.size(), memory_of([&] { (void)eval::read_csv(cells, "input"); }));
   expect_bounded("jsonl", lines.size(), memory_of([&] { (void)eval::read_jsonl(lines, "input"); }));

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -48,6 +50,9 @@ bool failed(const Result<T>& result) {
 /// Lists the tensors of a checkpoint, reads each as matrix and as array, a row of each, its assets and warnings. Stops
 /// after what would be more than `budget` elements.
 void use(const Checkpoint& checkpoint, int64_t budget = int64_t{1} << 20);
+/// A vocabulary as a model's files by name (tokenizer.json, tokenizer_config.json, tokenizer.model, tokenizer.gguf, tokenizer.bin): loads it
+/// and its chat templates, and makes the GGUF metadata and the tokenizer.json that an export would write of it.
+void use_vocabulary(const std::map<std::string, std::string, std::less<>>& files);
 /// dialects::open() and use().
 void open_and_use(const std::filesystem::path& path);
 

@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = nbl::fuzz::text_of(data + 2, size - 2);
   const auto tokenizer = nbl::text::load_tokenizer_llama2c(bytes.substr(0, words), 512, "input");
   if (!nbl::fuzz::failed(tokenizer)) (void)nbl::fuzz::failed(tokenizer.value()->encode("It was 1 night", {}));
+  nbl::fuzz::use_vocabulary({{"tokenizer.bin", std::string(bytes.substr(0, words))}});
   nbl::fuzz::open_and_use(nbl::fuzz::folder().put("model.bin", bytes.substr(words)));
   return 0;
 }

@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "dialects/dialects.h"
+#include "dialects/gguf_vocab.h"
+#include "dialects/tokenizer_export.h"
+#include "text/assets.h"
 
 namespace nbl::fuzz {
 namespace fs = std::filesystem;
@@ -68,6 +71,24 @@ void use(const Checkpoint& checkpoint, int64_t budget) {
   (void)checkpoint.warnings();
   (void)checkpoint.config().dump();
   (void)failed(checkpoint.verify());
+}
+
+void use_vocabulary(const std::map<std::string, std::string, std::less<>>& files) {
+  constexpr int64_t kRows = 300;
+  text::Assets assets;
+  assets.origin = "input";
+  assets.vocab_size = kRows;
+  assets.has = [&](std::string_view name) { return files.contains(name); };
+  assets.get = [&](std::string_view name) -> Result<std::string> { return files.find(name)->second; };
+  const auto tokenizer = text::load_tokenizer(assets);
+  (void)failed(tokenizer);
+  (void)failed(text::load_chat_templates(assets, tokenizer.ok() ? tokenizer->get() : nullptr));
+  io::GgufMetadata metadata;
+  (void)failed(dialects::gguf_vocabulary(files, Json::object({{"eos_token_id", 2}}), kRows, metadata));
+  if (const auto gguf = files.find("tokenizer.gguf"); gguf != files.end()) {
+    const auto entries = Json::parse(gguf->second, "tokenizer.gguf");
+    if (!failed(entries)) (void)failed(dialects::huggingface_tokenizer(*entries));
+  }
 }
 
 void open_and_use(const fs::path& path) {

@@ -1,4 +1,7 @@
-// A user's task file in YAML or JSON: the text's tree, the task made of it, and what the task asks of a document.
+// A user's task file in YAML or JSON: the text's tree, the task made of it, what the task asks of a document, and how it reads and judges
+// a few answers.
+#include <vector>
+
 #include "eval/fields.h"
 #include "eval/own_task.h"
 #include "eval/yaml.h"
@@ -19,6 +22,18 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (task->target) (void)task->target(fields);
   if (task->choices) (void)task->choices(fields);
   if (task->gold) (void)task->gold(fields);
+  if (task->describe) (void)task->describe(fields);
+  if (task->example && task->example->target) (void)task->example->target(fields);
+  for (const nbl::eval::Filter& filter : task->filters) {
+    nbl::eval::Answer answer;
+    answer.texts = {"It is 4.\n#### 1,234", "(B) 4", "4", "4"};
+    if (filter.chain) filter.chain(answer.texts);
+    if (answer.texts.empty()) continue;
+    answer.text = answer.texts[0];
+    std::vector<std::pair<std::string, nbl::eval::MetricValue>> values;
+    nbl::eval::MetricSink sink(values);
+    if (task->judge) task->judge(fields, answer, sink);
+  }
   (void)nbl::fuzz::failed(fields.status());
   return 0;
 }

@@ -1,15 +1,21 @@
 // A template: compiling it, and rendering it with a conversation.
+#include <fstream>
+#include <iterator>
+
 #include "fuzz/fuzz.h"
 #include "text/chat_template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const nbl::Json variables =
-      nbl::Json::parse(R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hey",
-                           "tool_calls": [{"function": {"name": "f", "arguments": {"x": [1, 2.5, null]}}}]}],
-                           "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
-                           "add_generation_prompt": true, "bos_token": "<s>", "n": 7, "l": [3, 1, 2], "s": "a\u00fc b"})",
-                       "variables")
-          .value();
+  // The variables of the golden templates, which are seeds, and those of a conversation.
+  static const nbl::Json variables = [] {
+    std::ifstream file(NIBBLE_SOURCE_DIR "/tests/golden/chat/golden.json", std::ios::binary);
+    const std::string golden{std::istreambuf_iterator<char>(file), {}};
+    nbl::Json all = *nbl::Json::parse(golden, "golden.json")->find_value("values");
+    all.set("tools", *nbl::Json::parse(R"([{"type": "function", "function": {"name": "f", "parameters": {}}}])", "tools"));
+    all.set("add_generation_prompt", true);
+    all.set("bos_token", "<s>");
+    return all;
+  }();
   nbl::text::TemplateOptions options = nbl::text::chat_template_options();
   options.limits.max_steps = 100000;  // a run of the fuzzer has many of them to do
   options.limits.max_memory_bytes = 16 << 20;

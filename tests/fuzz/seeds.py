@@ -10,6 +10,9 @@ import re
 import struct
 import sys
 
+import seeds_tensors
+import seeds_text
+
 
 GRAMMARS = [
     'root ::= "a" [b-d]* | word{2,3} # end\nword ::= ("x" | "y"+)? [^\\n\\x41\\u00e9] .\n',
@@ -123,11 +126,35 @@ def field(number, content):
     return varint(number << 3) + varint(content)
 
 
-def sentencepiece():
-    pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("\u2581", -1.0, 1), ("a", -2.0, 1), ("t", -2.5, 1),
-              ("\u2581a", -1.5, 1), ("at", -1.7, 1)]
-    out = b"".join(field(1, field(1, p.encode()) + field(2, s) + field(3, t)) for p, s, t in pieces)
-    return out + field(2, field(3, 2)) + field(3, field(1, b"identity") + field(3, 1) + field(4, 1) + field(5, 1))
+PIECES = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("\u2581", -1.0, 1), ("a", -2.0, 1), ("t", -2.5, 1), ("\u2581a", -1.5, 1), ("at", -1.7, 1)]
+IDENTITY = field(1, b"identity") + field(3, 1) + field(4, 1) + field(5, 1)
+
+
+def sentencepiece(trainer=field(3, 2), normalizer=IDENTITY, pieces=()):
+    out = b"".join(field(1, field(1, p.encode()) + field(2, s) + field(3, t)) for p, s, t in [*PIECES, *pieces])
+    return out + field(2, trainer) + field(3, normalizer)
+
+
+def sentencepieces():
+    """(name, content): each kind of model, of piece and of normalizer, and what is refused."""
+    bytes_of = [(f"<0x{i:02X}>", 0.0, 6) for i in range(256)]
+    mapped = field(1, b"nmt_nfkc") + field(2, seeds_text.charsmap())
+    yield "unigram", sentencepiece(field(3, 1))
+    yield "unigram-bytes", sentencepiece(field(3, 1), mapped + field(3, 0), bytes_of)
+    yield "bpe-bytes", sentencepiece(field(3, 2) + field(41, 2**64 - 1) + field(42, 1), mapped + field(4, 0) + field(5, 0), bytes_of)
+    yield "user", sentencepiece(pieces=[("night", 0.0, 4), ("caf\u00e9", 0.0, 4), ("gone", -3.0, 5), ("<x>", 0.0, 3)])
+    yield "user-unigram", sentencepiece(field(3, 1), mapped, [("It", 0.0, 4), ("was", -1.0, 1)])
+    for kind in (3, 4, 0):
+        yield f"kind{kind}", sentencepiece(field(3, kind))
+    yield "suffix", sentencepiece(field(24, 1))
+    yield "bad-map", sentencepiece(normalizer=field(2, b"\4\0\0\0\1"))
+    yield "odd-map", sentencepiece(normalizer=field(2, b"\7\0\0\0" + bytes(9)))
+    yield "no-unknown", field(1, field(1, b"a") + field(2, -1.0)) + field(2, field(3, 1))
+    yield "twice", sentencepiece(pieces=[("a", -9.0, 1)])
+    yield "wires", varint(1 << 3 | 1) + bytes(8) + varint(2 << 3 | 5) + bytes(4) + sentencepiece()
+    yield "group", varint(1 << 3 | 3)
+    yield "long-number", b"\x08" + b"\xff" * 11
+    yield "beyond", b"\x0a\xff\xff\xff\xff\x0f"
 
 
 def main(source, folder):
@@ -169,12 +196,18 @@ def main(source, folder):
     for config in sorted(golden.glob("checkpoints/*/config.json")):
         weights = config.parent / "model.safetensors"
         if weights.exists():
-            small = json.dumps(json.loads(config.read_text()), separators=(",", ":")).encode()
-            put("quantized", config.parent.name, small + b"\n" + weights.read_bytes())
             put("safetensors", config.parent.name, weights.read_bytes())
         put("json", config.parent.name, config.read_bytes())
     for config in sorted(golden.glob("logits/tiny/*/config.json")):
         put("config", config.parent.name, config.read_bytes())
+    tokenizers = [path.read_bytes() for path in sorted(golden.glob("tokenizers/small/*.json"))]
+    for i, config in enumerate(sorted(golden.glob("logits/tiny/*/config.json"))):
+        put("convert", config.parent.name, config.read_bytes() + b"\x1e" + tokenizers[i % len(tokenizers)])
+    llama = json.loads((golden / "logits" / "tiny" / "llama" / "config.json").read_text())
+    for i, more in enumerate(seeds_text.configurations()):
+        put("convert", f"llama{i}", json.dumps(llama | more).encode() + b"\x1e" + tokenizers[i % len(tokenizers)])
+    for name, content in list(seeds_text.tokenizers())[::3]:
+        put("convert", re.sub(r"[^\w.-]", "_", name), json.dumps(llama) + "\x1e" + content.split("\x1e")[0])
     blocks = golden / "gguf" / "blocks.gguf"
     if blocks.exists():
         put("gguf", "blocks", blocks.read_bytes())
@@ -187,6 +220,8 @@ def main(source, folder):
             {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}]},
         "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {"<s>": 0, "a": 1, "t": 2, "at": 3}, "merges": ["a t"]}}))
     put("sentencepiece", "tiny", sentencepiece())
+    for name, content in sentencepieces():
+        put("sentencepiece", name, content)
     for model in sorted(golden.glob("tokenizers/small/*.model")):
         put("sentencepiece", model.name, model.read_bytes())
     for text in ("gptq:bits=4,group=64,desc_act=true", "rtn:bits=8,group=-1", "nf4:block=64", "awq", "fp16", "int8,rtn"):
@@ -231,6 +266,12 @@ def main(source, folder):
         put("template", str(i), each["template"])
     for path in sorted((chats / "templates").glob("*.jinja")):
         put("template", path.stem, path.read_text())
+    checkpoints, natives = source / "tests" / "golden" / "checkpoints", source / "tests" / "fuzz" / "corpus" / "native"
+    for target, more in (("quantized", lambda: seeds_tensors.quantized(checkpoints)), ("safetensors", seeds_tensors.containers),
+                         ("native", lambda: seeds_tensors.natives(natives)), ("schema", seeds_text.schemas), ("gbnf", seeds_text.grammars), ("task_file", seeds_text.own_tasks), ("documents", seeds_text.documents),
+                         ("tokenizer_json", seeds_text.tokenizers), ("template", seeds_text.templates)):
+        for name, content in more():
+            put(target, re.sub(r"[^\w.-]", "_", f"more-{name}")[:150], content)
     # What keeps fuzzing possible for a target whose seeds are added later.
     for target in sorted(p.stem.removeprefix("fuzz_") for p in (source / "tests" / "fuzz").glob("fuzz_*.cpp")):
         if target != "support" and not (folder / target).exists():

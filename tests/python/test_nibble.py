@@ -240,13 +240,27 @@ class Models(unittest.TestCase):
 
 class RuntimeSettings(unittest.TestCase):
     def test_tune(self):
-        self.assertEqual([s["name"] for s in nibble.runtime_settings()], ["tune"])
+        self.assertEqual([s["name"] for s in nibble.runtime_settings()], ["tune", "mmap"])
         runtime = nibble.Runtime(threads=1)
         self.assertEqual(runtime.info()["tune"], "off")
         runtime.set("tune", "on")
         self.assertEqual(runtime.info()["tune"], "on")
+        runtime.set("mmap", "off")
+        self.assertEqual([runtime.info()[name] for name in ("tune", "mmap")], ["on", "off"])
         with self.assertRaises(nibble.InvalidArgumentError):
             runtime.set("tune", "perhaps")
+
+    def test_without_mmap_a_file_may_change(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.gguf")
+            nibble.convert(MODEL, path, "gguf")
+            runtime = nibble.Runtime(threads=1, mmap=False)
+            self.assertEqual(runtime.info()["mmap"], "off")
+            with nibble.Model(path, runtime=runtime) as model:
+                os.truncate(path, 100)
+                ids = model.tokenizer.encode("It was a long way")
+                with model.session(32) as session:
+                    self.assertTrue(all(math.isfinite(v) for v in session.append(ids).tolist()[0]))
 
 
 class Generation(unittest.TestCase):

@@ -74,7 +74,7 @@ class Runtime(Handle):
     _destroy = "nbl_runtime_destroy"
 
     def __init__(self, threads: int = 0, isa: str | None = None, max_memory_bytes: int = 0,
-                 log: Callable[[int, str], Any] | None = None):
+                 log: Callable[[int, str], Any] | None = None, mmap: bool = True):
         options = _abi.nbl_runtime_options()
         options.struct_size = ctypes.sizeof(options)
         options.threads = threads
@@ -87,13 +87,16 @@ class Runtime(Handle):
         out = ctypes.POINTER(_abi.nbl_runtime)()
         check(lib.nbl_runtime_create(ctypes.byref(options), ctypes.byref(out)))
         super().__init__(out)
+        if not mmap:
+            self.set("mmap", "off")
 
     @property
     def threads(self) -> int:
         return lib.nbl_runtime_threads(self.handle)
 
     def set(self, name: str, value: Any) -> None:
-        """One of runtime_settings(), for models made from then on: set("tune", "on") chooses kernels by measuring them."""
+        """One of runtime_settings(), for models made from then on: set("tune", "on") chooses kernels by measuring them,
+        set("mmap", "off") reads files whole instead of mapping them."""
         check(lib.nbl_runtime_set(self.handle, name.encode(), setting_text(value).encode()))
 
     def info(self) -> Result:

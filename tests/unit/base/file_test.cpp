@@ -45,6 +45,38 @@ TEST_F(FileTest, WritesMapsAndReads) {
   EXPECT_EQ(entries(), 1);
 }
 
+TEST_F(FileTest, WhatIsReadWholeStaysWhateverBecomesOfTheFile) {
+  const fs::path p = dir_ / "a";
+  const std::string content(3 << 20, 'x');  // many pages: behind the end of a shortened mapping they cannot be read
+  ASSERT_TRUE(write_text_file(p, content).ok());
+  auto opened = [&] {
+    const FileReadingScope whole(true);
+    return MappedFile::open(p);
+  }();
+  ASSERT_TRUE(opened.ok());
+  EXPECT_TRUE(MappedFile::maps(p));
+  fs::resize_file(p, 10);
+  MappedFile::release_pages();  // of mappings only
+  const auto bytes = (*opened)->bytes();
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), content);
+  opened = MappedFile::open(p);  // outside the scope, which ended
+  ASSERT_TRUE(opened.ok());
+  EXPECT_EQ((*opened)->bytes().size(), 10U);
+  std::ofstream(p, std::ios::app) << "more";
+  EXPECT_EQ((*opened)->bytes().data()[4], std::byte{'x'});
+  opened = std::shared_ptr<const MappedFile>();
+  EXPECT_FALSE(MappedFile::maps(p));
+  {
+    const FileReadingScope whole(true);
+    EXPECT_EQ(MappedFile::open(dir_ / "none").status().code(), Code::not_found);
+    ASSERT_TRUE(write_text_file(p, "").ok());
+    EXPECT_TRUE(MappedFile::open(p).value()->bytes().empty());
+    fs::resize_file(p, int64_t{1} << 42);  // four terabytes that are not there
+    const Status large = MappedFile::open(p).status();
+    EXPECT_EQ(large.code(), Code::limit) << large.message();
+  }
+}
+
 TEST_F(FileTest, EmptyFilesMapAsNothing) {
   ASSERT_TRUE(write_text_file(dir_ / "e", "").ok());
   auto mapped = MappedFile::open(dir_ / "e");

@@ -251,6 +251,42 @@ TEST(Threads, ManySessionsOnOneModelEachGetTheirOwnText) {
   EXPECT_EQ(together, alone);
 }
 
+TEST(Runtime, WithoutMappingAFileMayBeCutShortInTheMidstOfAJob) {
+  const Scratch scratch;
+  const std::string input = scratch.file("model.safetensors"), whole = scratch.file("whole"), cut = scratch.file("cut");
+  int32_t ok = 0;
+  {
+    const Runtime runtime = make_runtime(1);
+    const Checkpoint original = open_checkpoint(runtime);
+    ASSERT_NBL_OK(nbl_checkpoint_convert(original.get(), input.c_str(), "native", 0, nullptr, nullptr, &ok, nullptr));
+  }
+  struct Cut {
+    std::string path;
+    int events = 0;
+  };
+  for (const std::string* output : {&whole, &cut}) {
+    const Runtime runtime = make_runtime(1);
+    ASSERT_NBL_OK(nbl_runtime_set(runtime.get(), "mmap", "off"));
+    const Checkpoint checkpoint = open_checkpoint(runtime, input);
+    nbl_quantizer* raw = nullptr;
+    ASSERT_NBL_OK(nbl_quantizer_create(runtime.get(), "rtn:bits=4,group=64", &raw));
+    const Quantizer quantizer(raw);
+    Cut state{output == &cut ? input : ""};
+    ASSERT_NBL_OK(nbl_quantizer_set_progress(
+        raw,
+        [](void* user, const nbl_progress*) -> int32_t {
+          auto& each = *static_cast<Cut*>(user);
+          if (each.events++ == 0 && !each.path.empty()) std::filesystem::resize_file(each.path, 4096);
+          return 0;
+        },
+        &state));
+    ASSERT_NBL_OK(nbl_quantizer_run(raw, checkpoint.get(), output->c_str(), nullptr));
+    EXPECT_GT(state.events, 1);
+  }
+  EXPECT_EQ(std::filesystem::file_size(input), 4096U);
+  EXPECT_EQ(read_file(whole), read_file(cut));
+}
+
 TEST(Runtime, TuningIsASettingThatChangesNoResult) {
   const Scratch scratch;
   const std::string path = scratch.file("rtn.safetensors");

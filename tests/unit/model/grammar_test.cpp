@@ -238,6 +238,34 @@ TEST(JsonSchema, StringsAndNumbersWithinBounds) {
   }
 }
 
+TEST(JsonSchema, HostileSchemasAreBounded) {
+  const auto with_name = [](std::size_t length) {
+    return grammar_from_schema(R"({"additionalProperties":{"type":"integer"},"properties":{")" + std::string(length, 'a') +
+                               R"(":{"type":"integer"}}})");
+  };
+  ASSERT_TRUE(with_name(2000).ok()) << with_name(2000).status().message();  // longer than rules nest
+  EXPECT_EQ(with_name(300'000).status().code(), Code::limit);                // this overflowed the stack
+  // Other names than a long one: shorter, longer and differing ones, and not that one itself.
+  const std::string name(200, 'a');
+  const auto grammar = *grammar_from_schema(R"({"type":"object","additionalProperties":{"type":"null"},"properties":{")" + name +
+                                            R"(":{"type":"integer"}}})");
+  const ByteTokenizer bytes;
+  const auto engine = engine_for(grammar, bytes);
+  const auto accepts = [&](const std::string& text) {
+    const auto state = *engine->next(*engine->start(), text);
+    return state != GrammarEngine::kDead && engine->accepting(state);
+  };
+  EXPECT_TRUE(accepts("{\"" + name + "\":1}"));
+  EXPECT_FALSE(accepts("{\"" + name + "\":null}"));
+  for (const std::string& other : {name + "a", name.substr(1), name.substr(0, 64), name.substr(0, 63) + "b", name.substr(0, 199) + "b", std::string()})
+    EXPECT_TRUE(accepts("{\"" + other + "\":null}")) << other;
+  std::string many = "{\"enum\":[0";
+  for (int i = 1; i < 5000; ++i) many += "," + std::to_string(i);
+  many += "]}";
+  EXPECT_EQ(grammar_from_schema("{\"allOf\":[" + many + "," + many.substr(0, many.size() - 2) + ",\"x\"]}]}").status().code(), Code::limit);
+  EXPECT_EQ(grammar_from_schema(R"({"type":"string","pattern":"^.*$","minLength":16000})").status().code(), Code::limit);
+}
+
 TEST(JsonSchema, RefusesByName) {
   const auto message = [](std::string_view text) { return grammar_from_schema(text).status().message(); };
   for (const auto& [text, name] : std::initializer_list<std::pair<const char*, const char*>>{

@@ -1,0 +1,171 @@
+"""Seeds of quantized checkpoints: the golden ones, and each with one thing wrong or otherwise said, so that what a reader checks is reached
+without a fuzzer having to keep a safetensors header consistent. Each function yields (name, content)."""
+import copy
+import itertools
+import json
+import math
+import struct
+
+
+def parts(data):
+    """The header and the data of a safetensors file."""
+    length = struct.unpack_from("<Q", data)[0]
+    return json.loads(data[8:8 + length]), data[8 + length:]
+
+
+def file_of(tensors, metadata=None):
+    """tensors: name -> (dtype, shape, bytes)."""
+    header, data = ({"__metadata__": metadata} if metadata else {}), b""
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensors_of(data):
+    header, body = parts(data)
+    return {name: (t["dtype"], t["shape"], body[slice(*t["data_offsets"])]) for name, t in header.items() if name != "__metadata__"}
+
+
+def told_otherwise(config, path=()):
+    """The configuration with one value below quantization_config changed, by what was changed."""
+    node = config["quantization_config"]
+    for key in path:
+        node = node[key]
+    for key, value in (node.items() if isinstance(node, dict) else enumerate(node)):
+        if isinstance(value, (dict, list)) and value:
+            yield from told_otherwise(config, (*path, key))
+        others = [None, -1, "other"] if not isinstance(value, bool) else [not value, "other"]
+        for other in others:
+            changed = copy.deepcopy(config)
+            at = changed["quantization_config"]
+            for step in path:
+                at = at[step]
+            if other is None and isinstance(at, dict):
+                del at[key]
+            else:
+                at[key] = other
+            yield "-".join(map(str, (*path, key, other))), changed
+
+
+def resized(dtype, shape, content):
+    """The tensor in other forms, all of them files that hang together."""
+    width = len(content) // max(1, math.prod(shape))
+    if len(shape) == 2 and shape[0] > 1 and shape[1] > 1:
+        row = shape[1] * width
+        yield "fewer-rows", (dtype, [shape[0] - 1, shape[1]], content[row:])
+        yield "turned", (dtype, shape[::-1], content)
+        yield "flat", (dtype, [shape[0] * shape[1]], content)
+        yield "more-rows", (dtype, [shape[0] * 2, shape[1]], content * 2)
+    elif shape:
+        yield "deeper", (dtype, [1, *shape], content)
+        yield "twice", (dtype, [2 * shape[0], *shape[1:]], content * 2)
+    same = {4: ("F32", "I32"), 2: ("F16", "I16"), 1: ("U8", "F8_E4M3"), 8: ("I64", "F64")}.get(width, ())
+    yield from ((f"as-{other}", (other, shape, content)) for other in same if other != dtype)
+    yield "ones", (dtype, shape, b"\xff" * len(content))
+    yield "empty", (dtype, [0, *shape[1:]], b"")
+
+
+def fp8():
+    codes = bytes(range(256)) * 4
+    tensors = {"model.layers.0.mlp.up_proj.weight": ("F8_E4M3", [32, 32], codes), "model.layers.0.mlp.up_proj.weight_scale_inv": ("F32", [2, 2], struct.pack("<4f", 1, 2, 3, 4)),
+               "model.norm.weight": ("BF16", [32], bytes(64))}
+    config = {"model_type": "llama", "hidden_size": 32, "quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16], "activation_scheme": "dynamic", "fmt": "e4m3"}}
+    return config, file_of(tensors)
+
+
+def quantized(folder):
+    """folder: tests/golden/checkpoints."""
+    found = {path.parent.name: (json.loads(path.read_text()), (path.parent / "model.safetensors").read_bytes())
+             for path in sorted(folder.glob("*/config.json")) if (path.parent / "model.safetensors").exists()}
+    found["fp8"] = fp8()
+    for layout, base in (("auto_round:auto_gptq", "gptq_v1_4bit_g32_sym"), ("auto_round", "gptq_v2_4bit_sym"), ("auto_round:auto_awq", "awq_gemm_g32"), ("auto_round:other", "gptq_v1_4bit_g32_sym")):
+        config, data = copy.deepcopy(found[base])
+        config["quantization_config"] |= {"quant_method": "auto-round", "packing_format": layout, "data_type": "int"}
+        found["autoround-" + layout.replace(":", "-")] = config, data
+    for name, (config, data) in found.items():
+        put = lambda c, d: json.dumps(c, separators=(",", ":")).encode() + b"\n" + d
+        yield name, put(config, data)
+        small = len(data) < 12000
+        for what, changed in told_otherwise(config):
+            yield f"{name}-{what}", put(changed, data)
+        tensors = tensors_of(data)
+        for which, tensor in tensors.items():
+            without = {other: each for other, each in tensors.items() if other != which}
+            yield f"{name}-without-{which}", put(config, file_of(without))
+            for how, form in resized(*tensor) if small else ():
+                yield f"{name}-{which}-{how}", put(config, file_of({**without, which: form}))
+
+
+def containers():
+    """safetensors files: every type, and headers that do not hold together."""
+    types = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8, "F4": 1, "F6_E2M3": 1, "C64": 8}
+    for dtype, width in types.items():
+        yield f"type-{dtype}", file_of({"a": (dtype, [2, 2], bytes(range(4 * width)))})
+    whole = lambda text, data=b"": struct.pack("<Q", len(text)) + text + data
+    entry = lambda **more: json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | more}).encode()
+    yield "more-data", whole(entry(), bytes(12))
+    yield "less-data", whole(entry(), bytes(4))
+    yield "backwards", whole(entry(data_offsets=[8, 0]), bytes(8))
+    yield "hole", whole(entry(data_offsets=[4, 12]), bytes(12))
+    yield "wrong-size", whole(entry(shape=[3]), bytes(8))
+    yield "overflow", whole(entry(shape=[2**40, 2**40]), bytes(8))
+    yield "negative", whole(entry(shape=[-1]), bytes(8))
+    yield "no-list", whole(entry(shape=3), bytes(8))
+    yield "ranks", whole(entry(shape=[1] * 40), bytes(8))
+    yield "no-offsets", whole(b'{"a":{"dtype":"F32","shape":[2]}}', bytes(8))
+    yield "no-type", whole(entry(dtype=3), bytes(8))
+    yield "key", whole(entry(more=1), bytes(8))
+    yield "twice", whole(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', bytes(1))
+    yield "overlap", whole(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}', bytes(3))
+    yield "metadata", whole(b'{"__metadata__":{"a":1}}')
+    yield "metadata-list", whole(b'{"__metadata__":[]}')
+    yield "list", whole(b"[]")
+    yield "no-object", whole(b'{"a":3}')
+    yield "beyond", struct.pack("<Q", 1 << 40) + b"{}"
+    yield "short", b"\1\0\0"
+    yield "scalar", file_of({"a": ("F32", [], bytes(4))})
+    yield "nothing", file_of({"a": ("F32", [0, 7], b"")})
+    yield "name", file_of({"a\n\x1b[31m": ("F32", [1], bytes(4)), "": ("U8", [1], b"\0")})
+
+
+def natives(folder):
+    """Native files, each with one of its descriptors said otherwise."""
+    for path in sorted(folder.glob("*.safetensors")):
+        data = path.read_bytes()
+        header, body = parts(data)
+        metadata = header.get("__metadata__", {})
+        kinds = {}  # a few descriptors of each kind are enough
+        for key in metadata:
+            kinds.setdefault((key.split(":")[0], key.rsplit(".", 1)[-1]), key)
+        for key in itertools.islice(kinds.values(), 12):
+            value = metadata[key]
+            try:
+                described = json.loads(value)
+            except ValueError:
+                described = None
+            others = [("text", "x"), ("brace", "{"), ("number", "99")]
+            if isinstance(described, dict):
+                for inner in described:
+                    for other in (None, -1, "other"):
+                        changed = {**described, inner: other}
+                        if other is None:
+                            del changed[inner]
+                        others.append((f"{inner}-{other}", json.dumps(changed)))
+            for what, other in others:
+                yield f"{path.stem}-{key}-{what}", with_metadata(header, {**metadata, key: other}, body)
+            yield f"{path.stem}-{key}-gone", with_metadata(header, {k: v for k, v in metadata.items() if k != key}, body)
+        tensors = tensors_of(data)
+        for which, tensor in itertools.islice(((n, t) for n, t in tensors.items() if len(t[2]) <= 2048), 4):
+            without = {other: each for other, each in tensors.items() if other != which}
+            yield f"{path.stem}-without-{which}", file_of(without, metadata)
+            for how, form in resized(*tensor):
+                yield f"{path.stem}-{which}-{how}", file_of({**without, which: form}, metadata)
+
+
+def with_metadata(header, metadata, body):
+    text = json.dumps({**header, "__metadata__": metadata}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body
