@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <mutex>
 
 #include "base/buffer.h"
 #include "base/checked.h"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int64_t kMostFiles = 100'000;
 constexpr std::size_t kReadPiece = std::size_t{16} << 20;
+constexpr int64_t kSmallFile = int64_t{1} << 20;  // is read at once: configurations, which several readers look at
 
 /// The element at `index` of an array whose elements have the size that the first one states, over the defaults.
 template <class Element>
@@ -47,22 +49,40 @@ class Lease {
   void* user_;
 };
 
-/// A file that the caller's function reads, whole.
-Result<std::shared_ptr<const Buffer>> read_whole(const nbl_file& file) {
-  NBL_ASSIGN(Buffer bytes, Buffer::create(static_cast<std::size_t>(file.size)));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t piece = std::min(kReadPiece, bytes.size() - at);
-    if (const int32_t error = file.read(file.user, static_cast<int64_t>(at), bytes.data() + at, piece); error != 0) {
-      return Status(Code::io, fmt::format("reading {} bytes at {} of '{}' failed: the caller's function returned {}", piece, at,
-                                          file.name, error));
+/// A file that the caller's function reads.
+class ReadFile {
+ public:
+  ReadFile(const nbl_file& file, std::shared_ptr<const Lease> lease)
+      : name_(file.name == nullptr ? "" : file.name), read_(file.read), user_(file.user), lease_(std::move(lease)) {}
+
+  /// Fills `into` from `offset`, in pieces.
+  Status read(int64_t offset, std::span<std::byte> into) const {
+    const std::lock_guard lock(mutex_);
+    while (!into.empty()) {
+      const std::size_t piece = std::min(kReadPiece, into.size());
+      if (const int32_t error = read_(user_, offset, into.data(), piece); error != 0) {
+        return {Code::io, fmt::format("reading {} bytes at {} of '{}' failed: the caller's function returned {}", piece, offset, name_,
+                                      error)};
+      }
+      offset += static_cast<int64_t>(piece);
+      into = into.subspan(piece);
     }
-    at += piece;
+    return {};
   }
-  return std::make_shared<const Buffer>(std::move(bytes));
-}
+
+ private:
+  std::string name_;
+  nbl_read_fn read_;
+  void* user_;
+  std::shared_ptr<const Lease> lease_;
+  mutable std::mutex mutex_;
+};
 
 Result<MemoryFiles::File> take_file(const nbl_file& file, int64_t index, std::shared_ptr<const Lease> lease) {
   const std::string name = file.name == nullptr ? std::string() : file.name;
+  if ((file.flags & ~uint64_t{NBL_FILE_ON_DEMAND}) != 0) {
+    return Status(Code::invalid_argument, fmt::format("file {} ('{}'): flags {:#x} are not known", index, name, file.flags));
+  }
   if (file.size < 0 || (file.data == nullptr && file.read == nullptr && file.size > 0)) {
     return Status(Code::invalid_argument,
                   fmt::format("file {} ('{}'): {}", index, name,
@@ -71,8 +91,15 @@ Result<MemoryFiles::File> take_file(const nbl_file& file, int64_t index, std::sh
   if (file.data != nullptr) {
     return MemoryFiles::File{name, {static_cast<const std::byte*>(file.data), static_cast<std::size_t>(file.size)}, std::move(lease)};
   }
-  NBL_ASSIGN(auto bytes, read_whole(file));
-  return MemoryFiles::File{name, {bytes->data(), bytes->size()}, bytes};
+  const auto reader = std::make_shared<const ReadFile>(file, std::move(lease));
+  if ((file.flags & NBL_FILE_ON_DEMAND) != 0 && file.size > kSmallFile) {
+    return MemoryFiles::File{name, {}, nullptr, [reader](int64_t offset, std::span<std::byte> into) { return reader->read(offset, into); },
+                             file.size};
+  }
+  NBL_ASSIGN(Buffer bytes, Buffer::create(static_cast<std::size_t>(file.size)));
+  NBL_TRY(reader->read(0, {bytes.data(), bytes.size()}));
+  const auto whole = std::make_shared<const Buffer>(std::move(bytes));
+  return MemoryFiles::File{name, {whole->data(), whole->size()}, whole};
 }
 
 Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t count, nbl_checkpoint** out) {
