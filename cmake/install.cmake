@@ -77,7 +77,7 @@ install(FILES ${PROJECT_BINARY_DIR}/nibbleConfig.cmake ${PROJECT_BINARY_DIR}/nib
 
 # cpack -G DEB: one package, its dependencies read from the binaries by dpkg-shlibdeps. The Python package comes along, where
 # Debian's Python looks for it.
-set(CPACK_INSTALLED_DIRECTORIES ${PROJECT_SOURCE_DIR}/bindings/python/nibble lib/python3/dist-packages/nibble)
+set(CPACK_INSTALLED_DIRECTORIES ${PROJECT_SOURCE_DIR}/bindings/python/nibble usr/lib/python3/dist-packages/nibble)
 set(CPACK_IGNORE_FILES "__pycache__" "[.]pyc$" "[.]so")
 set(CPACK_PACKAGE_NAME nibble)
 set(CPACK_PACKAGE_VENDOR nibble)

@@ -73,7 +73,7 @@ inside 'cd /srv && nibble --version
   nibble run nibble-small -p "It was a bright morning, and" -n 12 --quiet
   nibble compare builtin nibble-small --text builtin --windows 1 --quiet
   nibble convert nibble-small -o nibble.gguf --format gguf --allow-lossy --quiet
-  man --version >/dev/null 2>&1 || test -e /usr/share/man/man1/nibble.1.gz'
+  man --version >/dev/null 2>&1 || test -e /usr/share/man/man1/nibble.1'
 inside 'dpkg --verify nibble; dpkg -L nibble | grep -q libnibble.so.0'
 install_inside gcc g++ libc6-dev make pkg-config python3
 quickstarts /usr/share/nibble \
