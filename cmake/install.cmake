@@ -17,6 +17,7 @@ endfunction()
 if(SKBUILD)  # a wheel: everything inside the package's own folder
   install(TARGETS nibble LIBRARY DESTINATION . NAMELINK_SKIP COMPONENT python)
   install(TARGETS nibble_command RUNTIME DESTINATION bin COMPONENT python)
+  install(DIRECTORY include/nibble DESTINATION include COMPONENT python FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
   nibble_install_share(share/nibble python)
   return()
 endif()
@@ -74,7 +75,10 @@ write_basic_package_version_file(nibbleConfigVersion.cmake COMPATIBILITY SameMin
 install(FILES ${PROJECT_BINARY_DIR}/nibbleConfig.cmake ${PROJECT_BINARY_DIR}/nibbleConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/nibble COMPONENT development)
 
-# cpack -G DEB: one package, its dependencies read from the binaries by dpkg-shlibdeps.
+# cpack -G DEB: one package, its dependencies read from the binaries by dpkg-shlibdeps. The Python package comes along, where
+# Debian's Python looks for it.
+set(CPACK_INSTALLED_DIRECTORIES ${PROJECT_SOURCE_DIR}/bindings/python/nibble usr/lib/python3/dist-packages/nibble)
+set(CPACK_IGNORE_FILES "__pycache__" "[.]pyc$" "[.]so")
 set(CPACK_PACKAGE_NAME nibble)
 set(CPACK_PACKAGE_VENDOR nibble)
 set(CPACK_PACKAGE_CONTACT "nibble <maintainers@localhost>")
@@ -83,6 +87,8 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3 (>= 3.9)")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "python3-numpy, g++, pkg-config")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 include(CPack)

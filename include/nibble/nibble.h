@@ -267,11 +267,16 @@ typedef struct nbl_checkpoint nbl_checkpoint;
 NBL_API nbl_status nbl_checkpoint_open(nbl_runtime* runtime, const char* path, nbl_checkpoint** out_checkpoint);
 NBL_API void nbl_checkpoint_destroy(nbl_checkpoint* checkpoint);
 
-/* Reads `size` bytes at `offset` of a file of yours into `buffer`. Return 0; anything else is an NBL_E_IO. */
+/* Reads `size` bytes (at most 16 MiB) at `offset` of a file of yours into `buffer`. Return 0; anything else is an NBL_E_IO that
+ * names the file, the place and what you returned. */
 typedef int32_t (*nbl_read_fn)(void* user, int64_t offset, void* buffer, size_t size);
 /* The file is no longer needed. Called once for each file that names it, from whichever thread let go of it last, also
  * when the function that took the files fails. */
 typedef void (*nbl_release_fn)(void* user);
+
+enum {
+  NBL_FILE_ON_DEMAND = 1 /* `read` is called when something is needed, for that range; memory holds what is in use, not the file */
+};
 
 /* A file that lies in no file system: bytes of yours, or a function that reads them. */
 typedef struct nbl_file {
@@ -280,17 +285,21 @@ typedef struct nbl_file {
   const char* name;       /* "config.json", "model.safetensors", "model.gguf": no path; copied */
   const void* data;       /* the bytes, borrowed until release is called; NULL: `read` gives them */
   int64_t size;           /* of the file, in bytes */
-  nbl_read_fn read;       /* with data NULL: called before the function returns, for the whole file, in pieces */
+  nbl_read_fn read;       /* with data NULL: called before the function returns, for the whole file, in pieces; on demand: until
+                           * release, from any thread, one call at a time for a file */
   nbl_release_fn release; /* NULL: none */
   void* user;             /* for both */
+  uint64_t flags;         /* NBL_FILE_ON_DEMAND or 0 */
 } nbl_file;
 #define NBL_FILE_INIT \
-  { (uint32_t)sizeof(nbl_file), 0, NULL, NULL, 0, NULL, NULL, NULL }
+  { (uint32_t)sizeof(nbl_file), 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
 
 /* nbl_checkpoint_open() for files in memory. files: `count` of them; with a "config.json" they are a Hugging Face
  * directory, else the first is the model, and what its format looks for beside it (further parts of a split GGUF,
- * tokenizer.bin) is found among the others. A native file whose data is 64-byte aligned is used where it lies.
- * Errors: those of nbl_checkpoint_open, INVALID_ARGUMENT (a name that is none or is there twice), IO (read failed). */
+ * tokenizer.bin) is found among the others. A native file whose data is 64-byte aligned is used where it lies. Of a file on demand
+ * the head is read now and each tensor when a call needs it, into the memory where it stays or for as long as it takes to repack it;
+ * files of up to 1 MiB are read whole at once. A read that fails later fails the call that needed it, with IO.
+ * Errors: those of nbl_checkpoint_open, INVALID_ARGUMENT (a name that is none or is there twice, flags), IO (read failed). */
 NBL_API nbl_status nbl_checkpoint_open_files(nbl_runtime* runtime, const nbl_file* files, int64_t count,
                                              nbl_checkpoint** out_checkpoint);
 

@@ -1,6 +1,6 @@
 // nibble.hpp - nibble.h in C++20 clothes: move-only handles that destroy themselves, spans and strings instead of
-// pointers and sizes, exceptions instead of statuses. Header only, no state, nothing that nibble.h does not do; read
-// that first.
+// pointers and sizes, exceptions (or, with attempt(), results that hold a value or an error) instead of statuses. Header only,
+// no state, nothing that nibble.h does not do; read that first.
 //
 //   nibble::Runtime runtime;
 //   nibble::Checkpoint original(runtime, "models/prose");
@@ -23,7 +23,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "nibble/nibble.h"
@@ -42,6 +44,54 @@ class Error : public std::runtime_error {
 
 inline void check(nbl_status status) {
   if (status != NBL_OK) throw Error(status, nbl_last_error());
+}
+
+/// A value, or the Error that came instead of it: std::expected<T, Error> in C++20.
+template <class T>
+class [[nodiscard]] Expected {
+ public:
+  Expected(T value) : held_(std::in_place_index<0>, std::move(value)) {}
+  Expected(Error error) : held_(std::in_place_index<1>, std::move(error)) {}
+
+  bool has_value() const noexcept { return held_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+  /// Throws the error where there is no value.
+  T& value() & { return has_value() ? std::get<0>(held_) : throw error(); }
+  const T& value() const& { return has_value() ? std::get<0>(held_) : throw error(); }
+  T&& value() && { return has_value() ? std::get<0>(std::move(held_)) : throw error(); }
+  T& operator*() noexcept { return *std::get_if<0>(&held_); }
+  const T& operator*() const noexcept { return *std::get_if<0>(&held_); }
+  T* operator->() noexcept { return std::get_if<0>(&held_); }
+  const T* operator->() const noexcept { return std::get_if<0>(&held_); }
+  template <class U>
+  T value_or(U&& other) const& { return has_value() ? **this : static_cast<T>(std::forward<U>(other)); }
+  /// Only where there is no value.
+  const Error& error() const noexcept { return *std::get_if<1>(&held_); }
+
+ private:
+  std::variant<T, Error> held_;
+};
+
+/// What `call` returns, or the Error that it threw, for those who prefer results to exceptions. A call that returns nothing gives true.
+///   auto model = nibble::attempt([&] { return nibble::Model(runtime, path); });
+///   if (!model) return report(model.error().status(), model.error().what());
+template <class Call>
+auto attempt(Call&& call) {
+  using Value = std::invoke_result_t<Call>;
+  if constexpr (std::is_void_v<Value>) {
+    try {
+      std::forward<Call>(call)();
+      return Expected<bool>(true);
+    } catch (const Error& error) {
+      return Expected<bool>(error);
+    }
+  } else {
+    try {
+      return Expected<Value>(std::forward<Call>(call)());
+    } catch (const Error& error) {
+      return Expected<Value>(error);
+    }
+  }
 }
 
 namespace detail {
@@ -275,78 +325,6 @@ class Checkpoint {
   detail::Handle<nbl_checkpoint, nbl_checkpoint_destroy> handle_;
 };
 
-class Quantizer {
- public:
-  Quantizer(const Runtime& runtime, const std::string& recipe)
-      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
-        handle_(detail::make_handle<nbl_quantizer, nbl_quantizer_destroy>(
-            [&](nbl_quantizer** out) { return nbl_quantizer_create(runtime.get(), recipe.c_str(), out); })) {}
-  nbl_quantizer* get() const noexcept { return handle_.get(); }
-  void set(const std::string& name, const std::string& value) {
-    check(nbl_quantizer_set(get(), name.c_str(), value.c_str()));
-  }
-  void add_override(const std::string& regex, const std::string& recipe) {
-    check(nbl_quantizer_add_override(get(), regex.c_str(), recipe.c_str()));
-  }
-  void set_calibration_text(std::string_view text, const std::string& source = "memory") {
-    check(nbl_quantizer_set_calibration_text(get(), text.data(), text.size(), source.c_str()));
-  }
-  void set_calibration_ids(std::span<const int32_t> ids, int64_t windows, const std::string& source = "memory") {
-    if (windows < 1) throw Error(NBL_E_INVALID_ARGUMENT, "windows must be at least 1");
-    check(nbl_quantizer_set_calibration_ids(get(), ids.data(), windows, static_cast<int64_t>(ids.size()) / windows,
-                                            source.c_str()));
-  }
-  void set_progress(ProgressFn fn) {
-    progress_->fn = std::move(fn);
-    check(nbl_quantizer_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
-  }
-  /// The report, JSON.
-  std::string run(const Checkpoint& input, const std::string& output_path) {
-    nbl_buffer* raw = nullptr;
-    const nbl_status status = nbl_quantizer_run(get(), input.get(), output_path.c_str(), &raw);
-    const detail::Buffer report(raw);
-    progress_->rethrow();
-    check(status);
-    return nbl_buffer_text(report.get());
-  }
-
- private:
-  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
-  detail::Handle<nbl_quantizer, nbl_quantizer_destroy> handle_;
-};
-
-/// Writes checkpoints in another format, by settings of nbl_export_settings_json().
-class Export {
- public:
-  explicit Export(const Runtime& runtime, const std::string& format = "native")
-      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
-        handle_(detail::make_handle<nbl_export, nbl_export_destroy>(
-            [&](nbl_export** out) { return nbl_export_create(runtime.get(), format.c_str(), out); })) {}
-  nbl_export* get() const noexcept { return handle_.get(); }
-  void set(const std::string& name, const std::string& value) {
-    check(nbl_export_set(get(), name.c_str(), value.c_str()));
-  }
-  void set_progress(ProgressFn fn) {
-    progress_->fn = std::move(fn);
-    check(nbl_export_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
-  }
-  /// The report, JSON; *ok: written and not found different.
-  std::string run(const Checkpoint& input, const std::string& output_path, bool* ok = nullptr) {
-    nbl_buffer* raw = nullptr;
-    int32_t good = 0;
-    const nbl_status status = nbl_export_run(get(), input.get(), output_path.c_str(), &good, &raw);
-    const detail::Buffer report(raw);
-    progress_->rethrow();
-    check(status);
-    if (ok != nullptr) *ok = good != 0;
-    return nbl_buffer_text(report.get());
-  }
-
- private:
-  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
-  detail::Handle<nbl_export, nbl_export_destroy> handle_;
-};
-
 class Model {
  public:
   struct Options {
@@ -536,59 +514,6 @@ class Sampler {
   detail::Handle<nbl_sampler, nbl_sampler_destroy> handle_;
 };
 
-class Evaluation {
- public:
-  explicit Evaluation(const Runtime& runtime)
-      : progress_(std::make_unique<detail::Callback<ProgressFn>>()),
-        handle_(detail::make_handle<nbl_evaluation, nbl_evaluation_destroy>(
-            [&](nbl_evaluation** out) { return nbl_evaluation_create(runtime.get(), out); })) {}
-  nbl_evaluation* get() const noexcept { return handle_.get(); }
-  void set(const std::string& name, const std::string& value) {
-    check(nbl_evaluation_set(get(), name.c_str(), value.c_str()));
-  }
-  /// The first one is the reference.
-  void add_model(const Model& model, const std::string& name) {
-    check(nbl_evaluation_add_model(get(), model.get(), name.c_str()));
-  }
-  void set_text(std::string_view text, const std::string& source = "memory") {
-    check(nbl_evaluation_set_text(get(), text.data(), text.size(), source.c_str()));
-  }
-  void add_task(const std::string& name, std::string_view jsonl) {
-    check(nbl_evaluation_add_task(get(), name.c_str(), jsonl.data(), jsonl.size()));
-  }
-  /// YAML or JSON; `source`: its path or name.
-  void add_task_definition(std::string_view definition, const std::string& source) {
-    check(nbl_evaluation_add_task_definition(get(), definition.data(), definition.size(), source.c_str()));
-  }
-  void set_progress(ProgressFn fn) {
-    progress_->fn = std::move(fn);
-    check(nbl_evaluation_set_progress(get(), progress_->fn ? detail::on_progress : nullptr, progress_.get()));
-  }
-  // Each returns JSON.
-  std::string perplexity() { return measure(nbl_evaluation_perplexity); }
-  std::string compare() { return measure(nbl_evaluation_compare); }
-  std::string tasks() { return measure(nbl_evaluation_tasks); }
-  std::string speed() { return measure(nbl_evaluation_speed); }
-  std::string score(std::string_view requests) {
-    return measure([&](nbl_evaluation* e, nbl_buffer** out) {
-      return nbl_evaluation_score(e, requests.data(), requests.size(), out);
-    });
-  }
-
- private:
-  template <class Call>
-  std::string measure(Call&& call) {
-    nbl_buffer* raw = nullptr;
-    const nbl_status status = call(get(), &raw);
-    const detail::Buffer result(raw);
-    progress_->rethrow();
-    check(status);
-    return nbl_buffer_text(result.get());
-  }
-  std::unique_ptr<detail::Callback<ProgressFn>> progress_;
-  detail::Handle<nbl_evaluation, nbl_evaluation_destroy> handle_;
-};
-
 class QTensor {
  public:
   /// weight [n, k] row-major.
@@ -628,5 +553,7 @@ class QTensor {
 };
 
 }  // namespace nibble
+
+#include "nibble/jobs.hpp"
 
 #endif  // NIBBLE_HPP

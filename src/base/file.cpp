@@ -233,9 +233,15 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const fs::path& path)
     if (file == nullptr) return system_error(ENOENT, "open", path);
     auto view = std::unique_ptr<MappedFile>(new MappedFile);
     view->path_ = path;
-    view->data_ = file->bytes.data();
-    view->size_ = file->bytes.size();
-    return std::shared_ptr<const MappedFile>(view.release(), [memory](const MappedFile* p) { delete p; });
+    view->size_ = static_cast<std::size_t>(file->size());
+    std::shared_ptr<Buffer> whole;
+    if (file->read) {
+      NBL_ASSIGN(Buffer bytes, Buffer::create(view->size_));
+      NBL_TRY(file->read(0, {bytes.data(), view->size_}));
+      whole = std::make_shared<Buffer>(std::move(bytes));
+    }
+    view->data_ = whole ? whole->data() : file->bytes.data();
+    return std::shared_ptr<const MappedFile>(view.release(), [memory, whole](const MappedFile* p) { delete p; });
   }
   NBL_ASSIGN(OpenedFile file, open_regular(path));
   std::shared_ptr<MappedFile> mapped(new MappedFile);
@@ -304,11 +310,14 @@ Result<std::string> read_text_file(const fs::path& path, int64_t max_bytes) {
     return Status(Code::limit, fmt::format("'{}' has {} bytes, more than the {} that are read of such a file",
                                            path.string(), size, max_bytes));
   };
-  if (is_memory_path(path) && MemoryFiles::at(path) != nullptr) {
-    NBL_ASSIGN(const auto file, MappedFile::open(path));
-    const auto bytes = file->bytes();
-    if (static_cast<int64_t>(bytes.size()) > max_bytes) return too_large(static_cast<int64_t>(bytes.size()));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (const auto memory = MemoryFiles::at(path)) {
+    const MemoryFiles::File* file = memory->find(path.filename().native());
+    if (file == nullptr) return system_error(ENOENT, "open", path);
+    if (file->size() > max_bytes) return too_large(file->size());
+    if (!file->read) return std::string(reinterpret_cast<const char*>(file->bytes.data()), file->bytes.size());
+    std::string text(static_cast<std::size_t>(file->size()), '\0');
+    NBL_TRY(file->read(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
+    return text;
   }
   NBL_ASSIGN(OpenedFile file, open_regular(path));
   if (file.size > max_bytes) return too_large(file.size);

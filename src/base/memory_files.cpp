@@ -102,7 +102,7 @@ bool directory_exists(const fs::path& path) {
 int64_t size_of_file(const fs::path& path) {
   if (const auto memory = MemoryFiles::at(path)) {
     const MemoryFiles::File* file = memory->find(path.filename().native());
-    return file == nullptr ? 0 : static_cast<int64_t>(file->bytes.size());
+    return file == nullptr ? 0 : file->size();
   }
   std::error_code error;
   const auto size = fs::file_size(path, error);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,14 +14,20 @@
 
 namespace nbl {
 
-/// A directory of files in memory. While it lives, its files are found under path(), a name that no file of the system is looked up
-/// by: MappedFile::open (which then keeps it alive), read_text_file and the functions below know it.
+/// A directory of files in memory, or behind functions that read them. While it lives, its files are found under path(), a name that no
+/// file of the system is looked up by: MappedFile::open (which then keeps it alive, and reads a file behind a function whole),
+/// io::FileSource, read_text_file and the functions below know it.
 class MemoryFiles : public std::enable_shared_from_this<MemoryFiles> {
  public:
   struct File {
     std::string name;
     std::span<const std::byte> bytes;
     std::shared_ptr<const void> keep_alive;
+    /// For a file that lies nowhere (bytes is empty then): fills `into` from `offset`. Called from any thread, several at once.
+    std::function<Status(int64_t offset, std::span<std::byte> into)> read = nullptr;
+    int64_t read_size = 0;  ///< of such a file
+
+    int64_t size() const noexcept { return read ? read_size : static_cast<int64_t>(bytes.size()); }
   };
   /// Code::invalid_argument for a name that is none or is there twice.
   static Result<std::shared_ptr<const MemoryFiles>> create(std::vector<File> files);

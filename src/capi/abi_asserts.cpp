@@ -34,6 +34,7 @@ NBL_FIELD(nbl_file, size, 24);
 NBL_FIELD(nbl_file, read, 32);
 NBL_FIELD(nbl_file, release, 40);
 NBL_FIELD(nbl_file, user, 48);
+NBL_FIELD(nbl_file, flags, 56);
 
 NBL_FIELD(nbl_array, struct_size, 0);
 NBL_FIELD(nbl_array, rank, 4);

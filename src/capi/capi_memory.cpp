@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <mutex>
 
 #include "base/buffer.h"
 #include "base/checked.h"
@@ -18,10 +19,12 @@ namespace {
 
 constexpr int64_t kMostFiles = 100'000;
 constexpr std::size_t kReadPiece = std::size_t{16} << 20;
+constexpr int64_t kSmallFile = int64_t{1} << 20;  // is read at once: configurations, which several readers look at
 
-/// The element at `index` of an array whose elements have the size that the first one states, over the defaults.
+/// The element at `index` of an array whose elements have the size that the first one states, over the defaults. `first_size`: of the
+/// struct's first release.
 template <class Element>
-Status element(const Element* first, int64_t index, const char* type, Element* out) {
+Status element(const Element* first, int64_t index, std::size_t first_size, const char* type, Element* out) {
   uint32_t stride = 0, size = 0;
   std::memcpy(&stride, first, sizeof stride);
   const auto* at = reinterpret_cast<const Element*>(reinterpret_cast<const char*>(first) + static_cast<std::size_t>(index) * stride);
@@ -29,7 +32,7 @@ Status element(const Element* first, int64_t index, const char* type, Element* o
   if (index > 0 && size != stride) {
     return {Code::invalid_argument, fmt::format("{} {}: struct_size is {}; {} was expected, as in the first", type, index, size, stride)};
   }
-  return read_options(at, sizeof(Element), type, out);
+  return read_options(at, first_size, type, out);
 }
 
 /// Calls the caller's release when the last user of the file is gone.
@@ -47,22 +50,40 @@ class Lease {
   void* user_;
 };
 
-/// A file that the caller's function reads, whole.
-Result<std::shared_ptr<const Buffer>> read_whole(const nbl_file& file) {
-  NBL_ASSIGN(Buffer bytes, Buffer::create(static_cast<std::size_t>(file.size)));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t piece = std::min(kReadPiece, bytes.size() - at);
-    if (const int32_t error = file.read(file.user, static_cast<int64_t>(at), bytes.data() + at, piece); error != 0) {
-      return Status(Code::io, fmt::format("reading {} bytes at {} of '{}' failed: the caller's function returned {}", piece, at,
-                                          file.name, error));
+/// A file that the caller's function reads.
+class ReadFile {
+ public:
+  ReadFile(const nbl_file& file, std::shared_ptr<const Lease> lease)
+      : name_(file.name == nullptr ? "" : file.name), read_(file.read), user_(file.user), lease_(std::move(lease)) {}
+
+  /// Fills `into` from `offset`, in pieces.
+  Status read(int64_t offset, std::span<std::byte> into) const {
+    const std::lock_guard lock(mutex_);
+    while (!into.empty()) {
+      const std::size_t piece = std::min(kReadPiece, into.size());
+      if (const int32_t error = read_(user_, offset, into.data(), piece); error != 0) {
+        return {Code::io, fmt::format("reading {} bytes at {} of '{}' failed: the caller's function returned {}", piece, offset, name_,
+                                      error)};
+      }
+      offset += static_cast<int64_t>(piece);
+      into = into.subspan(piece);
     }
-    at += piece;
+    return {};
   }
-  return std::make_shared<const Buffer>(std::move(bytes));
-}
+
+ private:
+  std::string name_;
+  nbl_read_fn read_;
+  void* user_;
+  std::shared_ptr<const Lease> lease_;
+  mutable std::mutex mutex_;
+};
 
 Result<MemoryFiles::File> take_file(const nbl_file& file, int64_t index, std::shared_ptr<const Lease> lease) {
   const std::string name = file.name == nullptr ? std::string() : file.name;
+  if ((file.flags & ~uint64_t{NBL_FILE_ON_DEMAND}) != 0) {
+    return Status(Code::invalid_argument, fmt::format("file {} ('{}'): flags {:#x} are not known", index, name, file.flags));
+  }
   if (file.size < 0 || (file.data == nullptr && file.read == nullptr && file.size > 0)) {
     return Status(Code::invalid_argument,
                   fmt::format("file {} ('{}'): {}", index, name,
@@ -71,8 +92,15 @@ Result<MemoryFiles::File> take_file(const nbl_file& file, int64_t index, std::sh
   if (file.data != nullptr) {
     return MemoryFiles::File{name, {static_cast<const std::byte*>(file.data), static_cast<std::size_t>(file.size)}, std::move(lease)};
   }
-  NBL_ASSIGN(auto bytes, read_whole(file));
-  return MemoryFiles::File{name, {bytes->data(), bytes->size()}, bytes};
+  const auto reader = std::make_shared<const ReadFile>(file, std::move(lease));
+  if ((file.flags & NBL_FILE_ON_DEMAND) != 0 && file.size > kSmallFile) {
+    return MemoryFiles::File{name, {}, nullptr, [reader](int64_t offset, std::span<std::byte> into) { return reader->read(offset, into); },
+                             file.size};
+  }
+  NBL_ASSIGN(Buffer bytes, Buffer::create(static_cast<std::size_t>(file.size)));
+  NBL_TRY(reader->read(0, {bytes.data(), bytes.size()}));
+  const auto whole = std::make_shared<const Buffer>(std::move(bytes));
+  return MemoryFiles::File{name, {whole->data(), whole->size()}, whole};
 }
 
 Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t count, nbl_checkpoint** out) {
@@ -83,7 +111,7 @@ Status open_files(const RuntimePtr& runtime, const nbl_file* files, int64_t coun
   Status wrong;
   for (int64_t i = 0; i < count && wrong.ok(); ++i) {
     nbl_file file = NBL_FILE_INIT;
-    wrong = element(files, i, "nbl_file", &file);
+    wrong = element(files, i, offsetof(nbl_file, flags), "nbl_file", &file);
     if (!wrong.ok()) break;
     leases.push_back(std::make_shared<const Lease>(file.release, file.user));
     given.push_back(file);
@@ -115,7 +143,7 @@ struct GivenArray {
 /// `block`: elements in a block of the type, and its bytes; 0 for a type that is not known.
 Result<GivenArray> take_array(const nbl_array* arrays, int64_t index, const std::function<std::pair<int64_t, int64_t>(const char*)>& block) {
   nbl_array a = NBL_ARRAY_INIT;
-  NBL_TRY(element(arrays, index, "nbl_array", &a));
+  NBL_TRY(element(arrays, index, sizeof(nbl_array), "nbl_array", &a));
   if (a.name == nullptr || *a.name == '\0' || a.type == nullptr || a.rank < 0 || a.rank > 8 || (a.rank > 0 && a.shape == nullptr)) {
     return Status(Code::invalid_argument, fmt::format("array {}: a name, a type and at most 8 dimensions were expected", index));
   }

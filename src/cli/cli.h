@@ -90,6 +90,16 @@ std::string check_is_number(const std::string& text);
 
 /// Reads the file and gives it to `use`; what the library has against it is told with the file's name, and as bad input.
 void use_file(const std::string& path, const std::function<void(const std::string&)>& use);
+/// An argument that the library finds wrong while it opens a file of the user's is always the file.
+template <class Open>
+auto opened(Open&& open) {
+  try {
+    return open();
+  } catch (const Error& e) {
+    if (e.status() == NBL_E_INVALID_ARGUMENT) throw Failure(kBadInput, e.what());
+    throw;
+  }
+}
 /// The whole file; Failure(kBadInput) when there is none.
 std::string read_file(const std::string& path);
 /// Written beside and renamed.

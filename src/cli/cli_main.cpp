@@ -145,21 +145,6 @@ Runtime Global::make_runtime() const {
   return runtime;
 }
 
-namespace {
-
-/// An argument that the library finds wrong while it opens a file is here always the file.
-template <class Open>
-auto opened(Open&& open) {
-  try {
-    return open();
-  } catch (const Error& e) {
-    if (e.status() == NBL_E_INVALID_ARGUMENT) throw Failure(kBadInput, e.what());
-    throw;
-  }
-}
-
-}  // namespace
-
 Checkpoint Global::open_checkpoint(const Runtime& runtime, const std::string& model,
                                    const std::vector<std::string>& lora) const {
   Checkpoint checkpoint = opened([&] { return Checkpoint(runtime, resolve_model(model)); });

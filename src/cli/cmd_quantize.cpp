@@ -3,8 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
+#include <utility>
 
 #include "cli/cli.h"
 #include "cli/json_text.h"
@@ -39,8 +42,8 @@ namespace {
 /// One JSON object a line, each written out at once: what was logged survives a kill.
 class EventLog {
  public:
-  explicit EventLog(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
-    if (file_ == nullptr) throw Failure(kBadInput, fmt::format("cannot write the log '{}'", path));
+  explicit EventLog(const std::string& path) : path_(path), file_(std::fopen(path.c_str(), "w")) {
+    if (file_ == nullptr) throw Failure(kBadInput, fmt::format("cannot write the log '{}': {}", path, std::strerror(errno)));
   }
   ~EventLog() { std::fclose(file_); }
   EventLog(const EventLog&) = delete;
@@ -51,13 +54,24 @@ class EventLog {
     text.set("seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
     return text;
   }
+  /// The first event that cannot be written stops the job before it costs anything; a later one is told once, and the job goes on.
   void write(const ObjectText& event) {
-    fmt::print(file_, "{}\n", event.text());
-    std::fflush(file_);
+    const std::string line = event.text() + "\n";
+    if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) {
+      written_ = true;
+      return;
+    }
+    const int error = errno;
+    std::clearerr(file_);
+    const std::string message = fmt::format("cannot write the log '{}': {}", path_, std::strerror(error));
+    if (!written_) throw Failure(error == ENOSPC || error == EDQUOT || error == EFBIG ? kLimit : kBadInput, message);
+    if (!std::exchange(told_, true)) fmt::print(stderr, "warning: {}; it is incomplete\n", message);
   }
 
  private:
+  std::string path_;
   std::FILE* file_;
+  bool written_ = false, told_ = false;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

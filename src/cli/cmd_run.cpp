@@ -160,7 +160,12 @@ std::vector<int32_t> chat_prompt(const Tokenizer& tokenizer, const std::string& 
   std::map<std::string, std::string> variables;
   for (const std::string& assignment : args.variables) set_variable(assignment, variables);
   const std::string tools = args.tools.empty() ? std::string() : read_file(args.tools);
-  return tokenizer.encode(tokenizer.apply_chat_template(messages, tools, template_settings(variables)));
+  try {
+    return tokenizer.encode(tokenizer.apply_chat_template(messages, tools, template_settings(variables)));
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).starts_with("tools")) throw Failure(kBadInput, fmt::format("'{}': {}", args.tools, e.what()));
+    throw;
+  }
 }
 
 int run(const Global& global, const Args& args) {
@@ -175,7 +180,7 @@ int run(const Global& global, const Args& args) {
   // A saved text comes before the prompt; how long it is turns out when it is read.
   Session session(model, args.load.empty() || args.context > 0 ? positions(args, model, count) : 0);
   apply_settings(global, args, model, session);
-  if (!args.load.empty()) session.load(args.load);
+  if (!args.load.empty()) opened([&] { session.load(args.load); });
   const int64_t start = session.position();
   std::optional<Model> draft;
   if (!args.draft.empty()) session.set_draft(draft.emplace(global.open_model(runtime, args.draft)));

@@ -253,7 +253,7 @@ int sweep(const Global& global, const Args& args) {
 std::vector<std::string> split_recipes(const std::string& given) {
   std::error_code ec;
   std::string text = given;
-  if (fs::is_regular_file(given, ec)) text = read_file(given);
+  if (fs::is_regular_file(given, ec) || fs::is_directory(given, ec)) text = read_file(given);
   std::vector<std::string> recipes;
   const auto trimmed = [](std::string_view part) {
     const std::size_t begin = part.find_first_not_of(" \t\r");

@@ -41,7 +41,8 @@ class BnbPacking final : public Packing {
     for (const auto& [name, raw] : directory.tensors()) {
       if (const std::size_t at = name.find(kState); at != std::string::npos) {
         const std::string weight = name.substr(0, at);
-        NBL_ASSIGN(const FourBit w, four_bit(directory, weight));
+        NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded({&name, 1}));
+        NBL_ASSIGN(const FourBit w, four_bit(*loaded, weight));
         PackedModule module;
         int64_t bytes = 0;
         for (const io::RawTensor* part : {w.codes, w.absmax, w.map, w.state, w.nested_absmax, w.nested_map}) {
@@ -60,7 +61,9 @@ class BnbPacking final : public Packing {
         found.emplace(weight, std::move(module));
       } else if (name.ends_with(".SCB")) {
         const std::string prefix = name.substr(0, name.size() - 4), weight = prefix + std::string(kWeight);
-        NBL_TRY(check_int8(directory, prefix));
+        const std::string looked_at = prefix + ".weight_format";
+        NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded({&looked_at, 1}));
+        NBL_TRY(check_int8(*loaded, prefix));
         const io::RawTensor& codes = *directory.find(weight);
         PackedModule module;
         module.consumed = {weight, name};

@@ -58,7 +58,9 @@ class CtPacking final : public Packing {
       constexpr std::string_view kScale = ".weight_scale";
       if (!name.ends_with(kScale)) continue;
       const std::string prefix = name.substr(0, name.size() - kScale.size());
-      NBL_ASSIGN(const Module m, find(directory, prefix));
+      const std::string looked_at = prefix + ".weight_shape";
+      NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded({&looked_at, 1}));
+      NBL_ASSIGN(const Module m, find(*loaded, prefix));
       PackedModule module;
       int64_t bytes = 0;
       for (const char* part :

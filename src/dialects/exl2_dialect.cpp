@@ -184,7 +184,9 @@ class Exl2Packing final : public Packing {
     for (const auto& [name, raw] : directory.tensors()) {
       if (!name.ends_with(kMark)) continue;
       const std::string prefix = name.substr(0, name.size() - kMark.size());
-      NBL_ASSIGN(const Module m, find(directory, prefix));
+      const std::string looked_at = prefix + ".q_groups";
+      NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded({&looked_at, 1}));
+      NBL_ASSIGN(const Module m, find(*loaded, prefix));
       PackedModule module;
       int64_t bytes = 0;
       for (const char* suffix : {".q_weight", ".q_scale", ".q_scale_max", ".q_groups", ".q_invperm", ".q_perm",

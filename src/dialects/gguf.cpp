@@ -33,6 +33,13 @@ class GgufCheckpoint final : public Checkpoint {
 
   std::string format() const override { return "gguf"; }
   std::string origin() const override { return container_->origin(); }
+  std::vector<std::string> sources() const override {
+    std::vector<std::string> files = {origin()};
+    for (const io::RawTensor& raw : container_->tensors()) {  // part after part
+      if (raw.file != files.back()) files.push_back(raw.file);
+    }
+    return files;
+  }
   const Json& config() const override { return config_; }
   std::vector<TensorInfo> tensors() const override;
   bool has(std::string_view name) const override { return entries_.contains(name); }
@@ -125,11 +132,12 @@ Status GgufCheckpoint::index_experts(const io::RawTensor& raw, const GgufPlace& 
       raw.bytes.size() % static_cast<std::size_t>(raw.shape[0]) != 0) {
     return unexpected_shape(raw, "three dimensions, experts first");
   }
-  const std::size_t bytes = raw.bytes.size() / static_cast<std::size_t>(raw.shape[0]);
-  const auto whole = std::make_shared<const Storage>(raw.bytes);
+  const auto bytes = static_cast<int64_t>(raw.bytes.size()) / raw.shape[0];
   for (int64_t e = 0; e < raw.shape[0]; ++e) {
-    const auto part = raw.bytes.bytes().subspan(static_cast<std::size_t>(e) * bytes, bytes);
-    parts_.push_back({raw.name, raw.type, {raw.shape[1], raw.shape[2]}, Storage::borrow(part, whole), raw.file});
+    io::RawTensor& part = parts_.emplace_back(raw);
+    part.shape = {raw.shape[1], raw.shape[2]};
+    part.offset += e * bytes;
+    part.bytes = raw.source->view(part.offset, bytes);
     NBL_TRY(claim(with_expert(place.name, e), {&parts_.back(), place.change}));
   }
   return {};
@@ -217,8 +225,8 @@ class GgufDialect final : public Dialect {
     return "holds only its own block types: groups of 32 or 256 along rows, no column order, no outliers.";
   }
   bool recognise(const std::filesystem::path& path) const override {
-    const auto mapped = MappedFile::open(path);
-    return mapped.ok() && (*mapped)->bytes().size() >= 4 && std::memcmp((*mapped)->bytes().data(), "GGUF", 4) == 0;
+    const Storage head = io::file_head(path, 4);
+    return head.size() == 4 && std::memcmp(head.data(), "GGUF", 4) == 0;
   }
   Result<std::unique_ptr<Checkpoint>> open(const std::filesystem::path& path) const override {
     return GgufCheckpoint::open(path);

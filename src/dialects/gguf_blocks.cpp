@@ -418,7 +418,8 @@ Result<QTensor> gguf_matrix(const io::RawTensor& tensor, const RowMap& rows) {
   const int64_t n = tensor.shape[0], k = tensor.shape[1];
   const int64_t blocks = k / type->block, row_bytes = blocks * type->block_bytes, groups = type->block / block->group;
   NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, block_segment(*block, k)));
-  const auto* data = reinterpret_cast<const uint8_t*>(tensor.bytes.data());
+  NBL_ASSIGN(const io::RawTensor loaded, io::load(tensor));
+  const auto* data = reinterpret_cast<const uint8_t*>(loaded.bytes.data());
   const auto row_at = [&](int64_t row) { return data + (rows ? rows(row) : row) * row_bytes; };
   for (const GgufSubScales& sub : kSubScales) {
     if (sub.type != tensor.type) continue;

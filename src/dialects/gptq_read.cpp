@@ -53,7 +53,7 @@ class GptqPacking final : public Packing {
   /// Codes of rows [row, row + rows), row r at out + r * k.
   void code_rows(const Module& m, int64_t row, int64_t rows, uint8_t* out) const;
   Result<QTensor> values(const Module& m, const std::vector<int32_t>& g_idx) const;
-  void judge_zeros(const HfDirectory& directory, const std::vector<Module>& all, std::vector<std::string>& warnings);
+  Status judge_zeros(const HfDirectory& directory, const std::vector<std::string>& prefixes, std::vector<std::string>& warnings);
 
   GptqConvention convention_;
 };
@@ -119,7 +119,7 @@ Result<Module> GptqPacking::find(const HfDirectory& directory, const std::string
 
 Result<std::map<std::string, PackedModule, std::less<>>> GptqPacking::modules(HfDirectory& directory) {
   std::map<std::string, PackedModule, std::less<>> found;
-  std::vector<Module> all;
+  std::vector<std::string> prefixes;
   for (const auto& [name, raw] : directory.tensors()) {
     if (!name.ends_with(kMark)) continue;
     const std::string prefix = name.substr(0, name.size() - kMark.size());
@@ -135,7 +135,7 @@ Result<std::map<std::string, PackedModule, std::less<>>> GptqPacking::modules(Hf
                    bits_per_element(bytes, m.n * m.k),
                    m.group_size,
                    bytes};
-    all.push_back(m);
+    prefixes.push_back(prefix);
     found.emplace(prefix + ".weight", std::move(module));
   }
   if (found.empty()) {
@@ -143,7 +143,7 @@ Result<std::map<std::string, PackedModule, std::less<>>> GptqPacking::modules(Hf
                   fmt::format("{}: quantized with gptq, but no tensor named *.qweight", directory.origin()));
   }
   std::vector<std::string> warnings;
-  judge_zeros(directory, all, warnings);
+  NBL_TRY(judge_zeros(directory, prefixes, warnings));
   directory.warnings.insert(directory.warnings.end(), warnings.begin(), warnings.end());
   return found;
 }
@@ -302,15 +302,17 @@ Result<QTensor> GptqPacking::values(const Module& m, const std::vector<int32_t>&
 // The configuration says how zeros are stored; files exist where it is wrong. What the zeros themselves say: symmetric
 // ones are all the same number, and with others the codes of a group average to about its zero point, since weights
 // average to about nothing.
-void GptqPacking::judge_zeros(const HfDirectory& directory, const std::vector<Module>& all,
-                              std::vector<std::string>& warnings) {
+Status GptqPacking::judge_zeros(const HfDirectory& directory, const std::vector<std::string>& prefixes,
+                                std::vector<std::string>& warnings) {
   const ZeroOffset declared = convention_.zeros;
   convention_.zeros = ZeroOffset::plain;  // the stored numbers
   double sum = 0, squares = 0;
   int64_t samples = 0, constant_v1 = 0, constant_v2 = 0, other = 0;
-  const std::size_t step = std::max<std::size_t>(1, all.size() / 8);
-  for (std::size_t i = 0; i < all.size(); i += step) {
-    const Module& m = all[i];
+  const std::size_t step = std::max<std::size_t>(1, prefixes.size() / 8);
+  for (std::size_t i = 0; i < prefixes.size(); i += step) {
+    const std::string looked_at[] = {prefixes[i] + ".qweight", prefixes[i] + ".qzeros", prefixes[i] + ".g_idx"};
+    NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded(looked_at));
+    NBL_ASSIGN(const Module m, find(*loaded, prefixes[i]));
     const int centre = 1 << (m.bits - 1);
     std::vector<uint8_t> zeros(static_cast<std::size_t>(m.n)), codes(static_cast<std::size_t>(kTileRows * m.k));
     zero_row(m, 0, zeros.data());
@@ -350,9 +352,9 @@ void GptqPacking::judge_zeros(const HfDirectory& directory, const std::vector<Mo
     const ZeroOffset found = constant_v1 == zeros_seen ? ZeroOffset::minus_one : ZeroOffset::plain;
     if (found != declared && convention_.symmetric)
       say(found, "all of them are what the other stores for symmetric weights");
-    return;
+    return {};
   }
-  if (samples < 64) return;
+  if (samples < 64) return {};
   const double mean = sum / static_cast<double>(samples);
   const double error =
       std::sqrt(std::max(0.0, squares / static_cast<double>(samples) - mean * mean) / static_cast<double>(samples));
@@ -361,6 +363,7 @@ void GptqPacking::judge_zeros(const HfDirectory& directory, const std::vector<Mo
     say(declared == ZeroOffset::minus_one ? ZeroOffset::plain : ZeroOffset::minus_one,
         fmt::format("the codes lie {:.2f} above them on average where {:.0f} was to be expected", mean, expected));
   }
+  return {};
 }
 
 }  // namespace

@@ -49,8 +49,9 @@ class HfCheckpoint final : public Checkpoint {
   bool has(std::string_view name) const override { return modules_.contains(name) || dense(name) != nullptr; }
 
   Result<QTensor> matrix(std::string_view name) const override {
-    if (modules_.contains(name)) {
-      auto tensor = packing_->read(*directory_, name);
+    if (const auto it = modules_.find(name); it != modules_.end()) {
+      NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory_->with_loaded(it->second.consumed));
+      auto tensor = packing_->read(*loaded, name);
       if (!tensor.ok()) return tensor.status();
       const Status status = tensor->validate(std::string(name));
       if (!status.ok()) return status.with_context(origin());

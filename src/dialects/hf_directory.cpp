@@ -197,7 +197,26 @@ Status HfDirectory::read_tensors() {
 
 const io::RawTensor* HfDirectory::find(std::string_view name) const {
   const auto it = tensors_.find(name);
-  return it == tensors_.end() ? nullptr : it->second;
+  if (it != tensors_.end()) return it->second;
+  return base_ != nullptr ? base_->find(name) : nullptr;
+}
+
+Result<std::shared_ptr<const HfDirectory>> HfDirectory::with_loaded(std::span<const std::string> names) const {
+  std::shared_ptr<HfDirectory> overlay;
+  for (const std::string& name : names) {
+    const io::RawTensor* raw = find(name);
+    if (raw == nullptr || raw->in_memory()) continue;
+    if (overlay == nullptr) {
+      overlay = std::make_shared<HfDirectory>();
+      overlay->path_ = path_;
+      overlay->quantization_origin_ = quantization_origin_;
+      overlay->base_ = this;
+    }
+    NBL_ASSIGN(io::RawTensor loaded, io::load(*raw));
+    overlay->tensors_.insert_or_assign(name, &overlay->loaded_.emplace_back(std::move(loaded)));
+  }
+  if (overlay == nullptr) return std::shared_ptr<const HfDirectory>(std::shared_ptr<void>(), this);
+  return std::shared_ptr<const HfDirectory>(std::move(overlay));
 }
 
 Result<const io::RawTensor*> HfDirectory::get(std::string_view name) const {

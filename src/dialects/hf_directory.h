@@ -2,6 +2,7 @@
 // that are such directories stand on this.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -24,18 +25,24 @@ class HfDirectory {
 
   const std::filesystem::path& path() const noexcept { return path_; }
   std::string origin() const { return path_.string(); }
-  const Json& config() const noexcept { return config_; }
+  const Json& config() const noexcept { return base_ != nullptr ? base_->config() : config_; }
   /// quantization_config of config.json, or the content of quantize_config.json / quant_config.json; null when
   /// unquantized.
-  const Json& quantization() const noexcept { return quantization_; }
+  const Json& quantization() const noexcept { return base_ != nullptr ? base_->quantization() : quantization_; }
   /// Which file quantization() came from.
   const std::string& quantization_origin() const noexcept { return quantization_origin_; }
+
+  /// The same directory with the bytes of these tensors (names that it lacks are skipped) in memory: itself, or where a function reads
+  /// its files an overlay that has read them, for as long as that lives.
+  Result<std::shared_ptr<const HfDirectory>> with_loaded(std::span<const std::string> names) const;
 
   const io::RawTensor* find(std::string_view name) const;
   /// find(), or an error that names the tensor.
   Result<const io::RawTensor*> get(std::string_view name) const;
   /// Canonical name -> tensor, sorted.
-  const std::map<std::string, const io::RawTensor*, std::less<>>& tensors() const noexcept { return tensors_; }
+  const std::map<std::string, const io::RawTensor*, std::less<>>& tensors() const noexcept {
+    return base_ != nullptr ? base_->tensors() : tensors_;
+  }
 
   bool has_asset(std::string_view name) const;
   Result<std::string> asset(std::string_view name) const;
@@ -51,7 +58,9 @@ class HfDirectory {
   Json config_, quantization_;
   std::string quantization_origin_;
   std::unique_ptr<io::Container> container_;
-  std::map<std::string, const io::RawTensor*, std::less<>> tensors_;
+  std::map<std::string, const io::RawTensor*, std::less<>> tensors_;  ///< of an overlay: what it has read
+  const HfDirectory* base_ = nullptr;  ///< of an overlay
+  std::deque<io::RawTensor> loaded_;
 };
 
 /// Whether `path` is a directory of config.json and safetensors.
@@ -69,9 +78,9 @@ class Packing {
  public:
   virtual ~Packing() = default;
   /// Finds all packed modules of the directory: "<module>.weight" -> what it is made of. Checks shapes and types, reads at
-  /// most samples of the weights. What it noticed and decided goes into the directory's warnings.
+  /// most samples of the weights, after with_loaded(). What it noticed and decided goes into the directory's warnings.
   virtual Result<std::map<std::string, PackedModule, std::less<>>> modules(HfDirectory& directory) = 0;
-  /// The weight of one of them. Called from several threads.
+  /// The weight of one of them, whose tensors (`consumed`) are in memory. Called from several threads.
   virtual Result<QTensor> read(const HfDirectory& directory, std::string_view name) const = 0;
 };
 

@@ -120,6 +120,8 @@ class HfWriter final : public CheckpointWriter {
     return {};
   }
 
+  void set_threads(int threads) override { spool_.set_threads(threads); }
+
   Status add_asset(std::string_view name, std::string_view bytes) override {
     if (!is_plain_file_name(name) || name.starts_with("model") || name == "config.json") {
       return Status(Code::invalid_argument, fmt::format("'{}' cannot be the name of an asset", shown(name)));

@@ -220,7 +220,9 @@ class HqqPacking final : public Packing {
     for (const auto& [name, raw] : directory.tensors()) {
       if (!name.ends_with(kMark)) continue;
       const std::string prefix = name.substr(0, name.size() - kMark.size());
-      NBL_ASSIGN(const Module m, find_module(directory, prefix));
+      const std::string looked_at[] = {prefix + ".shape", prefix + ".nbits", prefix + ".axis"};
+      NBL_ASSIGN(const std::shared_ptr<const HfDirectory> loaded, directory.with_loaded(looked_at));
+      NBL_ASSIGN(const Module m, find_module(*loaded, prefix));
       PackedModule module;
       for (const std::string_view each : kSettings) {
         const std::string part = fmt::format("{}.{}", prefix, each);

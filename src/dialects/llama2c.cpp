@@ -12,6 +12,7 @@
 #include "base/memory_files.h"
 #include "dialects/common.h"
 #include "dialects/dialects.h"
+#include "io/file_source.h"
 #include "io/spool.h"
 #include "tensor/tiles.h"
 
@@ -21,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint32_t kMagic = 0x616b3432;
+constexpr int64_t kHeadBytes = 256;
 constexpr BoundOf<int64_t> kMaxTokenizer{Bound::tokenizer_bytes};
 
 struct Header {
@@ -36,6 +38,9 @@ struct Place {
   int64_t offset = 0, rows = 0, columns = 0;  // columns 0: a vector of `rows`
   int64_t group = 0;
   int64_t permute_heads = 0;  // heads whose rows are in adjacent-pair order
+
+  int64_t count() const noexcept { return rows * std::max<int64_t>(columns, 1); }
+  int64_t bytes() const noexcept { return group == 0 ? 4 * count() : count() + 4 * (count() / group); }
 };
 
 int32_t read_i32(std::span<const std::byte> bytes, std::size_t at) {
@@ -173,11 +178,13 @@ class Llama2cCheckpoint final : public Checkpoint {
  public:
   static Result<std::unique_ptr<Checkpoint>> open(const fs::path& path) {
     auto checkpoint = std::make_unique<Llama2cCheckpoint>();
-    NBL_ASSIGN(checkpoint->mapped_, MappedFile::open(path));
-    NBL_ASSIGN(checkpoint->header_, read_header(checkpoint->mapped_->bytes(), path.string()));
+    checkpoint->path_ = path;
+    NBL_ASSIGN(checkpoint->source_, io::FileSource::open(path));
+    const int64_t size = checkpoint->source_->size();
+    NBL_ASSIGN(const Storage head, checkpoint->source_->read(0, std::min(size, kHeadBytes)));
+    NBL_ASSIGN(checkpoint->header_, read_header(head.bytes(), path.string()));
     const Header& h = checkpoint->header_;
     Layout layout(h);
-    const auto size = static_cast<int64_t>(checkpoint->mapped_->bytes().size());
     if (layout.end() != size) {
       return Status(Code::corrupt, fmt::format("{}: the header asks for {} bytes, the file has {}", path.string(),
                                                layout.end(), size));
@@ -189,10 +196,10 @@ class Llama2cCheckpoint final : public Checkpoint {
   }
 
   std::string format() const override { return "llama2c"; }
-  std::string origin() const override { return mapped_->path().string(); }
+  std::string origin() const override { return path_.string(); }
   const Json& config() const override { return config_; }
   bool has(std::string_view name) const override { return places_.contains(name); }
-  int64_t file_bytes() const override { return static_cast<int64_t>(mapped_->bytes().size()); }
+  int64_t file_bytes() const override { return source_->size(); }
   bool has_asset(std::string_view name) const override { return name == "tokenizer.bin" && !tokenizer_.empty(); }
   Result<std::string> asset(std::string_view name) const override {
     if (!has_asset(name)) return Status(Code::not_found, fmt::format("{}: no {} beside it", origin(), shown(name)));
@@ -205,8 +212,7 @@ class Llama2cCheckpoint final : public Checkpoint {
   std::vector<TensorInfo> tensors() const override {
     std::vector<TensorInfo> infos;
     for (const auto& [name, p] : places_) {
-      const int64_t count = p.rows * std::max<int64_t>(p.columns, 1);
-      const int64_t bytes = p.group == 0 ? 4 * count : count + 4 * (count / p.group);
+      const int64_t count = p.count(), bytes = p.bytes();
       infos.push_back({name, p.columns == 0 ? Shape{p.rows} : Shape{p.rows, p.columns},
                        p.group == 0 ? std::string("f32") : fmt::format("affine 8 bit g{} f32 sym", p.group),
                        bits_per_element(bytes, count), p.group, bytes});
@@ -226,7 +232,8 @@ class Llama2cCheckpoint final : public Checkpoint {
     }
     // Groups that do not fit our rows are read as the values they stand for.
     const bool packed = p.group != 0 && p.group % 16 == 0 && p.columns % p.group == 0;
-    auto tensor = packed ? quantized(p) : dense(p);
+    NBL_ASSIGN(const Storage stored, source_->read(p.offset, p.bytes()));
+    auto tensor = packed ? quantized(p, stored.data()) : dense(p, stored.data());
     if (!tensor.ok()) return tensor.status().with_context(fmt::format("{}: tensor {}", origin(), name));
     const Status status = tensor->validate(std::string(name));
     if (!status.ok()) return status.with_context(origin());
@@ -241,11 +248,8 @@ class Llama2cCheckpoint final : public Checkpoint {
       NBL_ASSIGN(const QTensor tensor, matrix(name));
       return to_array(tensor);
     }
-    return Array{DType::f32,
-                 {p.rows},
-                 Storage::borrow(
-                     mapped_->bytes().subspan(static_cast<std::size_t>(p.offset), static_cast<std::size_t>(4 * p.rows)),
-                     mapped_)};
+    NBL_ASSIGN(Storage values, source_->read(p.offset, p.bytes()));
+    return Array{DType::f32, {p.rows}, std::move(values)};
   }
 
  private:
@@ -278,20 +282,20 @@ class Llama2cCheckpoint final : public Checkpoint {
     const int64_t d = p.rows / p.permute_heads, head = row / d, within = row % d;
     return head * d + 2 * (within % (d / 2)) + within / (d / 2);
   }
-  float scale_at(const Place& p, int64_t index) const {
+  // `data`: where the tensor's bytes begin.
+  static float scale_at(const Place& p, const std::byte* data, int64_t index) {
     float scale;
-    std::memcpy(&scale, mapped_->bytes().data() + p.offset + p.rows * p.columns + 4 * index, 4);
+    std::memcpy(&scale, data + p.rows * p.columns + 4 * index, 4);
     return scale;
   }
 
-  Result<QTensor> dense(const Place& p) const {
+  static Result<QTensor> dense(const Place& p, const std::byte* data) {
     Segment spec;
     spec.k_count = p.columns;
     spec.encoding = Encoding::dense;
     spec.value_type = DType::f32;
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(p.rows, spec));
     std::vector<float> rows(static_cast<std::size_t>(kTileRows * p.columns));
-    const std::byte* data = mapped_->bytes().data() + p.offset;
     for (int64_t t = 0; t < builder.row_tiles(); ++t) {
       for (int64_t r = 0; r < builder.rows(t); ++r) {
         const int64_t source = source_row(p, t * kTileRows + r);
@@ -300,7 +304,7 @@ class Llama2cCheckpoint final : public Checkpoint {
           std::memcpy(out, data + 4 * source * p.columns, static_cast<std::size_t>(4 * p.columns));
         } else {
           convert_to_f32(DType::i8, data + source * p.columns, p.columns, out);
-          for (int64_t c = 0; c < p.columns; ++c) out[c] *= scale_at(p, (source * p.columns + c) / p.group);
+          for (int64_t c = 0; c < p.columns; ++c) out[c] *= scale_at(p, data, (source * p.columns + c) / p.group);
         }
       }
       builder.set_dense(t, reinterpret_cast<const std::byte*>(rows.data()), 4 * p.columns);
@@ -308,7 +312,7 @@ class Llama2cCheckpoint final : public Checkpoint {
     return make_qtensor(p.rows, p.columns, std::move(builder).finish());
   }
 
-  Result<QTensor> quantized(const Place& p) const {
+  static Result<QTensor> quantized(const Place& p, const std::byte* stored) {
     Segment spec;
     spec.k_count = p.columns;
     spec.encoding = Encoding::affine;
@@ -317,7 +321,7 @@ class Llama2cCheckpoint final : public Checkpoint {
     spec.scale_type = DType::f32;
     NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(p.rows, spec));
     std::vector<uint8_t> codes(static_cast<std::size_t>(kTileRows * p.columns));
-    const auto* data = reinterpret_cast<const uint8_t*>(mapped_->bytes().data()) + p.offset;
+    const auto* data = reinterpret_cast<const uint8_t*>(stored);
     const int64_t groups = p.columns / p.group;
     for (int64_t t = 0; t < builder.row_tiles(); ++t) {
       for (int64_t r = 0; r < builder.rows(t); ++r) {
@@ -326,14 +330,15 @@ class Llama2cCheckpoint final : public Checkpoint {
           codes[static_cast<std::size_t>(r * p.columns + c)] =
               static_cast<uint8_t>(data[source * p.columns + c] ^ 0x80);
         }
-        for (int64_t g = 0; g < groups; ++g) builder.set_scale(row, g, scale_at(p, source * groups + g));
+        for (int64_t g = 0; g < groups; ++g) builder.set_scale(row, g, scale_at(p, stored, source * groups + g));
       }
       builder.set_codes(t, codes.data(), p.columns);
     }
     return make_qtensor(p.rows, p.columns, std::move(builder).finish());
   }
 
-  std::shared_ptr<const MappedFile> mapped_;
+  fs::path path_;
+  std::shared_ptr<const io::FileSource> source_;
   Header header_;
   std::map<std::string, Place, std::less<>> places_;
   fs::path tokenizer_;
@@ -346,14 +351,13 @@ class Llama2cDialect final : public Dialect {
   std::string_view summary() const override { return "llama2.c's .bin, versions 0, 1 and 2 (int8 groups)"; }
   std::string_view limits() const override { return "Llama models in f32, or int8 with one group size."; }
   bool recognise(const fs::path& path) const override {
-    const auto mapped = MappedFile::open(path);
-    if (!mapped.ok()) return false;
-    const auto bytes = (*mapped)->bytes();
+    const Storage head = io::file_head(path, kHeadBytes);
+    const auto bytes = head.bytes();
     if (bytes.size() >= 4 && static_cast<uint32_t>(read_i32(bytes, 0)) == kMagic) return true;
     const auto header = read_header(bytes, path.string());
     if (!header.ok()) return false;
     // Version 0 has no magic, so its size must fit; one cut short is still recognised when most of it is there.
-    const int64_t end = Layout(*header).end(), size = static_cast<int64_t>(bytes.size());
+    const int64_t end = Layout(*header).end(), size = size_of_file(path);
     return end > 0 && size <= end && size >= end / 4;
   }
   Result<std::unique_ptr<Checkpoint>> open(const fs::path& path) const override {

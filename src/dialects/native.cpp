@@ -36,6 +36,7 @@ class NativeWriter final : public CheckpointWriter {
     manifest_ = manifest;
     return {};
   }
+  void set_threads(int threads) override { spool_.set_threads(threads); }
   Status add_asset(std::string_view name, std::string_view bytes) override;
   Status add_matrix(std::string_view name, const QTensor& tensor) override;
   Status add_array(std::string_view name, const Array& array) override;

@@ -14,10 +14,18 @@
 #include "dialects/common.h"
 #include "dialects/native_format.h"
 #include "io/container.h"
+#include "io/safetensors_types.h"
 #include "io/spool.h"
 
 namespace nbl::dialects::native {
 namespace {
+
+/// A packed tensor as its descriptor has it. Its arrays are in place, or of the right size and without data where the file is behind a
+/// function: then matrix() reads them.
+struct Packed {
+  QTensor tensor;
+  bool column_order = false, input_scale = false, in_memory = true;
+};
 
 struct Text {
   const io::RawTensor* raw = nullptr;
@@ -51,13 +59,12 @@ class NativeCheckpoint final : public Checkpoint {
   Status read_tensor_entry(const std::string& name, const Json& json);
   Result<std::string> text(std::string_view name) const;
   const io::RawTensor* array_tensor(std::string_view name) const;
-  const QTensor* packed(std::string_view name) const {
-    const auto it = packed_.find(name);
-    return it == packed_.end() ? nullptr : &it->second;
-  }
+  /// Puts the arrays of a packed tensor into it, reading those that are not in memory.
+  Status place_parts(std::string_view name, bool column_order, bool input_scale, bool read, QTensor& tensor) const;
+  Result<QTensor> packed(const std::string& name, const Packed& entry) const;
 
   std::unique_ptr<io::Container> container_;
-  std::map<std::string, QTensor, std::less<>> packed_;
+  std::map<std::string, Packed, std::less<>> packed_;
   std::map<std::string, Text, std::less<>> texts_;
   std::map<std::string, bool, std::less<>> parts_;  // stored tensors that are part of something
   Json config_;
@@ -90,8 +97,9 @@ Status NativeCheckpoint::read_metadata() {
     const Status status = is_tensor ? read_tensor_entry(name, json) : read_text_entry(name, json);
     if (!status.ok()) return status.with_context(where);
   }
-  for (const auto& [name, tensor] : packed_) {
-    const Status status = tensor.validate_structure(name);
+  for (const auto& [name, entry] : packed_) {
+    if (!entry.in_memory) continue;
+    const Status status = entry.tensor.validate_structure(name);
     if (!status.ok()) return status.with_context(container_->origin());
   }
   auto config = text(kConfigText);
@@ -126,10 +134,11 @@ Status NativeCheckpoint::read_text_entry(std::string_view name, const Json& json
 }
 
 Status NativeCheckpoint::read_tensor_entry(const std::string& name, const Json& json) {
-  NBL_ASSIGN(QTensor tensor, parse_descriptor(json));
-  NBL_ASSIGN(const bool order, json.bool_or("column_order", false));
-  NBL_ASSIGN(const bool scale, json.bool_or("input_scale", false));
-  for (const Part& part : parts_of(tensor, order, scale)) {
+  Packed entry;
+  NBL_ASSIGN(entry.tensor, parse_descriptor(json));
+  NBL_ASSIGN(entry.column_order, json.bool_or("column_order", false));
+  NBL_ASSIGN(entry.input_scale, json.bool_or("input_scale", false));
+  for (const Part& part : parts_of(entry.tensor, entry.column_order, entry.input_scale)) {
     const std::string stored = name + part.suffix;
     const io::RawTensor* raw = container_->find(stored);
     if (raw == nullptr) return Status(Code::corrupt, fmt::format("its part {} is missing", part.suffix));
@@ -138,20 +147,46 @@ Status NativeCheckpoint::read_tensor_entry(const std::string& name, const Json& 
       return Status(Code::corrupt, fmt::format("its part {} is {} bytes of {} where {} bytes of U8 were expected",
                                                part.suffix, raw->bytes.size(), raw->type, padded));
     }
-    const auto bytes = raw->bytes.bytes().first(static_cast<std::size_t>(part.bytes));
-    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 64 == 0) {
-      *part.storage = Storage::borrow(bytes, std::make_shared<Storage>(raw->bytes));
+    entry.in_memory &= raw->in_memory();
+    parts_.emplace(stored, true);
+  }
+  NBL_TRY(place_parts(name, entry.column_order, entry.input_scale, entry.in_memory, entry.tensor));
+  packed_.emplace(name, std::move(entry));
+  return {};
+}
+
+Status NativeCheckpoint::place_parts(std::string_view name, bool column_order, bool input_scale, bool read, QTensor& tensor) const {
+  for (const Part& part : parts_of(tensor, column_order, input_scale)) {
+    const io::RawTensor& raw = *container_->find(std::string(name) + part.suffix);
+    if (!read) {
+      *part.storage = Storage::borrow(raw.bytes.bytes().first(static_cast<std::size_t>(part.bytes)), nullptr);
+      continue;
+    }
+    NBL_ASSIGN(const io::RawTensor loaded, io::load(raw));
+    const auto bytes = loaded.bytes.bytes().first(static_cast<std::size_t>(part.bytes));
+    if (loaded.bytes.size() == bytes.size() && loaded.bytes.owns()) {
+      *part.storage = loaded.bytes;
+    } else if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 64 == 0) {
+      *part.storage = Storage::borrow(bytes, std::make_shared<Storage>(loaded.bytes));
     } else {  // another tool has rewritten the file without its alignment
       NBL_ASSIGN(*part.storage, Storage::copy(bytes));
     }
-    parts_.emplace(stored, true);
   }
   for (Segment& s : tensor.segments) {
+    if (!read) break;
     if (s.scale_codes) NBL_TRY(set_scale_codes(tensor.n, std::move(*s.scale_codes), &s));
     if (s.zero_codes) NBL_TRY(set_zero_codes(tensor.n, std::move(*s.zero_codes), &s));
   }
-  packed_.emplace(name, std::move(tensor));
   return {};
+}
+
+Result<QTensor> NativeCheckpoint::packed(const std::string& name, const Packed& entry) const {
+  if (entry.in_memory) return entry.tensor;
+  QTensor tensor = entry.tensor;
+  NBL_TRY(place_parts(name, entry.column_order, entry.input_scale, true, tensor));
+  const Status status = tensor.validate_structure(name);
+  if (!status.ok()) return status.with_context(container_->origin());
+  return tensor;
 }
 
 const io::RawTensor* NativeCheckpoint::array_tensor(std::string_view name) const {
@@ -163,10 +198,9 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
   if (it == texts_.end())
     return Status(Code::not_found, fmt::format("{}: no {} inside", container_->origin(), shown(name)));
   const Text& entry = it->second;
-  if (!entry.zstd) {
-    return std::string(reinterpret_cast<const char*>(entry.raw->bytes.data()), entry.raw->bytes.size());
-  }
-  const auto stated = ZSTD_getFrameContentSize(entry.raw->bytes.data(), entry.raw->bytes.size());
+  NBL_ASSIGN(const io::RawTensor raw, io::load(*entry.raw));
+  if (!entry.zstd) return std::string(reinterpret_cast<const char*>(raw.bytes.data()), raw.bytes.size());
+  const auto stated = ZSTD_getFrameContentSize(raw.bytes.data(), raw.bytes.size());
   if (stated != static_cast<unsigned long long>(entry.bytes)) {
     return corrupt(fmt::format("{}: the compressed text does not state {} bytes", shown(name), entry.bytes));
   }
@@ -177,7 +211,7 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
     return Status(Code::out_of_memory,
                   fmt::format("{}: no memory for {} bytes of {}", container_->origin(), entry.bytes, shown(name)));
   }
-  const std::size_t size = ZSTD_decompress(out.data(), out.size(), entry.raw->bytes.data(), entry.raw->bytes.size());
+  const std::size_t size = ZSTD_decompress(out.data(), out.size(), raw.bytes.data(), raw.bytes.size());
   if (ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation)
     return Status(Code::out_of_memory, fmt::format("{}: no memory to decompress {}", container_->origin(), shown(name)));
   if (ZSTD_isError(size) || size != out.size())
@@ -187,11 +221,12 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
 
 std::vector<TensorInfo> NativeCheckpoint::tensors() const {
   std::vector<TensorInfo> infos;
-  for (const auto& [name, tensor] : packed_) {
+  for (const auto& [name, entry] : packed_) {
+    const QTensor& tensor = entry.tensor;
     TensorInfo info{name, {tensor.n, tensor.k}, tensor.description(), tensor.bits_per_weight(), 0, 0};
     if (tensor.segments.size() == 1) info.group_size = tensor.segments[0].group_size;
     QTensor copy = tensor;
-    for (const Part& part : parts_of(copy, !copy.column_order.empty(), !copy.input_scale.empty())) {
+    for (const Part& part : parts_of(copy, entry.column_order, entry.input_scale)) {
       info.bytes += round_up(part.bytes, 64);
     }
     infos.push_back(std::move(info));
@@ -199,10 +234,10 @@ std::vector<TensorInfo> NativeCheckpoint::tensors() const {
   for (const io::RawTensor& raw : container_->tensors()) {
     if (parts_.contains(raw.name)) continue;
     TensorInfo info{raw.name, raw.shape, raw.type, 0, 0, static_cast<int64_t>(raw.bytes.size())};
-    auto array = io::to_array(raw);
-    if (array.ok()) {
-      info.encoding = dtype_name(array->dtype);
-      info.bits = bits_per_element(info.bytes, array->size());
+    if (const auto dtype = io::safetensors_dtype(raw.type)) {
+      const auto count = element_count(raw.shape);
+      info.encoding = dtype_name(*dtype == DType::f64 ? DType::f32 : *dtype);  // as it is read
+      info.bits = bits_per_element(info.bytes, count.ok() ? *count : 0);
     }
     infos.push_back(std::move(info));
   }
@@ -212,18 +247,19 @@ std::vector<TensorInfo> NativeCheckpoint::tensors() const {
 }
 
 Result<QTensor> NativeCheckpoint::matrix(std::string_view name) const {
-  if (const QTensor* tensor = packed(name)) return *tensor;
+  if (const auto it = packed_.find(name); it != packed_.end()) return packed(it->first, it->second);
   if (const io::RawTensor* raw = array_tensor(name)) return dense_matrix(*raw);
   return not_found(container_->origin(), name);
 }
 
 Result<Array> NativeCheckpoint::array(std::string_view name) const {
   if (const io::RawTensor* raw = array_tensor(name)) return io::to_array(*raw);
-  if (const QTensor* tensor = packed(name)) {
+  if (const auto it = packed_.find(name); it != packed_.end()) {
+    NBL_ASSIGN(const QTensor tensor, packed(it->first, it->second));
     // Here the values are read at once, so looking at the scales first costs nothing.
-    const Status status = tensor->validate(std::string(name));
+    const Status status = tensor.validate(std::string(name));
     if (!status.ok()) return status.with_context(container_->origin());
-    return to_array(*tensor);
+    return to_array(tensor);
   }
   return not_found(container_->origin(), name);
 }
@@ -257,7 +293,10 @@ Result<std::vector<std::string>> NativeCheckpoint::verify(const ProgressFn& prog
     const Json* expected = hashes->find(raw.name);
     if (expected == nullptr) {
       differences.push_back(fmt::format("tensor {} is not in the manifest", shown(raw.name)));
-    } else if (const std::string found = sha256_hex(raw.bytes.bytes()); found != expected->as_string()) {
+      continue;
+    }
+    NBL_ASSIGN(const io::RawTensor loaded, io::load(raw));
+    if (const std::string found = sha256_hex(loaded.bytes.bytes()); found != expected->as_string()) {
       differences.push_back(fmt::format("tensor {}: SHA-256 {} where the manifest says {}", shown(raw.name), found,
                                         shown(expected->as_string())));
     }
@@ -292,14 +331,13 @@ std::string metadata_hash(const Json& metadata) {
 }
 
 bool is_native_file(const std::filesystem::path& path) {
-  const auto mapped = MappedFile::open(path);
-  if (!mapped.ok() || (*mapped)->bytes().size() < 16 || (*mapped)->bytes()[8] != std::byte{'{'}) return false;
+  const Storage head = io::file_head(path, 8 + 4096);
+  if (head.size() < 16 || head.bytes()[8] != std::byte{'{'}) return false;
   const auto container = io::open_safetensors(path);
   if (!container.ok()) {
     // A damaged file is still ours when it says so: its reader explains better what is wrong.
-    const auto bytes = (*mapped)->bytes().subspan(8, std::min<std::size_t>(4096, (*mapped)->bytes().size() - 8));
-    const std::string_view head(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    return head.starts_with(R"({"__metadata__":{"format":"nibble")");
+    const std::string_view text(reinterpret_cast<const char*>(head.data()) + 8, head.size() - 8);
+    return text.starts_with(R"({"__metadata__":{"format":"nibble")");
   }
   const Json* format = (*container)->metadata().find("format");
   return format != nullptr && format->as_string() == kFormatName;

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "io/file_source.h"
 #include "tensor/array.h"
 
 namespace nbl::io {
@@ -21,9 +21,16 @@ struct RawTensor {
   std::string name;
   std::string type;  ///< the container's own type name: "BF16", "I32", "Q4_1"
   Shape shape;       ///< row-major, slowest dimension first
-  Storage bytes;     ///< borrowed from the mapping
+  Storage bytes;     ///< borrowed from the mapping; of a file that a function reads, the size alone (data() is null) until load()
   std::string file;  ///< which shard, for messages
+  std::shared_ptr<const FileSource> source = nullptr;  ///< where load() reads, from `offset` on; null when there is nothing to load
+  int64_t offset = 0;
+
+  bool in_memory() const noexcept { return bytes.empty() || bytes.data() != nullptr; }
 };
+
+/// The tensor with its bytes in memory: as it is, or read now. Errors: those of reading, naming the tensor.
+Result<RawTensor> load(const RawTensor& tensor);
 
 class Container {
  public:

@@ -23,6 +23,7 @@ constexpr std::size_t kMaxKey = 65535;
 constexpr std::size_t kMaxName = 255;
 constexpr uint32_t kMaxDims = 4;
 constexpr int64_t kMaxAlignment = int64_t{1} << 24;
+constexpr int64_t kFirstHead = int64_t{1} << 20;  // bytes read at first of a file behind a function
 constexpr BoundOf<int64_t> kMaxSplits{Bound::gguf_parts};
 constexpr BoundOf<uint64_t> kMaxElements{Bound::gguf_array_elements};  // of all metadata arrays: a value takes more memory than it takes in the file
 
@@ -71,40 +72,43 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
-// A place in the file. Once something did not fit, it stays failed and every further read gives zero.
+// A place in the file, of which `bytes` are at hand. Once something did not fit, it stays failed and every further read gives zero.
 class Cursor {
  public:
-  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  Cursor(std::span<const std::byte> bytes, int64_t file_size) : bytes_(bytes), file_size_(file_size) {}
 
   template <class T>
   T read() noexcept {
     T value{};
-    if (left() < static_cast<int64_t>(sizeof(T))) {
-      failed_ = true;
-      return value;
-    }
+    if (!take(sizeof(T))) return value;
     std::memcpy(&value, bytes_.data() + at_, sizeof(T));
     at_ += static_cast<int64_t>(sizeof(T));
     return value;
   }
   std::string_view string() noexcept {
     const uint64_t length = read<uint64_t>();
-    if (failed_ || length > static_cast<uint64_t>(left())) {
-      failed_ = true;
-      return {};
-    }
+    if (!take(length)) return {};
     const std::string_view text(reinterpret_cast<const char*>(bytes_.data()) + at_, static_cast<std::size_t>(length));
     at_ += static_cast<int64_t>(length);
     return text;
   }
-  int64_t left() const noexcept { return failed_ ? 0 : static_cast<int64_t>(bytes_.size()) - at_; }
+  /// Of the file.
+  int64_t left() const noexcept { return failed_ ? 0 : file_size_ - at_; }
   int64_t position() const noexcept { return at_; }
   bool failed() const noexcept { return failed_; }
+  /// Failed at something that the file may have and that is not at hand.
+  bool ran_short() const noexcept { return short_; }
 
  private:
+  bool take(uint64_t size) noexcept {
+    if (failed_) return false;
+    short_ = size > bytes_.size() - static_cast<std::size_t>(at_) && size <= static_cast<uint64_t>(left());
+    failed_ = short_ || size > static_cast<uint64_t>(left());
+    return !failed_;
+  }
   std::span<const std::byte> bytes_;
-  int64_t at_ = 0;
-  bool failed_ = false;
+  int64_t file_size_ = 0, at_ = 0;
+  bool failed_ = false, short_ = false;
 };
 
 class GgufContainer final : public Container {
@@ -136,8 +140,12 @@ class GgufContainer final : public Container {
 
 class Reader {
  public:
-  Reader(const fs::path& path, std::shared_ptr<const MappedFile> mapped)
-      : file_(path.string()), mapped_(std::move(mapped)), cursor_(mapped_->bytes()) {}
+  /// `head`: the file, or as much of its beginning as has been read.
+  Reader(const fs::path& path, std::shared_ptr<const FileSource> source, Storage head)
+      : file_(path.string()), source_(std::move(source)), head_(std::move(head)), cursor_(head_.bytes(), source_->size()) {}
+
+  /// read() failed, and might not have with more of the file's beginning.
+  bool wants_more() const noexcept { return cursor_.ran_short(); }
 
   Status read() {
     NBL_TRY(read_head());
@@ -154,13 +162,13 @@ class Reader {
     return Status(Code::corrupt, fmt::format("{}: {}", file_, std::move(what)));
   }
   Status truncated(std::string_view where) const {
-    return corrupt(fmt::format("the file of {} bytes ends within {}", mapped_->bytes().size(), where));
+    return corrupt(fmt::format("the file of {} bytes ends within {}", source_->size(), where));
   }
 
   Status read_head() {
-    if (mapped_->bytes().empty()) return corrupt("the file is empty");
+    if (source_->size() == 0) return corrupt("the file is empty");
     char magic[4] = {};
-    const auto head = mapped_->bytes().first(std::min<std::size_t>(4, mapped_->bytes().size()));
+    const auto head = head_.bytes().first(std::min<std::size_t>(4, head_.size()));
     std::memcpy(magic, head.data(), head.size());
     if (std::string_view(magic, 4) != "GGUF") return corrupt("it does not begin with 'GGUF'");
     (void)cursor_.read<uint32_t>();
@@ -321,7 +329,7 @@ class Reader {
 
   // Tensors must lie one after the other in the listed order, each padded to the alignment.
   Status place_data() {
-    const auto size = static_cast<int64_t>(mapped_->bytes().size());
+    const int64_t size = source_->size();
     const int64_t begin = round_up(cursor_.position(), alignment_);
     int64_t expected = 0;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -334,9 +342,9 @@ class Reader {
         return corrupt(fmt::format("tensor {} of {} bytes ends past the end of the file: the file is truncated",
                                    tensors[i].name, place.bytes));
       }
-      tensors[i].bytes = Storage::borrow(
-          mapped_->bytes().subspan(static_cast<std::size_t>(begin + expected), static_cast<std::size_t>(place.bytes)),
-          mapped_);
+      tensors[i].source = source_;
+      tensors[i].offset = begin + expected;
+      tensors[i].bytes = source_->view(begin + expected, place.bytes);
       expected = round_up(expected + place.bytes, alignment_);
       // The padding of the last tensor may be missing; for the next one the comparison above needs it not to pass the
       // end.
@@ -352,7 +360,8 @@ class Reader {
     int64_t bytes;
   };
   std::string file_;
-  std::shared_ptr<const MappedFile> mapped_;
+  std::shared_ptr<const FileSource> source_;
+  Storage head_;
   Cursor cursor_;
   uint64_t tensor_count_ = 0, metadata_count_ = 0, elements_ = 0;
   int64_t alignment_ = 32;
@@ -360,12 +369,30 @@ class Reader {
 };
 
 Status read_file(const fs::path& path, GgufContainer& out, Json& metadata) {
-  NBL_ASSIGN(auto mapped, MappedFile::open(path));
-  const auto size = static_cast<int64_t>(mapped->bytes().size());
-  Reader reader(path, std::move(mapped));
-  NBL_TRY(reader.read());
-  for (RawTensor& tensor : reader.tensors) out.tensors_.push_back(std::move(tensor));
-  metadata = std::move(reader.metadata);
+  NBL_ASSIGN(const std::shared_ptr<const FileSource> source, FileSource::open(path));
+  const int64_t size = source->size();
+  // Where a function reads the file, nobody knows how long its head is before it was looked at: more of it is read as long as it ends
+  // too early.
+  int64_t head_bytes = source->in_memory() ? size : std::min(size, kFirstHead);
+  NBL_ASSIGN(Storage head, source->read(0, head_bytes));
+  while (true) {
+    Reader reader(path, source, head);
+    const Status status = reader.read();
+    if (reader.wants_more()) {
+      const int64_t more = std::min(size, 4 * head_bytes);
+      NBL_ASSIGN(Buffer longer, Buffer::create(static_cast<std::size_t>(more)));
+      NBL_ASSIGN(const Storage rest, source->read(head_bytes, more - head_bytes));
+      std::copy(head.bytes().begin(), head.bytes().end(), longer.data());
+      std::copy(rest.bytes().begin(), rest.bytes().end(), longer.data() + head_bytes);
+      head = Storage::own(std::move(longer));
+      head_bytes = more;
+      continue;
+    }
+    NBL_TRY(status);
+    for (RawTensor& tensor : reader.tensors) out.tensors_.push_back(std::move(tensor));
+    metadata = std::move(reader.metadata);
+    break;
+  }
   out.file_bytes_ += size;
   return {};
 }

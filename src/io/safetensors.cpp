@@ -120,14 +120,14 @@ Status check_metadata(const std::string& file, const Json& metadata) {
 
 // Adds one file's tensors to the container.
 Status read_file(const fs::path& path, SafetensorsContainer& out) {
-  NBL_ASSIGN(const std::shared_ptr<const MappedFile> mapped, MappedFile::open(path));
+  NBL_ASSIGN(const std::shared_ptr<const FileSource> source, FileSource::open(path));
   const std::string file = path.string();
-  const auto bytes = mapped->bytes();
-  const auto size = static_cast<int64_t>(bytes.size());
+  const int64_t size = source->size();
   if (size == 0) return corrupt(file, "the file is empty");
   if (size < 8) return corrupt(file, fmt::format("{} bytes are too few for a safetensors file", size));
+  NBL_ASSIGN(const Storage length, source->read(0, 8));
   uint64_t stated = 0;
-  for (int i = 7; i >= 0; --i) stated = stated << 8 | static_cast<uint64_t>(bytes[static_cast<std::size_t>(i)]);
+  for (int i = 7; i >= 0; --i) stated = stated << 8 | static_cast<uint64_t>(length.bytes()[static_cast<std::size_t>(i)]);
   if (stated > static_cast<uint64_t>(kMaxHeader)) {
     return corrupt(file, fmt::format("a header of {} bytes is stated; at most {} are allowed", stated, kMaxHeader.get()));
   }
@@ -137,7 +137,8 @@ Status read_file(const fs::path& path, SafetensorsContainer& out) {
         file, fmt::format("a header of {} bytes is stated, {} bytes follow: the file is truncated or no safetensors",
                           header_bytes, size - 8));
   }
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(header_bytes));
+  NBL_ASSIGN(const Storage header_text, source->read(8, header_bytes));
+  const std::string_view text(reinterpret_cast<const char*>(header_text.data()), header_text.size());
   if (text.empty() || text.front() != '{') return corrupt(file, "the header does not start with '{'");
   NBL_ASSIGN(Json header, Json::parse(text, file + ": header", {.max_bytes = kMaxHeader, .max_depth = 8}));
   if (!header.is_object()) return corrupt(file, "the header is no JSON object");
@@ -183,10 +184,10 @@ Status read_file(const fs::path& path, SafetensorsContainer& out) {
     return corrupt(file, fmt::format("the last tensor ends at byte {} of the data, which has {}", at, data_bytes));
   }
 
-  const auto data = bytes.subspan(static_cast<std::size_t>(8 + header_bytes));
   for (Entry& entry : entries) {
-    entry.tensor.bytes = Storage::borrow(
-        data.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(entry.end - entry.begin)), mapped);
+    entry.tensor.source = source;
+    entry.tensor.offset = 8 + header_bytes + entry.begin;
+    entry.tensor.bytes = source->view(entry.tensor.offset, entry.end - entry.begin);
     out.tensors_.push_back(std::move(entry.tensor));
   }
   out.file_bytes_ += size;

@@ -78,9 +78,10 @@ Result<Array> to_array(const RawTensor& tensor) {
     return Status(Code::internal, fmt::format("{}: tensor {} of shape {} stands on {} bytes", tensor.file, tensor.name,
                                               shape_string(tensor.shape), tensor.bytes.size()));
   }
-  if (*dtype != DType::f64) return Array{*dtype, tensor.shape, tensor.bytes};
+  NBL_ASSIGN(const RawTensor loaded, load(tensor));
+  if (*dtype != DType::f64) return Array{*dtype, tensor.shape, loaded.bytes};
   NBL_ASSIGN(Buffer narrow, Buffer::create(static_cast<std::size_t>(count) * 4));
-  convert_to_f32(DType::f64, tensor.bytes.data(), count, narrow.as<float>().data());
+  convert_to_f32(DType::f64, loaded.bytes.data(), count, narrow.as<float>().data());
   return Array{DType::f32, tensor.shape, Storage::own(std::move(narrow))};
 }
 

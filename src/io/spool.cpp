@@ -107,7 +107,7 @@ struct TensorSpool::State {
   }
 
   fs::path directory;
-  int fd = -1;
+  int fd = -1, threads = 1;
   int64_t end = 0;
   std::vector<Entry> entries;
 };
@@ -117,6 +117,7 @@ TensorSpool::TensorSpool(TensorSpool&&) noexcept = default;
 TensorSpool& TensorSpool::operator=(TensorSpool&&) noexcept = default;
 TensorSpool::~TensorSpool() = default;
 const std::vector<TensorSpool::Entry>& TensorSpool::entries() const noexcept { return state_->entries; }
+void TensorSpool::set_threads(int threads) noexcept { state_->threads = threads; }
 
 Result<TensorSpool> TensorSpool::create(const fs::path& directory) {
   auto state = std::make_unique<State>();
@@ -169,6 +170,16 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
     hash.update(std::as_bytes(std::span(header.data(), header.size())));
   }
   NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
+  if (s.threads < 2) {
+    for (const std::size_t i : order) {
+      NBL_TRY(drain(i, [&](std::span<const std::byte> bytes) {
+        hash.update(bytes);
+        return writer.write(bytes);
+      }));
+    }
+    NBL_TRY(writer.commit());
+    return hash.finish_hex();
+  }
   // One thread hashes what another one copies. Space is given back when both are through with some tensors.
   constexpr int64_t kTogether = int64_t{64} << 20;
   Team pair(2);

@@ -189,6 +189,7 @@ class MergedCheckpoint final : public Checkpoint {
 
   std::string format() const override { return base_->format(); }
   std::string origin() const override { return base_->origin() + " + " + adapter_->origin; }
+  std::vector<std::string> sources() const override { return base_->sources(); }
   const Json& config() const override { return base_->config(); }
   std::vector<TensorInfo> tensors() const override { return base_->tensors(); }
   bool has(std::string_view name) const override { return base_->has(name); }

@@ -53,6 +53,7 @@ class Job {
     report_.source_format = input_.format();
     report_.format = dialect_.id();
     NBL_ASSIGN(writer_, dialects::create(options_.format, output));
+    writer_->set_threads(team_.size());
     NBL_TRY(carry_texts(input_, *writer_));
     NBL_TRY(copy_tensors());
     report_.written = report_.refused.empty();

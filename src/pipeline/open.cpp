@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "base/file.h"
 #include "base/memory_files.h"
@@ -18,11 +21,14 @@ Result<std::unique_ptr<text::Tokenizer>> load_tokenizer(const Checkpoint& checkp
 
 Status spare_input(const Checkpoint& input, const std::filesystem::path& output) {
   namespace fs = std::filesystem;
-  const fs::path origin(input.origin());
   std::error_code ec;
-  if (is_memory_path(origin) || !MappedFile::maps(output)) return {};
+  if (is_memory_path(input.origin()) || !MappedFile::maps(output)) return {};
   const fs::path folder = output.has_parent_path() ? output.parent_path() : fs::path(".");
-  if (!fs::equivalent(fs::is_directory(origin, ec) ? folder : output, origin, ec)) return {};
+  const std::vector<std::string> sources = input.sources();
+  const bool one_of_its = std::any_of(sources.begin(), sources.end(), [&](const fs::path& source) {
+    return fs::equivalent(fs::is_directory(source, ec) ? folder : output, source, ec);
+  });
+  if (!one_of_its) return {};
   return {Code::invalid_argument, fmt::format("'{}' is a file of the model that is read, and writing there would destroy it: "
                                               "choose another name or folder", output.string())};
 }

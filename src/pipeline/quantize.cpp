@@ -308,6 +308,7 @@ Result<QuantizeReport> Job::run(const std::filesystem::path& output) {
   // The writer comes before the work: an output that cannot be written is said so now, not in an hour.
   NBL_ASSIGN(writer_, dialects::create(options_.format, output));
   writer_->set_rounding(true);  // the weights are rounded anyway
+  writer_->set_threads(team_.size());
   NBL_TRY(carry_texts(input_, *writer_));
   NBL_TRY(open_journal(output));
   Status status;

@@ -45,6 +45,7 @@ class RotatedCheckpoint final : public Checkpoint {
 
   std::string format() const override { return input_.format(); }
   std::string origin() const override { return input_.origin(); }
+  std::vector<std::string> sources() const override { return input_.sources(); }
   const Json& config() const override { return config_; }
   bool has(std::string_view name) const override { return changes_.contains(name) || input_.has(name); }
   bool has_asset(std::string_view name) const override { return input_.has_asset(name); }

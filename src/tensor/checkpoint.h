@@ -37,6 +37,8 @@ class Checkpoint {
   virtual std::string format() const = 0;
   /// Where it came from, for messages.
   virtual std::string origin() const = 0;
+  /// The directory, or the files, that it is made of.
+  virtual std::vector<std::string> sources() const { return {origin()}; }
   /// The Hugging Face config.json of the model (made up from metadata when the file has none).
   virtual const Json& config() const = 0;
   virtual std::vector<TensorInfo> tensors() const = 0;
@@ -85,6 +87,8 @@ class CheckpointWriter {
   /// Whether a format may round what it stores changed (gguf stores some norm weights plus 1), instead of answering
   /// Code::unsupported. Off at first; for the calls that follow.
   virtual void set_rounding(bool allowed) { (void)allowed; }
+  /// How many threads finish() may use; 1 at first.
+  virtual void set_threads(int threads) { (void)threads; }
   virtual Status add_array(std::string_view name, const Array& array) = 0;
   /// What was done to make this model: stored beside the weights, with the tensors' hashes.
   virtual Status set_manifest(const Json& manifest) = 0;

@@ -31,9 +31,20 @@ target_link_libraries(stranger_static PRIVATE nibble::nibble_static)
 PARENT = """
 cmake_minimum_required(VERSION 3.25)
 project(parent LANGUAGES C CXX)
-add_subdirectory({source} nibble)
+{taken}
 add_executable(child stranger.c)
 target_link_libraries(child PRIVATE nibble::nibble)
+"""
+PARTS = {"subdirectory": "add_subdirectory({source} nibble)",
+         "fetched": "include(FetchContent)\nFetchContent_Declare(nibble SOURCE_DIR {source})\nFetchContent_MakeAvailable(nibble)"}
+CPP = """
+#include <iostream>
+#include <nibble/nibble.hpp>
+int main() {
+  const nibble::Runtime runtime;
+  if (nibble::attempt([&] { return nibble::Model(runtime, "/nowhere"); })) return 1;
+  std::cout << nbl_version() << std::endl;
+}
 """
 
 
@@ -61,8 +72,10 @@ def use_prefix(prefix, work, cmake, version, cc, cxx, source):
     def flags(*arguments):
         return shlex.split(run("pkg-config", *arguments, "nibble", env=environment))
 
-    made = [os.path.join(work, name) for name in ("shared", "static", "build/stranger", "build/stranger_static")]
+    made = [os.path.join(work, name) for name in ("shared", "static", "build/stranger", "build/stranger_static", "cpp")]
     run(cc, program, "-o", made[0], *flags("--cflags", "--libs"), f"-Wl,-rpath,{lib}")
+    write(os.path.join(work, "stranger.cpp"), CPP)
+    run(cxx, "-std=c++20", os.path.join(work, "stranger.cpp"), "-o", made[4], *flags("--cflags", "--libs"), f"-Wl,-rpath,{lib}")
     static = ["-l:libnibble.a" if f == "-lnibble" else f for f in flags("--static", "--libs")]
     run(cxx, "-x", "c", program, "-x", "none", "-o", made[1], *flags("--cflags"), *static)
     write(os.path.join(work, "CMakeLists.txt"), PROJECT.format(version=version))
@@ -106,14 +119,15 @@ def main(cmake, build, version, cc, cxx, source):
 
         # As part of another project: configured, and the rules that would build it are complete. Building it so once more
         # takes minutes and would compile the same files with the same options.
-        parent = os.path.join(folder, "parent")
-        write(os.path.join(parent, "CMakeLists.txt"), PARENT.format(source=source))
-        write(os.path.join(parent, "stranger.c"), PROGRAM)
-        run(cmake, "-G", "Ninja", "-S", parent, "-B", os.path.join(parent, "build"), f"-DCMAKE_C_COMPILER={cc}",
-            f"-DCMAKE_CXX_COMPILER={cxx}")
-        planned = run("ninja", "-C", os.path.join(parent, "build"), "-t", "commands", "child")
-        if "libnibble.so" not in planned or "gtest" in planned:
-            sys.exit(f"as a part of another project, unexpected rules:\n{planned[-2000:]}")
+        for way, taken in PARTS.items():
+            parent = os.path.join(folder, way)
+            write(os.path.join(parent, "CMakeLists.txt"), PARENT.format(taken=taken.format(source=source)))
+            write(os.path.join(parent, "stranger.c"), PROGRAM)
+            run(cmake, "-G", "Ninja", "-S", parent, "-B", os.path.join(parent, "build"), f"-DCMAKE_C_COMPILER={cc}",
+                f"-DCMAKE_CXX_COMPILER={cxx}")
+            planned = run("ninja", "-C", os.path.join(parent, "build"), "-t", "commands", "child")
+            if "libnibble.so" not in planned or "gtest" in planned:
+                sys.exit(f"as a part of another project ({way}), unexpected rules:\n{planned[-2000:]}")
         print("install: ok")
 
 

@@ -1,16 +1,22 @@
 #!/bin/sh
-# Installs nibble into a fresh Debian 12, made by debootstrap in a folder, and follows the quickstarts there: the .deb, the wheel, and
-# with --source the source tree as a newcomer gets it (which installs a compiler and builds; long).
-#   tests/packaging/fresh_root.sh [--source] [--wheel FILE] BUILD-DIRECTORY ROOT-DIRECTORY
+# Installs nibble into a fresh Debian 12, made by debootstrap in a folder, and follows the quickstarts in C, C++ and Python there:
+# from the .deb, from the wheel, and from the source tree as a newcomer gets it (which installs a compiler and builds; long).
+#   tests/packaging/fresh_root.sh [--all] [--source] [--wheel FILE] [--ccache FOLDER] BUILD-DIRECTORY ROOT-DIRECTORY
+# --all             all three parts; the wheel is built first where --wheel names none
+# --ccache FOLDER   the source part compiles with ccache on this cache (for repeated runs; without it everything is compiled)
 # Needs root, debootstrap and a Debian mirror: the one that this machine's apt uses. An existing root is used again; delete it to begin
 # anew. Exit status 77: something needed is missing.
 set -eu
 source=no
 wheel=""
+build_wheel=no
+ccache=""
 while [ $# -gt 2 ]; do
   case "$1" in
+    --all) source=yes; build_wheel=yes ;;
     --source) source=yes ;;
     --wheel) wheel=$2; shift ;;
+    --ccache) ccache=$2; shift ;;
     *) echo "fresh_root.sh: unknown argument '$1'" >&2; exit 2 ;;
   esac
   shift
@@ -32,16 +38,34 @@ fi
 for file in resolv.conf hosts; do cp "/etc/$file" "$root/etc/"; done
 cp -r /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-  ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} sh -euc "$1"; }
-trap 'umount "$root/proc" 2>/dev/null || true' EXIT
+  ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} ${cached:-} sh -euc "$1"; }
+undo() {
+  umount "$root/proc" 2>/dev/null || true
+  umount "$root/root/.cache/ccache" 2>/dev/null || true
+}
+trap undo EXIT
 mount -t proc proc "$root/proc"
 inside 'apt-get -q update >/dev/null'
+install_inside() { inside "apt-get -qy install --no-install-recommends $* >/dev/null"; }
+
+# The three programs as their comments say, each with the model and the texts of the folder $1.
+quickstarts() {
+  rm -rf "$root/srv/nibble-examples"
+  mkdir "$root/srv/nibble-examples"
+  cp -r "$top"/examples/c "$top"/examples/cpp "$top"/examples/python "$root/srv/nibble-examples/"
+  data="$1/models/prose-3.7m $1/data/calibration.txt $1/data/evaluation.txt"
+  for program in "$2" "$3" "$4"; do
+    echo "-- $program"
+    inside "cd /srv/nibble-examples && $program $data /srv/nibble-examples/small.safetensors" >"$root/srv/printed"
+    grep -Eq 'mean(_kl": | KL )0\.[0-9]+' "$root/srv/printed" || { cat "$root/srv/printed"; echo "fresh_root.sh: no comparison was printed" >&2; exit 1; }
+  done
+}
 
 echo "== the .deb"
 rm -rf "$build/fresh-deb" "$root"/srv/nibble*
 (cd "$build" && cpack -G DEB -B "$build/fresh-deb" >/dev/null)
 cp "$build"/fresh-deb/*.deb "$root/srv/nibble.deb"
-inside 'apt-get -qy install --no-install-recommends /srv/nibble.deb >/dev/null'
+install_inside /srv/nibble.deb
 inside 'cd /srv && nibble --version
   nibble info >/dev/null
   nibble quantize builtin -o nibble-small --method rtn --bits 4 --group-size 64 --quiet
@@ -49,27 +73,55 @@ inside 'cd /srv && nibble --version
   nibble run nibble-small -p "It was a bright morning, and" -n 12 --quiet
   nibble compare builtin nibble-small --text builtin --windows 1 --quiet
   nibble convert nibble-small -o nibble.gguf --format gguf --allow-lossy --quiet
-  man --version >/dev/null 2>&1 || test -e /usr/share/man/man1/nibble.1.gz'
+  man --version >/dev/null 2>&1 || test -e /usr/share/man/man1/nibble.1'
 inside 'dpkg --verify nibble; dpkg -L nibble | grep -q libnibble.so.0'
-inside 'apt-get -qy remove nibble >/dev/null; ! command -v nibble'
+install_inside gcc g++ libc6-dev make pkg-config python3
+quickstarts /usr/share/nibble \
+  'make -s -C c && c/quickstart' \
+  'g++ -std=c++20 -O1 cpp/quickstart.cpp $(pkg-config --cflags --libs nibble) -o cpp/quickstart && cpp/quickstart' \
+  'python3 python/quickstart.py'
+inside 'cd /srv && python3 -m nibble --version'
+inside 'apt-get -qy remove nibble >/dev/null; ! command -v nibble; ! python3 -c "import nibble" 2>/dev/null'
 
+if [ "$build_wheel" = yes ] && [ -z "$wheel" ]; then
+  rm -rf "$build/fresh-wheel"
+  "$top/scripts/build-wheel.sh" "$build/fresh-wheel" >"$build/fresh-wheel.log" 2>&1 || { tail "$build/fresh-wheel.log"; exit 1; }
+  wheel=$(echo "$build"/fresh-wheel/*.whl)
+fi
 if [ -n "$wheel" ]; then
   echo "== the wheel, alone in a virtual environment"
-  inside 'apt-get -qy install --no-install-recommends python3 python3-venv >/dev/null'
+  install_inside python3 python3-venv gcc g++ libc6-dev
   cp "$wheel" "$root/srv/"
   inside "rm -rf /srv/nibble-venv && python3 -m venv /srv/nibble-venv && /srv/nibble-venv/bin/pip install -q --no-index /srv/$(basename "$wheel")"
-  inside 'cd /srv && /srv/nibble-venv/bin/nibble --version && /srv/nibble-venv/bin/nibble inspect builtin --quiet | head -n 3
-    /srv/nibble-venv/bin/python -c "
+  inside 'cd /srv && nibble-venv/bin/nibble --version && nibble-venv/bin/nibble inspect builtin --quiet | head -n 3
+    nibble-venv/bin/python -c "
 import nibble, pathlib
 model = nibble.Model.from_pretrained(pathlib.Path(nibble.__file__).parent / \"share/nibble/models/prose-3.7m\", quantize=\"nf4:block=64\")
 print(\"\".join(model.stream(\"It was a bright morning, and\", 12)))"'
+  folder=$(inside "/srv/nibble-venv/bin/python -c 'import nibble, os; print(os.path.dirname(nibble.__file__))'")
+  link='$(/srv/nibble-venv/bin/python -m nibble.link)'
+  quickstarts "$folder/share/nibble" \
+    "gcc -std=c99 c/quickstart.c $link -o c/quickstart && c/quickstart" \
+    "g++ -std=c++20 -O1 cpp/quickstart.cpp $link -o cpp/quickstart && cpp/quickstart" \
+    '/srv/nibble-venv/bin/python python/quickstart.py'
 fi
 
 if [ "$source" = yes ]; then
   echo "== the source tree"
-  inside 'apt-get -qy install --no-install-recommends git python3 ca-certificates >/dev/null'
+  install_inside git python3 ca-certificates
+  if [ -n "$ccache" ]; then
+    install_inside ccache
+    mkdir -p "$root/root/.cache/ccache"
+    mount --bind "$ccache" "$root/root/.cache/ccache"
+    cached="CCACHE_BASEDIR=/srv CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=15G"
+  fi
   rm -rf "$root/srv/nibble-source"
   git clone -q "$top" "$root/srv/nibble-source"
   inside 'cd /srv/nibble-source && examples/quickstart.sh'
+  link='-I/srv/nibble-source/include -L/srv/nibble-source/build/release/lib -lnibble -Wl,-rpath,/srv/nibble-source/build/release/lib'
+  quickstarts /srv/nibble-source/examples \
+    "cc -std=c99 c/quickstart.c $link -o c/quickstart && c/quickstart" \
+    "c++ -std=c++20 -O1 cpp/quickstart.cpp $link -o cpp/quickstart && cpp/quickstart" \
+    'PYTHONPATH=/srv/nibble-source/bindings/python python3 python/quickstart.py'
 fi
 echo "fresh root: ok"

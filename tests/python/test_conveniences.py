@@ -1,6 +1,7 @@
 """What Python users expect around the core: from_pretrained and chat, sweeps, progress bars, tables, data frames, figures, arrays."""
 import array
 import ast
+import contextlib
 import ctypes
 import gc
 import inspect
@@ -9,6 +10,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -357,6 +359,11 @@ class OutOfMemory(unittest.TestCase):
             checkpoint = nibble.Checkpoint.from_files({**self.files, "model.safetensors": file})
         self.assertEqual(self.generates(checkpoint), self.want)  # read at once: the file may be closed
         checkpoint.close()
+        with open(MODEL / "model.safetensors", "rb") as file:
+            checkpoint = nibble.Checkpoint.from_files({**self.files, "model.safetensors": file}, on_demand=True)
+            self.assertEqual(self.generates(checkpoint), self.want)
+            checkpoint.close()
+            gc.collect()
         gc.collect()
         from nibble import _memory
         self.assertEqual(_memory._held, {})
@@ -377,6 +384,25 @@ class OutOfMemory(unittest.TestCase):
 
         with self.assertRaisesRegex(ZeroDivisionError, "mine"):
             nibble.Checkpoint.from_files({**self.files, "model.safetensors": Broken(b"x" * 100)})
+
+        class Late(io.BytesIO):
+            broken = False
+
+            def read(self, size=-1):
+                if self.broken:
+                    raise ZeroDivisionError("mine")
+                return super().read(size)
+
+        late = Late(self.files["model.safetensors"])
+        checkpoint = nibble.Checkpoint.from_files({**self.files, "model.safetensors": late}, on_demand=True)
+        late.broken = True
+        with self.assertRaisesRegex(nibble.InputOutputError, "tensor .* 'model.safetensors' failed") as caught:
+            nibble.load(checkpoint)
+        self.assertIsInstance(caught.exception.__cause__, ZeroDivisionError)
+        late.broken = False
+        self.assertEqual(self.generates(checkpoint), self.want)
+        checkpoint.close()
+        gc.collect()
         for wrong in ({}, None, {"config.json": 5}, {"config.json": None}):
             with self.assertRaises((nibble.InvalidArgumentError, TypeError)):
                 nibble.Checkpoint.from_files(wrong)
@@ -434,6 +460,29 @@ assert "numpy" not in sys.modules
 (folder / "q").unlink()
 folder.rmdir()
 """
+
+
+class Link(unittest.TestCase):
+    """python -m nibble.link, for compilers."""
+
+    @unittest.skipUnless(shutil.which("cc"), "SKIPPED: no C compiler")
+    def test_a_program_is_built_and_runs(self):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+        words = subprocess.run([sys.executable, "-B", "-m", "nibble.link"], env=environment, capture_output=True, text=True, check=True).stdout.split()
+        with tempfile.TemporaryDirectory() as folder:
+            source, program = pathlib.Path(folder) / "p.c", pathlib.Path(folder) / "p"
+            source.write_text("#include <nibble/nibble.h>\n#include <stdio.h>\nint main(void) { puts(nbl_version()); return 0; }\n")
+            subprocess.run(["cc", "-std=c99", "-Wall", "-Werror", source, *words, "-o", program], check=True)
+            self.assertEqual(subprocess.run([program], capture_output=True, text=True, check=True).stdout.strip(), nibble.__version__)
+
+    def test_parts(self):
+        from nibble import link
+        self.assertTrue((pathlib.Path(link.include()) / "nibble" / "nibble.h").exists())
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            self.assertEqual(link.main(["--cflags"]), 0)
+        self.assertEqual(printed.getvalue().split(), link.cflags())
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertEqual(link.main(["--what"]), 2)
 
 
 class Alone(unittest.TestCase):

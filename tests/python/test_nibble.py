@@ -39,7 +39,7 @@ class Declarations(unittest.TestCase):
     def test_struct_sizes_are_those_of_c(self):
         import ctypes
         from nibble import _abi
-        sizes = {"nbl_progress": 48, "nbl_runtime_options": 64, "nbl_file": 56, "nbl_array": 40, "nbl_model_options": 24, "nbl_session_options": 16,
+        sizes = {"nbl_progress": 48, "nbl_runtime_options": 64, "nbl_file": 64, "nbl_array": 40, "nbl_model_options": 24, "nbl_session_options": 16,
                  "nbl_generate_options": 56, "nbl_qtensor_options": 40}
         for name, size in sizes.items():
             self.assertEqual(ctypes.sizeof(getattr(_abi, name)), size, name)

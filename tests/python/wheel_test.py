@@ -2,8 +2,11 @@
 """The wheel as a user gets it: built, made self-contained, installed into an empty environment, used from a folder elsewhere;
 and beside numpy, imported in both orders. Needs PyPI.
 
-usage: wheel_test.py SOURCE [SITE-PACKAGES-WITH-LM_EVAL]
+usage: wheel_test.py SOURCE [SITE-PACKAGES ...]
+
+The folders are site-packages of this Python with more to be tried beside it: lm_eval, torch. That of NIBBLE_INTEROP_VENV is one.
 """
+import os
 import pathlib
 import subprocess
 import sys
@@ -27,7 +30,11 @@ def run(*command, **options):
     return done.stdout
 
 
-def main(source, *_):
+def main(source, *places):
+    places = [*map(pathlib.Path, places)]
+    if os.environ.get("NIBBLE_INTEROP_VENV"):
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        places += [p for p in [pathlib.Path(os.environ["NIBBLE_INTEROP_VENV"]) / "lib" / version / "site-packages"] if p.exists()]
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         run(pathlib.Path(source) / "scripts" / "build-wheel.sh", folder / "wheels")
@@ -35,7 +42,8 @@ def main(source, *_):
         if len(wheels) != 1 or "-py3-none-manylinux" not in wheels[0].name:
             sys.exit(f"unexpected wheels: {wheels}")
         names = zipfile.ZipFile(wheels[0]).namelist()
-        for wanted in ("nibble/py.typed", "nibble/lm_eval.py", "nibble/plot.py", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json"):
+        for wanted in ("nibble/py.typed", "nibble/lm_eval.py", "nibble/plot.py", "nibble/bin/nibble", "nibble/share/nibble/models/prose-3.7m/config.json",
+                       "nibble/include/nibble/nibble.h", "nibble/include/nibble/nibble.hpp", "nibble/link.py"):
             if wanted not in names:
                 sys.exit(f"{wheels[0].name} lacks {wanted}")
         # The tree's top builds the same.
@@ -60,9 +68,18 @@ def main(source, *_):
         done = subprocess.run([str(python), "-c", "import nibble.lm_eval"], capture_output=True, text=True)
         if "pip install lm_eval" not in done.stderr:
             sys.exit(f"nibble.lm_eval without lm_eval: {done.stderr}")
-        if len(sys.argv) > 2:  # site-packages of an environment that has it
-            run(python, "-c", f"import sys; sys.path.append({sys.argv[2]!r}); import nibble.lm_eval as n, lm_eval.api.registry as r; "
-                              "assert r.get_model('nibble') is n.NibbleLM", cwd=folder)
+        for site in places:  # of environments that have other packages
+            has = "import importlib.util as u, sys; sys.exit(not u.find_spec(sys.argv[1]))"
+            beside = dict(os.environ, PYTHONPATH=str(site))
+            if subprocess.run([python, "-c", has, "lm_eval"], env=beside).returncode == 0:
+                run(python, "-c", "import nibble.lm_eval as n, lm_eval.api.registry as r; assert r.get_model('nibble') is n.NibbleLM",
+                    cwd=folder, env=beside)
+                print(f"beside lm_eval of {site}: ok")
+            if subprocess.run([python, "-c", has, "torch"], env=beside).returncode == 0:  # which brings an OpenMP runtime of its own
+                for order in (("torch", "nibble"), ("nibble", "torch")):
+                    if run(python, "-c", PROGRAM, *order, cwd=folder, env=beside) != first:
+                        sys.exit(f"imported in the order {order}, another text")
+                print(f"beside torch of {site}: ok")
         print("wheel: ok")
 
 

@@ -10,6 +10,8 @@ def program() -> str | None:
     """The path of the program, where there is one."""
     here = pathlib.Path(__file__).resolve().parent
     places = [os.environ.get("NIBBLE_COMMAND"), here / "bin" / "nibble", here.parents[2] / "build" / "release" / "bin" / "nibble"]
+    if here.parent.name == "dist-packages":  # as Debian's package lays it out: PREFIX/lib/python3/dist-packages, PREFIX/bin
+        places.append(here.parents[3] / "bin" / "nibble")
     return next((os.fspath(p) for p in filter(None, places) if os.access(p, os.X_OK)), None)
 
 

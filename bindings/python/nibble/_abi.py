@@ -20,6 +20,7 @@ NBL_E_INTERNAL = 11
 NBL_LOG_WARNING = 1
 NBL_LOG_INFO = 2
 NBL_LOG_DEBUG = 3
+NBL_FILE_ON_DEMAND = 1
 NBL_INSPECT_TENSORS = 1
 NBL_INSPECT_HASH = 2
 NBL_INSPECT_MANIFEST = 4
@@ -174,6 +175,7 @@ nbl_file._fields_ = [
     ("read", nbl_read_fn),
     ("release", nbl_release_fn),
     ("user", ctypes.c_void_p),
+    ("flags", ctypes.c_uint64),
 ]
 nbl_model_options._fields_ = [
     ("struct_size", ctypes.c_uint32),

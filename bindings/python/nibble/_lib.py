@@ -108,10 +108,16 @@ def _load():
 lib = _load()
 
 
+#: What file objects raised while the library read them, on whatever thread: the cause of the error that it makes of that.
+read_errors: list[BaseException] = []
+
+
 def check(status):
     if status != _abi.NBL_OK:
         message = lib.nbl_last_error().decode("utf-8", "replace")
-        raise _ERRORS.get(status, NibbleError)(message, status)
+        cause = read_errors[-1] if read_errors and status == _abi.NBL_E_IO else None
+        read_errors.clear()
+        raise _ERRORS.get(status, NibbleError)(message, status) from cause
 
 
 def encode(text: Path, sized: bool = False) -> bytes:

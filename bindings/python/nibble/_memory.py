@@ -5,16 +5,14 @@ import ctypes
 import itertools
 import json
 import math
-import threading
 from typing import Any
 
 from . import _abi
-from ._lib import InvalidArgumentError
+from ._lib import InvalidArgumentError, read_errors
 
 # What the library reads until it lets go of it, by the number that it is told.
 _held: dict[int, Any] = {}
 _numbers = itertools.count(1)
-_thrown = threading.local()
 
 
 @_abi.nbl_release_fn
@@ -37,14 +35,8 @@ def _read(user, offset, buffer, size):
             at += len(piece)
         return 0
     except BaseException as error:
-        _thrown.error = error
+        read_errors.append(error)
         return 1
-
-
-def thrown() -> BaseException | None:
-    """What a file object of this thread's last call raised."""
-    error, _thrown.error = getattr(_thrown, "error", None), None
-    return error
 
 
 def _pointer(data: Any, name: str) -> tuple[Any, int, int]:
@@ -67,7 +59,7 @@ def _pointer(data: Any, name: str) -> tuple[Any, int, int]:
     return view, ctypes.addressof(ctypes.c_char.from_buffer(view)) if view.nbytes else 0, view.nbytes
 
 
-def files_array(files: dict[str, Any]):
+def files_array(files: dict[str, Any], on_demand: bool = False):
     """{name: bytes, buffer or seekable binary file} as an array of nbl_file."""
     if not isinstance(files, dict) or not files:
         raise InvalidArgumentError("files: a dict of names and their bytes was expected")
@@ -81,6 +73,7 @@ def files_array(files: dict[str, Any]):
             if hasattr(content, "seek") and hasattr(content, "read"):
                 entry.size = content.seek(0, 2)
                 entry.read = _read
+                entry.flags = _abi.NBL_FILE_ON_DEMAND if on_demand else 0
                 _held[number] = content
             else:
                 _held[number], address, entry.size = _pointer(content, name)

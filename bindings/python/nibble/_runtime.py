@@ -9,8 +9,8 @@ import threading
 from typing import Any, Callable, Iterable, Sequence
 
 from . import _abi, _memory
-from ._lib import (Callbacks, Handle, InvalidArgumentError, Path, buffer_result, check, encode, lib, take_bytes, take_json,
-                   take_text)
+from ._lib import (Callbacks, Handle, InvalidArgumentError, Path, buffer_result, check, encode, lib, read_errors, take_bytes,
+                   take_json, take_text)
 from ._progress import ProgressLike
 from ._results import Result
 
@@ -197,16 +197,17 @@ class Checkpoint(Handle):
         return checkpoint
 
     @classmethod
-    def from_files(cls, files: dict[str, Any], runtime: Runtime | None = None) -> Checkpoint:
+    def from_files(cls, files: dict[str, Any], runtime: Runtime | None = None, on_demand: bool = False) -> Checkpoint:
         """A model out of memory: {"config.json": ..., "model.safetensors": ..., "tokenizer.json": ...}, or one file of any name that
         holds a whole model (a native file, a GGUF). The values are bytes or buffers, which are used in place and must not change,
-        or seekable binary files, which are read at once."""
+        or seekable binary files, which are read at once; on_demand: each tensor when it is needed, from any thread, so that the files
+        must stay open and untouched as long as the checkpoint and the models made of it live."""
         runtime = runtime or default_runtime()
-        given, out = _memory.files_array(files), ctypes.POINTER(_abi.nbl_checkpoint)()
+        given, out = _memory.files_array(files, on_demand), ctypes.POINTER(_abi.nbl_checkpoint)()
+        read_errors.clear()
         status = lib.nbl_checkpoint_open_files(runtime.handle, given, len(given), ctypes.byref(out))
-        error = _memory.thrown()
-        if error is not None:
-            raise error
+        if read_errors:
+            raise read_errors.pop()
         check(status)
         return cls._of(out, runtime)
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "base/json.h"
-#include "base/json.h"
 #include "dialects/dialects.h"
 #include "dialects/gguf_blocks.h"
 #include "io/container.h"
@@ -23,9 +22,15 @@ struct Given {
   std::string name, bytes;
   int released = 0;
   int64_t fail_from = -1;
+  int64_t asked = 0, largest = 0, inside = 0;
 
   static int32_t read(void* user, int64_t offset, void* buffer, size_t size) {
     auto* self = static_cast<Given*>(user);
+    EXPECT_EQ(self->released, 0) << "read after it was let go of";
+    EXPECT_EQ(self->inside++, 0) << "two calls at once";
+    self->asked += static_cast<int64_t>(size);
+    self->largest = std::max(self->largest, static_cast<int64_t>(size));
+    --self->inside;
     if (self->fail_from >= 0 && offset + static_cast<int64_t>(size) > self->fail_from) return 42;
     std::memcpy(buffer, self->bytes.data() + offset, size);
     return 0;
@@ -48,7 +53,7 @@ struct Given {
 std::vector<Given> directory_files() {
   std::vector<Given> files;
   for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
-    files.push_back({name, read_file(model_path() + "/" + name), 0, -1});
+    files.push_back({name, read_file(model_path() + "/" + name)});
   return files;
 }
 
@@ -94,6 +99,69 @@ TEST(Memory, ADirectoryOfBuffersOrReadFunctionsIsTheModel) {
     model.reset();
     for (const Given& g : given) EXPECT_EQ(g.released, 1) << g.name;
   }
+}
+
+/// The model in files on demand, opened.
+Checkpoint open_on_demand(const Runtime& runtime, std::vector<Given>& given) {
+  std::vector<nbl_file> files;
+  for (Given& g : given) {
+    files.push_back(g.file(true));
+    files.back().flags = NBL_FILE_ON_DEMAND;
+  }
+  nbl_checkpoint* raw = nullptr;
+  EXPECT_NBL_OK(nbl_checkpoint_open_files(runtime.get(), files.data(), static_cast<int64_t>(files.size()), &raw));
+  return Checkpoint(raw);
+}
+
+TEST(Memory, AFileOnDemandIsReadWhereItIsNeeded) {
+  const Runtime runtime = make_runtime();
+  const std::vector<float> expected = logits_of(open_model(runtime, NBL_COMPUTE_EXACT));
+  std::vector<Given> given = directory_files();
+  Given& weights = given[1];
+  Checkpoint checkpoint = open_on_demand(runtime, given);
+  const auto size = static_cast<int64_t>(weights.bytes.size());
+  EXPECT_LT(weights.asked, 20'000) << "the header, of " << size << " bytes";
+  EXPECT_EQ(given[0].released, 1) << "config.json, read at once";
+  EXPECT_EQ(weights.released, 0);
+  nbl_buffer* json = nullptr;
+  ASSERT_NBL_OK(nbl_checkpoint_inspect(checkpoint.get(), NBL_INSPECT_TENSORS, &json));
+  nbl_buffer_destroy(json);
+  EXPECT_LT(weights.asked, 20'000) << "a list of tensors needs none of their numbers";
+
+  Model model = load_exact(checkpoint);
+  EXPECT_LE(weights.asked, size + 20'000) << "each tensor once";
+  EXPECT_GT(weights.asked, size / 2);
+  EXPECT_LT(weights.largest, size / 2) << "tensor by tensor";
+  checkpoint.reset();
+  EXPECT_EQ(logits_of(model), expected);
+  model.reset();
+  for (const Given& g : given) EXPECT_EQ(g.released, 1) << g.name;
+}
+
+TEST(Memory, AFailingReadOnDemandFailsTheCallThatNeededIt) {
+  const Runtime runtime = make_runtime();
+  const Scratch scratch;
+  std::vector<Given> given = directory_files();
+  Given& weights = given[1];
+  const Checkpoint checkpoint = open_on_demand(runtime, given);
+  weights.fail_from = static_cast<int64_t>(weights.bytes.size()) / 2;
+  nbl_model* model = nullptr;
+  EXPECT_REFUSED(NBL_E_IO, "of 'model.safetensors' failed: the caller's function returned 42", nbl_model_load(checkpoint.get(), nullptr, &model));
+  EXPECT_NE(std::string(nbl_last_error()).find("tensor "), std::string::npos) << nbl_last_error();
+  int32_t ok = 0;
+  EXPECT_REFUSED(NBL_E_IO, "returned 42",
+                 nbl_checkpoint_convert(checkpoint.get(), scratch.file("out").c_str(), "native", 0, nullptr, nullptr, &ok, nullptr));
+  EXPECT_EQ(scratch.entries(), 0u) << "nothing half-written";
+  weights.fail_from = -1;  // the line is up again
+  ASSERT_NBL_OK(nbl_checkpoint_convert(checkpoint.get(), scratch.file("out").c_str(), "native", 0, nullptr, nullptr, &ok, nullptr));
+  EXPECT_EQ(ok, 1);
+  const Model loaded(load_exact(open_checkpoint(runtime, scratch.file("out"))));
+  EXPECT_EQ(logits_of(loaded), logits_of(open_model(runtime, NBL_COMPUTE_EXACT)));
+
+  nbl_file file = given[1].file(true);
+  file.flags = 6;
+  nbl_checkpoint* none = nullptr;
+  EXPECT_REFUSED(NBL_E_INVALID_ARGUMENT, "flags 0x6", nbl_checkpoint_open_files(runtime.get(), &file, 1, &none));
 }
 
 TEST(Memory, OneBufferHoldsAWholeModel) {
@@ -327,6 +395,7 @@ struct Heap {
   std::mutex mutex;
   std::map<void*, size_t> blocks;
   int64_t given = 0, bytes = 0, wrong = 0, budget = -1;
+  int64_t held = 0, most = 0;  ///< bytes at a time
 
   static void* allocate(void* user, size_t size, size_t alignment) {
     auto* self = static_cast<Heap*>(user);
@@ -338,6 +407,7 @@ struct Heap {
     self->blocks[p] = size;
     ++self->given;
     self->bytes += static_cast<int64_t>(size);
+    self->most = std::max(self->most, self->held += static_cast<int64_t>(size));
     return p;
   }
   static void deallocate(void* user, void* memory, size_t size) {
@@ -348,6 +418,7 @@ struct Heap {
       ++self->wrong;
       return;
     }
+    self->held -= static_cast<int64_t>(size);
     self->blocks.erase(it);
     std::free(memory);
   }
@@ -397,6 +468,24 @@ TEST(Allocator, LargeBlocksAreTheCallersAndComeBack) {
   }
   EXPECT_TRUE(heap.blocks.empty() && other.blocks.empty()) << heap.blocks.size() << " and " << other.blocks.size() << " blocks are left";
   EXPECT_EQ(heap.wrong + other.wrong, 0);
+}
+
+TEST(Allocator, AFileOnDemandIsNeverHeldWhole) {
+  Heap heap;
+  {
+    const Runtime runtime = heap.runtime(2);
+    const Scratch scratch;
+    std::vector<Given> given = directory_files();
+    const Checkpoint checkpoint = open_on_demand(runtime, given);
+    const int64_t opened = heap.held;
+    EXPECT_LT(opened, 200'000) << "the small files and the header";
+    int32_t ok = 0;
+    ASSERT_NBL_OK(nbl_checkpoint_convert(checkpoint.get(), scratch.file("out").c_str(), "native", 0, nullptr, nullptr, &ok, nullptr));
+    const auto size = static_cast<int64_t>(given[1].bytes.size());
+    EXPECT_LT(heap.most, size * 3 / 4) << "the largest tensor and what it becomes, of a file of " << size;
+    EXPECT_EQ(heap.held, opened) << "and nothing of it afterwards";
+  }
+  EXPECT_TRUE(heap.blocks.empty());
 }
 
 TEST(Allocator, NoMemoryIsAStatus) {
