@@ -59,7 +59,7 @@ def smollm2():
 def run(*arguments):
     done = subprocess.run([NIBBLE, *map(str, arguments), "--quiet", "--json", "-"], capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1])
     return json.loads(done.stdout)
 
 
@@ -116,10 +116,11 @@ def main():
                 if (name in rows and not args.again) or not re.search(args.only, name):
                     continue
                 try:
-                    rows[name] = measure(args.model, original, 64 if args.model == "prose-28m" else 16, recipe, text, more, work)
+                    row = measure(args.model, original, 64 if args.model == "prose-28m" else 16, recipe, text, more, work)
                 except RuntimeError as error:
                     print(f"{name}: {error}", file=sys.stderr)
                     continue
+                rows = {**(json.loads(ROWS.read_text()) if ROWS.exists() else {}), name: row}  # another part may have added to it
                 print(f"{name}: KL {rows[name]['mean_kl']:.5f} at {rows[name]['bits_per_weight']:.3f} bits, {rows[name]['seconds']:.1f} s", flush=True)
                 ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     page(rows)
