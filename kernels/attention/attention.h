@@ -37,6 +37,10 @@ struct AttentionArgs {
   float soft_cap = 0;                   ///< 0: none; else scores become cap * tanh(score / cap)
   float slope[kAttentionQueries] = {};  ///< ALiBi: slope * (position - (end - 1)) is added to a score
   bool has_slope = false;
+  /// What the caller reads after these keys and values: fetched with the last block. Null where unknown; at least a block of each
+  /// may be asked for, which need not be readable.
+  const void* next_keys = nullptr;
+  const void* next_values = nullptr;
   float* scratch = nullptr;  ///< attention_scratch_floats(value_dim) floats, 64-byte aligned
 };
 

@@ -28,12 +28,10 @@ struct Attention {
 
   /// scores of Q queries against T tiles of keys: component by component, in order.
   template <class E, int Q, int T>
-  static NBL_INLINE void dot_tiles(const E* keys, int64_t dim, const float* const* q, float (*score)[kAttentionBlock],
-                                   const int* index, int tile) {
+  static NBL_INLINE void dot_tiles(const E* keys, const E* ahead, int64_t dim, const float* const* q,
+                                   float (*score)[kAttentionBlock], const int* index, int tile) {
     V acc[Q][T];
     NBL_UNROLL for (int i = 0; i < Q; ++i) { NBL_UNROLL for (int t = 0; t < T; ++t) acc[i][t] = L::set(0.0f); }
-    // The next block's keys follow this one's; no prefetcher sees that, as values are read in between.
-    const E* const ahead = keys + kAttentionBlock * dim;
     for (int64_t d = 0; d < dim; ++d) {
       V key[T];
       NBL_UNROLL for (int t = 0; t < T; ++t) {
@@ -52,27 +50,27 @@ struct Attention {
 
   /// Tiles of one block for Q queries, as many tiles at a time as there are registers for.
   template <class E, int Q>
-  static NBL_INLINE void dot_block(const E* keys, int64_t dim, const float* const* q, float (*score)[kAttentionBlock],
-                                   const int* index, int tiles) {
+  static NBL_INLINE void dot_block(const E* keys, const E* ahead, int64_t dim, const float* const* q,
+                                   float (*score)[kAttentionBlock], const int* index, int tiles) {
     constexpr int kWanted = kAccumulators / Q;
     constexpr int T = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
     int t = 0;
-    for (; t + T <= tiles; t += T) dot_tiles<E, Q, T>(keys + t * dim * 16, dim, q, score, index, t);
-    for (; t < tiles; ++t) dot_tiles<E, Q, 1>(keys + t * dim * 16, dim, q, score, index, t);
+    for (; t + T <= tiles; t += T) dot_tiles<E, Q, T>(keys + t * dim * 16, ahead + t * dim * 16, dim, q, score, index, t);
+    for (; t < tiles; ++t) dot_tiles<E, Q, 1>(keys + t * dim * 16, ahead + t * dim * 16, dim, q, score, index, t);
   }
 
   template <class E>
-  static void scores(const Work& w, const E* keys, const int* active, int count, int tiles) {
+  static void scores(const Work& w, const E* keys, const E* ahead, const int* active, int count, int tiles) {
     const float* q[kQ];
     for (int i = 0; i < count; ++i) q[i] = w.a->q[active[i]];
     const int64_t dim = w.a->head_dim;
     int i = 0;
     if constexpr (kAccumulators >= 8)
-      for (; i + 8 <= count; i += 8) dot_block<E, 8>(keys, dim, q + i, w.score, active + i, tiles);
-    for (; i + 4 <= count; i += 4) dot_block<E, 4>(keys, dim, q + i, w.score, active + i, tiles);
-    if (count - i == 3) dot_block<E, 3>(keys, dim, q + i, w.score, active + i, tiles);
-    if (count - i == 2) dot_block<E, 2>(keys, dim, q + i, w.score, active + i, tiles);
-    if (count - i == 1) dot_block<E, 1>(keys, dim, q + i, w.score, active + i, tiles);
+      for (; i + 8 <= count; i += 8) dot_block<E, 8>(keys, ahead, dim, q + i, w.score, active + i, tiles);
+    for (; i + 4 <= count; i += 4) dot_block<E, 4>(keys, ahead, dim, q + i, w.score, active + i, tiles);
+    if (count - i == 3) dot_block<E, 3>(keys, ahead, dim, q + i, w.score, active + i, tiles);
+    if (count - i == 2) dot_block<E, 2>(keys, ahead, dim, q + i, w.score, active + i, tiles);
+    if (count - i == 1) dot_block<E, 1>(keys, ahead, dim, q + i, w.score, active + i, tiles);
   }
 
   /// Turns the scores of query `i`, positions [lo, hi) of the block at `first`, into weights relative to the running
@@ -138,18 +136,17 @@ struct Attention {
 
   /// row += sum over positions [lo, hi), in order, of weight * value: Q queries, D vectors of components.
   template <class E, int Q, int D>
-  static NBL_INLINE void accumulate(const E* values, int64_t stride, const float* const* weight, float* const* row,
-                                    int64_t d, int lo, int hi) {
+  static NBL_INLINE void accumulate(const E* values, const E* ahead, int64_t stride, const float* const* weight,
+                                    float* const* row, int64_t d, int lo, int hi) {
     V acc[Q][D];
     NBL_UNROLL for (int i = 0; i < Q; ++i) {
       NBL_UNROLL for (int j = 0; j < D; ++j) acc[i][j] = L::load(row[i] + d + j * 16);
     }
-    const E* const ahead = values + kAttentionBlock * stride + d;
     for (int p = lo; p < hi; ++p) {
       V value[D];
       NBL_UNROLL for (int j = 0; j < D; ++j) {
         value[j] = C::load(values + p * stride + d + j * 16);
-        __builtin_prefetch(ahead + p * stride + j * 16);
+        __builtin_prefetch(ahead + p * stride + d + j * 16);
       }
       NBL_UNROLL for (int i = 0; i < Q; ++i) {
         const V x = L::set(weight[i][p]);
@@ -161,16 +158,16 @@ struct Attention {
     }
   }
   template <class E, int Q>
-  static NBL_INLINE void add_values(const E* values, int64_t stride, const float* const* weight, float* const* row,
-                                    int lo, int hi) {
+  static NBL_INLINE void add_values(const E* values, const E* ahead, int64_t stride, const float* const* weight,
+                                    float* const* row, int lo, int hi) {
     constexpr int kWanted = kAccumulators / Q;
     constexpr int D = kWanted >= 4 ? 4 : kWanted >= 2 ? 2 : 1;
     int64_t d = 0;
-    for (; d + D * 16 <= stride; d += D * 16) accumulate<E, Q, D>(values, stride, weight, row, d, lo, hi);
-    for (; d < stride; d += 16) accumulate<E, Q, 1>(values, stride, weight, row, d, lo, hi);
+    for (; d + D * 16 <= stride; d += D * 16) accumulate<E, Q, D>(values, ahead, stride, weight, row, d, lo, hi);
+    for (; d < stride; d += 16) accumulate<E, Q, 1>(values, ahead, stride, weight, row, d, lo, hi);
   }
   template <class E>
-  static void values_of(const Work& w, const E* values, const int* active, int count, int lo, int hi) {
+  static void values_of(const Work& w, const E* values, const E* ahead, const int* active, int count, int lo, int hi) {
     const float* weight[kQ];
     float* row[kQ];
     for (int i = 0; i < count; ++i) {
@@ -179,11 +176,11 @@ struct Attention {
     }
     int i = 0;
     if constexpr (kAccumulators >= 8)
-      for (; i + 8 <= count; i += 8) add_values<E, 8>(values, w.stride, weight + i, row + i, lo, hi);
-    for (; i + 4 <= count; i += 4) add_values<E, 4>(values, w.stride, weight + i, row + i, lo, hi);
-    if (count - i == 3) add_values<E, 3>(values, w.stride, weight + i, row + i, lo, hi);
-    if (count - i == 2) add_values<E, 2>(values, w.stride, weight + i, row + i, lo, hi);
-    if (count - i == 1) add_values<E, 1>(values, w.stride, weight + i, row + i, lo, hi);
+      for (; i + 8 <= count; i += 8) add_values<E, 8>(values, ahead, w.stride, weight + i, row + i, lo, hi);
+    for (; i + 4 <= count; i += 4) add_values<E, 4>(values, ahead, w.stride, weight + i, row + i, lo, hi);
+    if (count - i == 3) add_values<E, 3>(values, ahead, w.stride, weight + i, row + i, lo, hi);
+    if (count - i == 2) add_values<E, 2>(values, ahead, w.stride, weight + i, row + i, lo, hi);
+    if (count - i == 1) add_values<E, 1>(values, ahead, w.stride, weight + i, row + i, lo, hi);
   }
 
   template <class E>
@@ -222,13 +219,19 @@ struct Attention {
       for (int i = 0; i < count; ++i) most = hi[active[i]] > most ? hi[active[i]] : most;
       const E* keys = static_cast<const E*>(a.keys) + first * a.head_dim;
       const E* values = static_cast<const E*>(a.values) + first * w.stride;
+      // The next block follows; no prefetcher sees that, as keys and values take turns.
+      const bool last = first + kAttentionBlock >= end;
+      const E* const keys_ahead =
+          last && a.next_keys != nullptr ? static_cast<const E*>(a.next_keys) : keys + kAttentionBlock * a.head_dim;
+      const E* const values_ahead =
+          last && a.next_values != nullptr ? static_cast<const E*>(a.next_values) : values + kAttentionBlock * w.stride;
       const int tiles = (most + 15) / 16;
-      scores<E>(w, keys, active, count, tiles);
+      scores<E>(w, keys, keys_ahead, active, count, tiles);
       for (int i = 0; i < count; ++i) weigh(w, active[i], first, lo[active[i]], hi[active[i]], tiles);
       if (alike) {
-        values_of<E>(w, values, active, count, lo[active[0]], hi[active[0]]);
+        values_of<E>(w, values, values_ahead, active, count, lo[active[0]], hi[active[0]]);
       } else {
-        for (int i = 0; i < count; ++i) values_of<E>(w, values, active + i, 1, lo[active[i]], hi[active[i]]);
+        for (int i = 0; i < count; ++i) values_of<E>(w, values, values_ahead, active + i, 1, lo[active[i]], hi[active[i]]);
       }
     }
 

@@ -95,6 +95,8 @@ std::string read_file(const std::string& path);
 void write_file(const std::string& path, std::string_view bytes);
 /// MODEL, where "builtin" is the model that comes with the project.
 std::string resolve_model(const std::string& model);
+/// The format asked for; where none was, "gguf" for a name that ends so, else "native".
+std::string output_format(const std::string& format, const std::string& output);
 /// A file, where "builtin" is `name` among the data that comes with the project.
 std::string resolve_data(const std::string& file, const std::string& name);
 /// "DIR" or "DIR:SCALE" of a LoRA adapter.

@@ -4,6 +4,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -126,6 +128,13 @@ void write_file(const std::string& path, std::string_view bytes) {
   if (directory < 0) return;
   (void)::fsync(directory);
   ::close(directory);
+}
+
+std::string output_format(const std::string& format, const std::string& output) {
+  if (!format.empty()) return format;
+  std::string ending = std::filesystem::path(output).extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return ending == ".gguf" ? "gguf" : "native";
 }
 
 std::string resolve_model(const std::string& model) {

@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kShown = 5;  // refusals on stderr: usually all for one reason
 
 struct Args {
-  std::string model, output, format = "native", measured;
+  std::string model, output, format, measured;
   bool allow_lossy = false, verify = false;
 };
 
@@ -42,7 +42,9 @@ void print_report(const Global& global, const Doc::Element& j, const Args& args)
              number(j, "seconds"), checked, args.output);
 }
 
-int convert(const Global& global, const Args& args) {
+int convert(const Global& global, const Args& given) {
+  Args args = given;
+  args.format = output_format(given.format, given.output);
   const Runtime runtime = global.make_runtime();
   Checkpoint input = global.open_checkpoint(runtime, args.model);
   if (!args.measured.empty()) use_file(args.measured, [&](const std::string& json) { input.set_measured(json); });
@@ -70,7 +72,7 @@ void add_convert(const Commands& c) {
   auto args = std::make_shared<Args>();
   command->add_option("MODEL", args->model, "the checkpoint")->required();
   command->add_option("-o,--output", args->output, "the file or directory to write")->required();
-  command->add_option("--format", args->format, "format of the output (see `nibble info`)")->capture_default_str();
+  command->add_option("--format", args->format, "format of the output, see `nibble info` (default: gguf for a name that ends so, else native)");
   command->add_option("--measured", args->measured,
                       "JSON of perplexity, compare, eval or sweep: its figures go into the model card")
       ->type_name("FILE");

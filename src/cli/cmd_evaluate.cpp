@@ -178,7 +178,7 @@ int bench(const Global& global, const Args& args) {
 
 Table profile_table(const simdjson::dom::element& result) {
   Table table({"step", "operation", "µs", "share %", "GB/s", "Gop/s"});
-  for (const char* step : {"prefill", "decode"}) {
+  for (const char* step : {"prefill", "decode", "batch"}) {
     for (const auto p : elements(result["profile"][step].value())) {
       table.add({step, text(p, "operation"), fmt::format("{:.1f}", number(p, "microseconds")),
                  fmt::format("{:.1f}", 100 * number(p, "share")), fmt::format("{:.1f}", number(p, "gb_s")),

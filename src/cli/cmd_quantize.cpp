@@ -176,7 +176,7 @@ int quantize(const Global& global, const Args& args) {
     job.settings.emplace_back(method + (block ? ".block_size" : ".group_size"), fmt::format("{}", args.group_size));
   }
   for (const std::string& each : args.sets) job.settings.push_back(split_pair(each, "--set"));
-  if (!args.format.empty()) job.settings.emplace_back("format", args.format);
+  job.settings.emplace_back("format", output_format(args.format, args.output));
   if (args.resume) job.settings.emplace_back("resume", "true");
   if (args.lm_head) job.settings.emplace_back("lm_head", "true");
   for (const std::string& each : args.overrides) {
@@ -233,7 +233,7 @@ void add_quantize(const Commands& c) {
   command
       ->add_option("--overrides", args->overrides, "another recipe for tensors whose whole name matches; empty: keep")
       ->type_name("REGEX=RECIPE");
-  command->add_option("--format", args->format, "format of the output (default: native)");
+  command->add_option("--format", args->format, "format of the output (default: gguf for a name that ends so, else native)");
   command->add_option("--lora", args->lora, "DIR or DIR:SCALE of a LoRA adapter to merge first; may be repeated")
       ->allow_extra_args(false);
   command->add_flag("--resume", args->resume, "go on from the journal that a killed run of the same job left beside OUT");

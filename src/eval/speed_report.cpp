@@ -41,7 +41,7 @@ struct Decoded {
   double tok_s = 0, joules_per_token = 0;
 };
 Result<Decoded> batch_decode(const std::shared_ptr<const model::Model>& model, Team& team, const BenchOptions& o, int64_t count,
-                             EnergyMeter* meter) {
+                             EnergyMeter* meter, model::ProfiledSteps* profile = nullptr) {
   NBL_ASSIGN(const auto first, filled(model, team, o.depth, o.depth + 1));
   NBL_ASSIGN(const auto batch, model::Batch::create(model, team, count));
   std::vector<std::unique_ptr<model::Session>> sessions;
@@ -56,6 +56,7 @@ Result<Decoded> batch_decode(const std::shared_ptr<const model::Model>& model, T
   std::vector<double> samples;
   for (int64_t rep = -1; rep < o.reps; ++rep) {  // the first is not counted
     if (rep == 0 && meter != nullptr) meter->start();
+    if (rep == 0) batch->set_profile(profile);
     for (model::Session* session : all) NBL_TRY(session->truncate(o.depth));
     const auto start = Clock::now();
     for (int64_t t = 0; t < o.gen; ++t) {
@@ -135,7 +136,7 @@ Json operations(const model::Profile& profile, const model::StepWork& work) {
   return list;
 }
 
-Result<Json> profile(const std::shared_ptr<const model::Model>& model, Team& team, const BenchOptions& o) {
+Result<Json> profile(const std::shared_ptr<const model::Model>& model, Team& team, const BenchOptions& o, int64_t batch) {
   using Want = model::Session::Logits;
   NBL_ASSIGN(const auto session, filled(model, team, 0, std::max(o.prompt, o.depth + o.gen)));
   const std::vector<TokenId> tokens = some_tokens(*model, std::max(o.prompt, o.depth + o.gen));
@@ -157,7 +158,14 @@ Result<Json> profile(const std::shared_ptr<const model::Model>& model, Team& tea
     if (!done.ok()) return done.status();
   }
   session->set_profile(nullptr);
-  return profile_json(profile);
+  Json j = profile_json(profile);
+  if (batch > 1) {
+    model::ProfiledSteps together;
+    const auto decoded = batch_decode(model, team, o, batch, nullptr, &together);
+    if (!decoded.ok()) return decoded.status();
+    j.set("batch", operations(together.profile, together.work));
+  }
+  return j;
 }
 
 // A second's bandwidth is another in the next where a machine is shared, so that both are measured in turns.
@@ -226,7 +234,7 @@ Result<Json> report_speed(std::shared_ptr<const model::Model> model, Team& team,
   }
   j.set("energy", std::move(energy));
   if (request.profile) {
-    NBL_ASSIGN(Json operations, profile(model, team, request.options));
+    NBL_ASSIGN(Json operations, profile(model, team, request.options, request.batch));
     j.set("profile", std::move(operations));
   }
   return j;

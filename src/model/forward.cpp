@@ -270,9 +270,9 @@ void Pass::norm_input(const NormWeights& weights) {
   if (c_.norm_place == NormPlace::residual_is_normed) std::copy(h_ + first, h_ + first + rows * n, x_ + first);
 }
 
-void Pass::meet(const Linear* next) {
+void Pass::meet(const Upcoming& next) {
   // With many rows products take long, and memory keeps up.
-  worker_.barrier(s_.rows <= 16 && next != nullptr ? next->ahead(worker_) : Ahead{});
+  worker_.barrier(s_.rows <= 16 ? next.ahead : Ahead{});
 }
 
 void Pass::norm_and_prepare(const NormWeights& weights, const Linear* first) {
@@ -285,7 +285,7 @@ void Pass::norm_and_prepare(const NormWeights& weights, const Linear* first) {
   worker_.barrier();
 }
 
-void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next) {
+void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Upcoming& next) {
   const InputForm* form = x == h_ ? normed_form_ : nullptr;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const Target& t = targets[i];
@@ -298,7 +298,8 @@ void Pass::project(std::span<const Target> targets, const float* x, int64_t ldx,
       }
       form = &t.linear->input_form();
     }
-    t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy, i + 1 < targets.size() ? targets[i + 1].linear : next);
+    t.linear->multiply(worker_, prepared_, rows, t.y, t.ldy,
+                       i + 1 < targets.size() ? targets[i + 1].linear->lines_of(worker_) : next.lines);
   }
   normed_form_ = nullptr;
   if (s_.adapters != nullptr) adapt(targets, x, ldx, rows);
@@ -427,7 +428,7 @@ void Pass::mlp_output(const Layer& layer, const Linear* next) {
   const Target targets[] = {{layer.linear(Role::down), w_.y_, c_.hidden}};
   if (mlp_prepared_) {
     mlp_prepared_ = false;
-    targets[0].linear->multiply(worker_, prepared_mlp_, s_.rows, targets[0].y, targets[0].ldy, next);
+    targets[0].linear->multiply(worker_, prepared_mlp_, s_.rows, targets[0].y, targets[0].ldy, upcoming(next).lines);
     meet(next);
   } else {
     project(targets, act_, act_stride_, s_.rows, next);

@@ -159,9 +159,17 @@ class Pass {
   void sort_rows();
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form. `next`: whose weights
   /// are read after these.
-  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next = nullptr);
+  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next = nullptr) {
+    project(targets, x, ldx, rows, upcoming(next));
+  }
+  void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Upcoming& next);
+  Upcoming upcoming(const Linear* next) const { return next != nullptr ? next->upcoming(worker_) : Upcoming{}; }
+  /// What this worker reads of the cache when one token attends, or of the output projection where that is all there is.
+  Upcoming upcoming_heads(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head) const;
+  bool whole_heads(int64_t block) const;
   /// What a worker does with few rows before it meets the others at the end of a phase: `next` is read after it.
-  void meet(const Linear* next);
+  void meet(const Linear* next) { meet(upcoming(next)); }
+  void meet(const Upcoming& next);
   /// Norms of own rows, and the input for `first` made of them at once where that can be; ends having met the others.
   void norm_and_prepare(const NormWeights& weights, const Linear* first);
   /// Projections, activation and the input of the MLP's last product, made of each other while they are near. False when
@@ -172,7 +180,7 @@ class Pass {
   /// Rotates and caches keys and values of rows [begin, end) of one head, and rotates the queries that look at it.
   void store_head(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head, int64_t begin, int64_t end);
   void store_and_rotate(const Layer& layer, int64_t index, int64_t cache_layer);
-  void attend(int64_t index, int64_t cache_layer, int64_t block);
+  void attend(const Layer& layer, int64_t index, int64_t cache_layer, int64_t block);
   int64_t queries_a_task() const;
   /// Books the time since the last call under `op`.
   void mark(Profile::Op op) {

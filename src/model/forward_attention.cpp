@@ -114,10 +114,26 @@ int64_t Pass::queries_a_task() const {
   return best;
 }
 
-void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
+/// One token's heads that share keys are one worker's task.
+bool Pass::whole_heads(int64_t block) const { return s_.rows == 1 && block >= c_.heads / c_.kv_heads; }
+
+Upcoming Pass::upcoming_heads(const Layer& layer, int64_t index, int64_t cache_layer, int64_t head) const {
+  const Span& span = s_.spans[0];
+  const int64_t end = span.position + 1, window = c_.layer[static_cast<std::size_t>(index)].window;
+  const int64_t begin = window > 0 ? std::max<int64_t>(0, end - window) / kernels::kAttentionBlock * kernels::kAttentionBlock : 0;
+  KvCache::Place place;
+  // A short context is over before fetching it ahead pays.
+  if (head < c_.kv_heads && end - begin >= 2 * kernels::kAttentionBlock) place = span.cache->place(cache_layer, head, begin, end);
+  if (place.keys == nullptr) return upcoming(layer.linear(Role::attn_out));
+  const auto lines = [](const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); };
+  return {{lines(place.keys), lines(place.values), nullptr}, {lines(place.keys), place.key_bytes}};
+}
+
+void Pass::attend(const Layer& layer, int64_t index, int64_t cache_layer, int64_t block) {
   const LayerConfig& lc = c_.layer[static_cast<std::size_t>(index)];
   const int64_t window = lc.window, vd = c_.v_dim();
   const int64_t group = c_.heads / c_.kv_heads, d = c_.head_dim, width = c_.heads * vd;
+  const bool whole = whole_heads(block);
   int64_t task = 0;
   for (const Span& span : s_.spans) {
     // Query rows of a key-value head: the group's heads of the first token, then of the next. Later ones see more, so
@@ -148,6 +164,11 @@ void Pass::attend(int64_t index, int64_t cache_layer, int64_t block) {
                                              *std::max_element(args.end, args.end + args.queries), worker_.index());
         args.keys = cached.keys;
         args.values = cached.values;
+        if (whole) {
+          const Upcoming next = upcoming_heads(layer, index, cache_layer, head + worker_.count());
+          args.next_keys = next.lines.codes;
+          args.next_values = next.lines.scales;
+        }
         at_.attend(args);
       }
     }
@@ -159,21 +180,23 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
   if (s_.rows == 1)
     for (int64_t head = worker_.index(); head < c_.kv_heads; head += worker_.count())
       s_.spans[0].cache->prefetch(cache_layer, head, s_.spans[0].position);
-  const int64_t d = c_.head_dim, ld = w_.qkv_width_;
+  const int64_t d = c_.head_dim, ld = w_.qkv_width_, block = queries_a_task();
+  const bool whole = whole_heads(block);
+  const Upcoming next =
+      whole ? upcoming_heads(layer, index, cache_layer, worker_.index()) : upcoming(layer.linear(Role::attn_out));
   if (const Linear* qkv = layer.linear(Role::qkv)) {
     const Target targets[] = {{qkv, w_.qkv_, ld}};
-    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
+    project(targets, h_, c_.hidden, s_.rows, next);
   } else {
     const Target targets[] = {{layer.linear(Role::q), w_.qkv_, ld},
                               {layer.linear(Role::k), w_.qkv_ + c_.heads * d, ld},
                               {layer.linear(Role::v), w_.qkv_ + (c_.heads + c_.kv_heads) * d, ld}};
-    project(targets, h_, c_.hidden, s_.rows, layer.linear(Role::attn_out));
+    project(targets, h_, c_.hidden, s_.rows, next);
   }
   adjust_rows(layer);
   mark(Profile::qkv);
-  const int64_t block = queries_a_task();
-  if (s_.rows == 1 && block >= c_.heads / c_.kv_heads) {
-    // One token, and every task is a whole head: who attends with a head also caches it, so nobody has to wait.
+  if (whole) {
+    // Who attends with a head also caches it, so nobody has to wait.
     for (int64_t head = worker_.index(); head < c_.kv_heads; head += worker_.count())
       store_head(layer, index, cache_layer, head, 0, 1);
   } else {
@@ -181,7 +204,7 @@ void Pass::attention(const Layer& layer, int64_t index, int64_t cache_layer) {
     worker_.barrier();
   }
   mark(Profile::rope_and_cache);
-  attend(index, cache_layer, block);
+  attend(layer, index, cache_layer, block);
   meet(layer.linear(Role::attn_out));
   mark(Profile::attention);
 }

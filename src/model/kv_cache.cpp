@@ -90,6 +90,12 @@ KvCache::View KvCache::view(int64_t layer, int64_t head, int64_t begin, int64_t 
   return {keys, values};
 }
 
+KvCache::Place KvCache::place(int64_t layer, int64_t head, int64_t begin, int64_t end) noexcept {
+  if (quantized()) return {};
+  const std::byte* keys = tile(layer, head, begin);
+  return {keys, row(layer, head, begin), tile(layer, head, end) - keys};
+}
+
 void KvCache::prefetch(int64_t layer, int64_t head, int64_t position) noexcept {
   const std::byte* key = tile(layer, head, position);
   for (int64_t i = 0; i < tile_bytes_; i += 64) __builtin_prefetch(key + i, 1);

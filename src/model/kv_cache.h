@@ -34,6 +34,14 @@ class KvCache {
   /// Keys and values of a head, [0, capacity), of which positions [begin, end) are readable. Those of a quantized cache lie in
   /// the worker's own memory until its next view.
   View view(int64_t layer, int64_t head, int64_t begin, int64_t end, int worker) noexcept;
+  /// Where attention will read a head's keys and values from a position on, and how many bytes of keys up to another one.
+  /// Nothing for quantized caches, which are made anew for each look.
+  struct Place {
+    const std::byte* keys = nullptr;
+    const std::byte* values = nullptr;
+    int64_t key_bytes = 0;
+  };
+  Place place(int64_t layer, int64_t head, int64_t begin, int64_t end) noexcept;
   /// Asks the processor to fetch what storing that position will touch: a key's components lie in lines of their own.
   void prefetch(int64_t layer, int64_t head, int64_t position) noexcept;
   /// The first `positions` of a cache of the same model and type, which must have room for them and so must this one.

@@ -174,7 +174,8 @@ struct Profile {
   int64_t steps = 0, rows = 0;
 };
 
-struct SessionProfile;  // step_work.h
+struct ProfiledSteps;   // step_work.h
+struct SessionProfile;
 
 /// A sequence being processed: KV cache, position, work memory. One thread at a time.
 class Session {
@@ -242,6 +243,8 @@ class Batch {
   /// `logits` those of every token, [all tokens, vocab] in the order of the pieces, valid until the next call; else none.
   /// On an error no session has moved.
   Result<std::span<const float>> append(std::span<const Piece> pieces, bool logits);
+  /// Adds what step() does from now on to `profile`, which must outlive it; null: no longer.
+  void set_profile(ProfiledSteps* profile) noexcept;
 
  private:
   struct Impl;

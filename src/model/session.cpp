@@ -148,8 +148,9 @@ Result<std::span<const float>> Session::append(std::span<const text::TokenId> to
     }
     Profile* profile = nullptr;
     if (s.profile != nullptr) {
-      SessionProfile::Steps& steps = rows > 1 ? s.profile->prefill : s.profile->decode;
-      steps.work.add(*s.model, s.position, rows, outputs);
+      ProfiledSteps& steps = rows > 1 ? s.profile->prefill : s.profile->decode;
+      const StepWork::Rows sequence{s.position, rows};
+      steps.work.add(*s.model, {&sequence, 1}, outputs);
       profile = &steps.profile;
     }
     forward(*s.model, *s.team, s.work, {&span, 1},
@@ -225,6 +226,7 @@ struct Batch::Impl {
   Buffer logits;
   std::vector<Span> spans;
   std::vector<text::TokenId> tokens;  ///< of one step of append()
+  ProfiledSteps* profile = nullptr;
 
   /// Room for the logits of so many rows.
   Status reserve_logits(int64_t rows) {
@@ -277,13 +279,20 @@ Result<std::span<const float>> Batch::step(std::span<Session* const> sessions, s
   // All that a batch may ever need, so that later steps allocate nothing.
   NBL_TRY(b.reserve_logits(b.work.max_rows()));
   float* logits = b.logits.as<float>().data();
-  forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits, nullptr);
+  if (b.profile != nullptr) {
+    std::vector<StepWork::Rows> rows;
+    for (const Span& span : b.spans) rows.push_back({span.position, span.rows});
+    b.profile->work.add(*b.model, rows, count);
+  }
+  forward(*b.model, *b.team, b.work, b.spans, tokens, 0, count, logits, b.profile != nullptr ? &b.profile->profile : nullptr);
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     ++sessions[i]->impl().position;
     sessions[i]->impl().tokens.push_back(tokens[i]);
   }
   return std::span<const float>(logits, static_cast<std::size_t>(count * c.vocab));
 }
+
+void Batch::set_profile(ProfiledSteps* profile) noexcept { impl_->profile = profile; }
 
 Result<std::span<const float>> Batch::append(std::span<const Piece> pieces, bool logits) {
   Impl& b = *impl_;

@@ -30,6 +30,7 @@ struct Plan {
   std::string name;                       ///< of the tensor, with ".weight"
   const quant::Recipe* recipe = nullptr;  ///< null: kept
   uint32_t needs = 0;
+  quant::LinearPlace place;
 };
 
 /// The linears of one layer, by input group.

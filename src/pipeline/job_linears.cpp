@@ -46,6 +46,7 @@ Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Pl
   task.n = m.n;
   task.k = m.k;
   task.weight = m.w;
+  task.place = plan.place;
   task.stats = plan.needs != 0 ? stats : nullptr;
   quant::MethodContext context;
   context.team = &team;

@@ -30,6 +30,7 @@ Result<quant::LinearResult> quantize_outer(const Checkpoint& input, const std::s
   task.n = tensor.n;
   task.k = tensor.k;
   task.weight = weight;
+  task.place.kind = quant::LinearPlace::Kind::output;
   quant::MethodContext context;
   context.team = &team;
   context.seed = seed;

@@ -23,6 +23,26 @@ using model::LayerWeights;
 using model::Part;
 using model::TensorSpec;
 
+namespace {
+
+quant::LinearPlace place_of(model::Role role, int64_t layer, int64_t layers) {
+  using Kind = quant::LinearPlace::Kind;
+  switch (role) {
+    case model::Role::v:
+      return {Kind::value, layer, layers};
+    case model::Role::qkv:
+      return {Kind::query_key_value, layer, layers};
+    case model::Role::attn_out:
+      return {Kind::attention_output, layer, layers};
+    case model::Role::down:
+      return {Kind::down, layer, layers};
+    default:
+      return {Kind::other, layer, layers};
+  }
+}
+
+}  // namespace
+
 Status Job::plan() {
   NBL_ASSIGN(arch_, model::find_architecture(input_.config(), input_.origin()));
   NBL_ASSIGN(config_, arch_->read_config(input_.config(), input_.origin()));
@@ -38,6 +58,7 @@ Status Job::plan() {
         if (spec == nullptr) continue;
         Plan p;
         p.role = part;
+        p.place = place_of(part.role, l, config_.layers);
         p.name = model::tensor_name(*spec, l, "weight", part.expert);
         if (!input_.has(p.name)) continue;  // a fused or an optional variant; load_layer names what is truly missing
         NBL_ASSIGN(p.recipe, overrides_->find(p.name));

@@ -70,6 +70,13 @@ struct InputStats {
   std::vector<float> residual;
 };
 
+/// Where in a model a matrix stands, for methods that give some places more bits.
+struct LinearPlace {
+  enum class Kind { other, value, query_key_value, attention_output, down, output };
+  Kind kind = Kind::other;
+  int64_t layer = 0, layers = 0;  ///< of the decoder; no layers: unknown
+};
+
 /// One linear layer to quantize.
 struct LinearTask {
   std::string name;
@@ -79,6 +86,7 @@ struct LinearTask {
   /// [k] or empty: which output of the input's producer each column comes from. Columns of one output (of a value head that several
   /// query heads share) must be given one input scale, or the producer could not take it.
   std::span<const int64_t> producer_rows = {};
+  LinearPlace place = {};
 };
 
 struct AffineCodes;

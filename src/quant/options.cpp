@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -72,7 +74,10 @@ Result<std::string> normalize(const OptionSpec& spec, const std::string& value, 
     case OptionSpec::Type::choice: {
       std::string allowed;
       for (std::string_view choice : spec.choices) {
-        if (value == choice) return value;
+        // Names of block types are written in either case elsewhere.
+        if (std::equal(value.begin(), value.end(), choice.begin(), choice.end(),
+                       [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); }))
+          return std::string(choice);
         if (!allowed.empty()) allowed += ", ";
         allowed += choice;
       }

@@ -353,14 +353,13 @@ void Linear::Impl::round_rows(Range rows, int64_t m, std::byte* prepared) const 
 }
 
 void Linear::multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
-                      const Linear* next) const noexcept {
+                      const FirstLines& next) const noexcept {
   if (m > kDealtRows) {
     impl_->multiply_tiles(worker.share(impl_->row_tiles(), impl_->taken_tiles(worker)), prepared, m, y, ldy, {});
     return;
   }
-  const FirstLines after = next != nullptr ? next->lines_of(worker) : FirstLines{};
   worker.deal(impl_->row_tiles(), impl_->taken_tiles(worker), impl_->dealt_tiles(), [&](Range tiles, bool last) {
-    impl_->multiply_tiles(tiles, prepared, m, y, ldy, last ? after : FirstLines{});
+    impl_->multiply_tiles(tiles, prepared, m, y, ldy, last ? next : FirstLines{});
   });
 }
 

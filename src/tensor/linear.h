@@ -53,6 +53,12 @@ struct FirstLines {
   const uint8_t* zeros = nullptr;
 };
 
+/// What a worker reads after a product.
+struct Upcoming {
+  FirstLines lines;  ///< fetched with the last of the product's own
+  Ahead ahead;       ///< fetched while the worker waits for the others
+};
+
 class Linear {
  public:
   /// Keeps a reference to the tensor's storage. The tensor must be valid. bias: n floats or empty.
@@ -85,10 +91,10 @@ class Linear {
   /// SPMD. y [m, n], ldy floats a row: y = W * x (+ bias). Output rows are split among workers; each element is
   /// computed by one worker in an order that does not depend on the number of workers, nor on m but for fast products of
   /// dense segments. No barrier at the end: the caller meets one before reading y. `prepared` came from a Linear of equal input_form().
-  /// `next`, which the caller multiplies with next, or null: where few rows let memory set the pace, its first codes are fetched with the
-  /// last of these, so that memory does not pause in between.
+  /// `next`, what this worker reads next: where few rows let memory set the pace, its first codes are fetched with the last of these, so
+  /// that memory does not pause in between.
   void multiply(Worker& worker, const std::byte* prepared, int64_t m, float* y, int64_t ldy,
-                const Linear* next = nullptr) const noexcept;
+                const FirstLines& next = {}) const noexcept;
 
   // The same in pieces, for callers that make an input and a product where they are needed. They meet nobody.
 
@@ -106,6 +112,7 @@ class Linear {
   /// Where output rows from `row` on (a multiple of 16) begin, for multiply_rows' `next`; where the calling worker's part of multiply() does.
   FirstLines lines_of(int64_t row) const noexcept;
   FirstLines lines_of(const Worker& worker) const noexcept;
+  Upcoming upcoming(const Worker& worker) const noexcept { return {lines_of(worker), ahead(worker)}; }
 
   /// What the calling worker's part of a multiply reads first, in one piece: for fetching it while there is time.
   Ahead ahead(const Worker& worker) const noexcept;

@@ -107,6 +107,23 @@ class Conversions(Case):
         self.assertEqual(j["refused"], [])
         return out, j
 
+    def test_a_name_says_the_format(self):
+        for command in (("quantize", "builtin", "--method", "kquant:type=q4_0"), ("convert", "builtin")):
+            out = self.dir / f"{command[0]}.GGUF"
+            self.result(*command, "-o", out)
+            self.assertEqual(out.read_bytes()[:4], b"GGUF")
+        out = self.dir / "model.gguf"
+        self.result("convert", "builtin", "-o", out, "--format", "native")
+        self.assertNotEqual(out.read_bytes()[:4], b"GGUF")
+
+    def test_a_mixture_of_block_types(self):
+        out = self.dir / "mixture.gguf"
+        self.result("quantize", "builtin", "-o", out, "--method", "kquant:type=q4_k_m,feedback=false,search=2", "--lm-head",
+                    "--calib", "builtin", "--calib-tokens", "512")
+        types = {t["name"]: t["encoding"] for t in self.result("inspect", out)["tensors"]}
+        wide = {layer for layer in range(4) if "(Q6_K)" in types[f"model.layers.{layer}.self_attn.v_proj.weight"]}
+        self.assertEqual(wide, {2, 3}, types)
+
     def test_there_and_back_again(self):
         gptq = self.quantized("gptq", "rtn:bits=4,group=32,sym=true", "gptq")
         hashes = {t["name"]: t["sha256"] for t in self.result("inspect", gptq, "--hash")["tensors"]}
@@ -410,7 +427,7 @@ class Models(Case):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "1", "--batch", "3", "--profile")
         self.assertEqual(j["batch"], 3)
         self.assertGreater(j["batch_decode_tok_s"], 0)
-        for step in ("prefill", "decode"):
+        for step in ("prefill", "decode", "batch"):
             rows = {r["operation"]: r for r in j["profile"][step]}
             self.assertLessEqual({"qkv", "attention", "attention out", "mlp in", "mlp out", "logits"}, rows.keys())
             self.assertAlmostEqual(sum(r["share"] for r in rows.values()), 1, places=6)

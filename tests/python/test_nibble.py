@@ -469,7 +469,7 @@ class Conversions(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             nibble.quantize(MODEL, folder / "gptq", "rtn:bits=4,group=32,sym=true", format="gptq")
-            report = nibble.convert(folder / "gptq", folder / "m.gguf", "gguf", verify=True)
+            report = nibble.convert(folder / "gptq", folder / "m.gguf", verify=True)
             self.assertTrue(report["lossless"])
             self.assertEqual(report["tensors_checked"], report["tensors"])
             self.assertTrue(nibble.Checkpoint(folder / "m.gguf").convert(folder / "again", "gptq", verify=True)["lossless"])

@@ -11,7 +11,7 @@ from ._lib import Callbacks, Handle, InvalidArgumentError, Path, check, encode, 
 from ._model import Model
 from ._progress import ProgressLike
 from ._results import Result, Rows
-from ._runtime import Checkpoint, Runtime, default_runtime, id_array, setting_text
+from ._runtime import Checkpoint, Runtime, default_runtime, id_array, output_format, setting_text
 
 #: A model as functions take it: loaded, opened, or a path.
 AnyModel = Union[Model, Checkpoint, Path]
@@ -194,14 +194,14 @@ def quantize(source: Path | Checkpoint, output: Path, recipe: str, calibration: 
     """Quantizes a model (path or Checkpoint) into the file `output` and returns the report.
 
     recipe: "gptq:bits=4,group=64"; calibration: a text, or a pathlib.Path of one; settings: {"gptq.damp": 0.01, "seed": 1};
-    overrides: [(regex, recipe)]; format: of the output, as nibble.dialects() lists them; progress: True for a bar, or a function
-    of a Progress."""
+    overrides: [(regex, recipe)]; format: of the output, as nibble.dialects() lists them (None: "gguf" for a
+    name that ends so, else "native"); progress: True for a bar, or a function of a Progress."""
     checkpoint = as_checkpoint(source, runtime)
     with Quantizer(recipe, checkpoint.runtime) as quantizer:
         for name, value in (settings or {}).items():
             quantizer.set(name, value)
-        if format is not None:
-            quantizer.set("format", format)
+        if format is not None or "format" not in (settings or {}):
+            quantizer.set("format", output_format(format, output))
         for regex, other in overrides or []:
             quantizer.add_override(regex, other)
         if calibration is not None:
@@ -209,7 +209,7 @@ def quantize(source: Path | Checkpoint, output: Path, recipe: str, calibration: 
         return quantizer.run(checkpoint, output, progress)
 
 
-def convert(source: Path | Checkpoint, output: Path, format: str = "native", allow_lossy: bool = False, verify: bool = False,
+def convert(source: Path | Checkpoint, output: Path, format: str | None = None, allow_lossy: bool = False, verify: bool = False,
             runtime: Runtime | None = None, progress: ProgressLike = None) -> Result:
     """Writes a model (path or Checkpoint) in another format and returns the report; see Checkpoint.convert."""
     return as_checkpoint(source, runtime).convert(output, format, allow_lossy, verify, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import array
 import ctypes
 import json
+import os
 import threading
 from typing import Any, Callable, Iterable, Sequence
 
@@ -21,6 +22,11 @@ def compute_mode(name: str) -> int:
         return COMPUTE[name]
     except (KeyError, TypeError):
         raise InvalidArgumentError(f"compute is {name!r}; one of {', '.join(COMPUTE)} was expected") from None
+
+
+def output_format(format: str | None, output: Path) -> str:
+    """The format asked for; where none was, that of the output's name."""
+    return format or ("gguf" if os.fspath(output).lower().endswith(".gguf") else "native")
 
 
 def id_array(ids: Iterable[int]):
@@ -242,16 +248,17 @@ class Checkpoint(Handle):
         returned, or a list of several; None for none."""
         check(lib.nbl_checkpoint_set_measured(self.handle, encode("" if results is None else json.dumps(results))))
 
-    def convert(self, output: Path, format: str = "native", allow_lossy: bool = False, verify: bool = False,
+    def convert(self, output: Path, format: str | None = None, allow_lossy: bool = False, verify: bool = False,
                 progress: ProgressLike = None) -> Result:
-        """Writes the checkpoint in another format and returns the report as a dict. When the format cannot hold some
+        """Writes the checkpoint in another format (None: "gguf" for a name that ends so, else "native") and returns the report
+        as a dict. When the format cannot hold some
         tensors, nothing is written and "refused" names them; allow_lossy quantizes those anew. verify: reopens the
         output and compares every tensor; "differences" says what was found."""
         flags = (_abi.NBL_CONVERT_ALLOW_LOSSY if allow_lossy else 0) | (_abi.NBL_CONVERT_VERIFY if verify else 0)
         callbacks = Callbacks(progress)
         ok, out = ctypes.c_int32(), ctypes.POINTER(_abi.nbl_buffer)()
         with callbacks:
-            status = lib.nbl_checkpoint_convert(self.handle, encode(output), encode(format), flags, callbacks.progress, None,
+            status = lib.nbl_checkpoint_convert(self.handle, encode(output), encode(output_format(format, output)), flags, callbacks.progress, None,
                                                 ctypes.byref(ok), ctypes.byref(out))
         result = take_json(out) if out else None
         callbacks.check(status)

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "quant/affine.h"
+#include "quant/block_mixtures.h"
 #include "quant/block_search.h"
 #include "quant/calibrated.h"
 #include "quant/grid_feedback.h"
@@ -41,8 +42,9 @@ constexpr BlockType kTypes[] = {
 
 const OptionSpec kOptions[] = {
     {"type", OptionSpec::Type::choice, "Q4_K", 0, 0,
-     {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS"},
-     "block type; rows that are no multiple of 256 get the nearest type in blocks of 32"},
+     {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS", "Q3_K_S", "Q3_K_M", "Q3_K_L",
+      "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M"},
+     "block type, or a mixture of them (_S, _M, _L); rows that are no multiple of 256 get the nearest type in blocks of 32"},
     {"feedback", OptionSpec::Type::boolean, "true", 0, 1, {}, "round with error feedback through the inputs' second moments"},
     {"search", OptionSpec::Type::integer, "20", 2, 200, {}, "scales tried for each group"},
     kDampOption,
@@ -208,13 +210,17 @@ class KquantMethod final : public Method {
   std::string_view summary() const override { return "GGUF block types (Q2_K to Q8_0, IQ4), scales searched on the calibration"; }
   std::span<const OptionSpec> options() const override { return kOptions; }
   uint32_t needs(const Options& options) const override { return options.boolean("feedback") ? kNeedHessian : kNeedSquare; }
-  double nominal_bits(const Options& options) const override { return find_type(options.text("type")).file_bits; }
+  double nominal_bits(const Options& options) const override {
+    const BlockMixture* mixture = find_mixture(options.text("type"));
+    return mixture != nullptr ? mixture->bits : find_type(options.text("type")).file_bits;
+  }
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
     NBL_TRY(check_task(task));
     std::vector<std::string> notes;
-    const BlockType* type = &find_type(options.text("type"));
+    const BlockMixture* mixture = find_mixture(options.text("type"));
+    const BlockType* type = &find_type(mixture != nullptr ? type_in_mixture(*mixture, task.place) : options.text("type"));
     if (type->super > 0 && task.k % 256 != 0) {
       notes.push_back(fmt::format("{} instead of {}: rows of {} are no multiple of 256", type->other, type->name, task.k));
       type = &find_type(type->other);
