@@ -47,9 +47,15 @@ Result<eval::ChatRenderer> renderer_of(const Checkpoint& checkpoint, const text:
     return Status(Code::not_found, checkpoint.origin() + " carries no chat template; evaluate it without apply_chat_template");
   }
   return eval::ChatRenderer([templates](const std::vector<eval::ChatMessage>& messages, bool generation) -> Result<std::string> {
-    Json list = Json::array();
-    for (const eval::ChatMessage& m : messages) list.push_back(Json::object({{"role", m.role}, {"content", m.content}}));
-    return templates->apply(list, Json(), Json::object({{"add_generation_prompt", generation}}));
+    const auto rendered = [&](bool with_system) {
+      Json list = Json::array();
+      for (const eval::ChatMessage& m : messages)
+        if (with_system || m.role != "system") list.push_back(Json::object({{"role", m.role}, {"content", m.content}}));
+      return templates->apply(list, Json(), Json::object({{"add_generation_prompt", generation}, {"continue_final_message", !generation}}));
+    };
+    auto text = rendered(true);
+    // As the harness does for templates that know no system message.
+    return text.ok() || messages.front().role != "system" ? std::move(text) : rendered(false);
   });
 }
 

@@ -59,6 +59,13 @@ int eval(const Global& global, const Args& args) {
     }
     fmt::print("{}", paired_table(j, global.markdown));
   }
+  for (const auto [task, counts] : members(j, "n-samples")) {
+    const int64_t cut = integer(counts, "truncated");
+    if (cut > 0) {
+      fmt::print(stderr, "{}: {} of {} documents do not fit the context; their beginnings were left out\n", task, cut,
+                 integer(counts, "effective"));
+    }
+  }
   for (const auto skipped : items(j, "skipped")) fmt::print(stderr, "skipped: {}\n", text(skipped, "reason"));
   if (!args.samples.empty()) write_samples(args.samples, j);
   if (!args.csv.empty()) write_file(args.csv, results_csv(j));

@@ -73,7 +73,7 @@ Result<Asked> ask(const Task& task, const Json& document, const std::vector<cons
                   const PromptOptions& prompt) {
   Asked a;
   NBL_ASSIGN(a.contexts, build_contexts(task, document, examples, prompt));
-  const std::string delimiter = prompt.chat ? "" : task.target_delimiter;
+  const std::string delimiter = prompt.chat && !task.delimited_prefix ? "" : task.target_delimiter;
   Fields fields(document);
   if (task.output == Output::multiple_choice) {
     if (task.choices_are_contexts) {

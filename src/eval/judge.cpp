@@ -30,12 +30,21 @@ void judge_as_usual(const Task& task, Fields& fields, const Answer& answer, Metr
   } else if (task.output == Output::multiple_choice) {
     const std::vector<std::string> choices = task.choices(fields);
     const std::vector<int64_t> gold = task.gold(fields);
-    const auto best_by = [&](auto&& length) {
+    const auto chosen_by = [&](auto&& length) {
       std::size_t best = 0;
       for (std::size_t c = 1; c < lls.size(); ++c)
         if (lls[c] / length(c) > lls[best] / length(best)) best = c;
-      return std::find(gold.begin(), gold.end(), static_cast<int64_t>(best)) != gold.end() ? 1.0 : 0.0;
+      return static_cast<int64_t>(best);
     };
+    const auto best_by = [&](auto&& length) {
+      return std::find(gold.begin(), gold.end(), chosen_by(length)) != gold.end() ? 1.0 : 0.0;
+    };
+    for (const char* name : {"f1", "mcc"}) {
+      if (!wants(name)) continue;
+      if (gold.size() != 1) fields.fail(fmt::format("task {}: a document has {} right answers; {} compares with one", task.id, gold.size(), name));
+      if (choices.size() != 2 && std::string_view(name) == "f1") fields.fail(fmt::format("task {}: a document has {} choices; f1 is of two", task.id, choices.size()));
+      if (fields.ok()) out.add(name, coded_pair(gold.front(), chosen_by([](std::size_t) { return 1.0; })));
+    }
     if (wants("acc")) out.add("acc", best_by([](std::size_t) { return 1.0; }));
     if (wants("acc_norm"))
       out.add("acc_norm",

@@ -63,6 +63,53 @@ double weighted(std::span<const MetricValue> values) {
 double weighted_perplexity(std::span<const MetricValue> values) { return std::exp(-weighted(values)); }
 double bits_per_byte(std::span<const MetricValue> values) { return -weighted(values) / std::log(2.0); }
 
+constexpr int64_t kMostChoices = 1 << 20;
+
+struct Pair {
+  int64_t gold, chosen;
+};
+
+Pair pair_of(double coded) {
+  const auto number = static_cast<int64_t>(coded);
+  return {number / kMostChoices, number % kMostChoices};
+}
+
+double f1_of(std::span<const double> x) {
+  double both = 0, either = 0;  // true positives; positives of either side, counted on each
+  for (const double coded : x) {
+    const auto [gold, chosen] = pair_of(coded);
+    if (gold == 1 && chosen == 1) both += 1;
+    either += static_cast<double>((gold == 1) + (chosen == 1));
+  }
+  return either > 0 ? 2 * both / either : 0;
+}
+
+/// Covariances of the indicator vectors (Gorodkin 2004), which for two classes is Matthews' own coefficient.
+double matthews_of(std::span<const double> x) {
+  std::vector<double> golds, chosens;
+  double right = 0;
+  for (const double coded : x) {
+    const auto [gold, chosen] = pair_of(coded);
+    const auto most = static_cast<std::size_t>(std::max(gold, chosen)) + 1;
+    if (most > golds.size()) {
+      golds.resize(most);
+      chosens.resize(most);
+    }
+    golds[static_cast<std::size_t>(gold)] += 1;
+    chosens[static_cast<std::size_t>(chosen)] += 1;
+    right += gold == chosen ? 1 : 0;
+  }
+  const double n = static_cast<double>(x.size());
+  double cross = right * n, gold_square = n * n, chosen_square = n * n;
+  for (std::size_t k = 0; k < golds.size(); ++k) {
+    cross -= golds[k] * chosens[k];
+    gold_square -= golds[k] * golds[k];
+    chosen_square -= chosens[k] * chosens[k];
+  }
+  const double scale = std::sqrt(gold_square * chosen_square);
+  return scale > 0 ? cross / scale : 0;
+}
+
 double sample_deviation(std::span<const double> x) {
   return mean_stderr(x) * std::sqrt(static_cast<double>(x.size()));
 }
@@ -72,9 +119,13 @@ double sample_deviation(std::span<const double> x) {
 const Aggregation kMean = {"mean", over_firsts<plain_mean>, StderrKind::mean, plain_mean};
 const Aggregation kNanMean = {"nanmean", over_firsts<nan_mean>, StderrKind::bootstrap, nan_mean};
 const Aggregation kMedian = {"median", over_firsts<upper_median>, StderrKind::bootstrap, upper_median};
+const Aggregation kF1 = {"f1", over_firsts<f1_of>, StderrKind::bootstrap, f1_of};
+const Aggregation kMatthews = {"matthews_corrcoef", over_firsts<matthews_of>, StderrKind::bootstrap, matthews_of};
 const Aggregation kPerplexity = {"perplexity", over_firsts<perplexity_of>, StderrKind::bootstrap, perplexity_of};
 const Aggregation kWeightedPerplexity = {"weighted_perplexity", weighted_perplexity, StderrKind::none, nullptr};
 const Aggregation kBitsPerByte = {"bits_per_byte", bits_per_byte, StderrKind::none, nullptr};
+
+double coded_pair(int64_t gold, int64_t chosen) { return static_cast<double>(gold * kMostChoices + chosen); }
 
 double aggregate_stderr(const Aggregation& aggregation, std::span<const MetricValue> values, int64_t iterations) {
   if (values.size() < 2 || aggregation.error == StderrKind::none) return kNaN;

@@ -34,9 +34,14 @@ extern const Aggregation kMedian;
 extern const Aggregation kPerplexity;          ///< exp(-mean)
 extern const Aggregation kWeightedPerplexity;  ///< exp(-sum a / sum b)
 extern const Aggregation kBitsPerByte;
+extern const Aggregation kF1;                  ///< of choices 0 and 1, 1 being the positive one; values are coded_pair
+extern const Aggregation kMatthews;            ///< Matthews' correlation of any number of choices; values are coded_pair
 extern const Aggregation kBleu;                ///< sacreBLEU corpus BLEU, 13a tokens
 extern const Aggregation kChrf;                ///< chrF2
 extern const Aggregation kChrfPlusPlus;        ///< chrF2++
+
+/// The right choice and the chosen one as one number, so that bootstrap samples stay lists of numbers.
+double coded_pair(int64_t gold, int64_t chosen);
 
 /// NaN when there is none. `iterations`: 0 for no bootstrap.
 double aggregate_stderr(const Aggregation& aggregation, std::span<const MetricValue> values, int64_t iterations);

@@ -6,7 +6,10 @@
 #include <array>
 #include <filesystem>
 #include <optional>
+#include <set>
 
+#include "base/file.h"
+#include "eval/characters.h"
 #include "eval/own_task_rules.h"
 #include "eval/own_task_scoring.h"
 #include "eval/yaml.h"
@@ -14,11 +17,14 @@
 namespace nbl::eval {
 namespace {
 
-constexpr std::array<std::string_view, 28> kKeys = {
+constexpr std::array<std::string_view, 29> kKeys = {
     "task", "task_alias", "tag", "dataset_path", "dataset_name", "dataset_kwargs", "test_split", "validation_split",
     "training_split", "fewshot_split", "output_type", "doc_to_text", "doc_to_target", "doc_to_choice", "description",
     "target_delimiter", "fewshot_delimiter", "fewshot_config", "num_fewshot", "metric_list", "filter_list", "generation_kwargs",
-    "repeats", "metadata", "should_decontaminate", "doc_to_decontamination_query", "documents", "group"};
+    "repeats", "metadata", "should_decontaminate", "doc_to_decontamination_query", "documents", "group", "gen_prefix"};
+
+constexpr std::size_t kMostIncluded = 32;
+constexpr int64_t kMostIncludedBytes = 1 << 20;
 
 class Builder {
  public:
@@ -148,7 +154,7 @@ class Builder {
       } else if (key == "samples" && value.is_array()) {
         task_.fewshot_given = std::make_shared<const std::vector<Json>>(value.elements().begin(), value.elements().end());
       } else if (key != "doc_to_text" && key != "doc_to_choice" && key != "doc_to_target" && key != "target_delimiter" &&
-                 key != "fewshot_delimiter") {
+                 key != "fewshot_delimiter" && key != "gen_prefix") {
         return refuse(fmt::format("fewshot_config \"{}\": {}", key, value.dump()));
       }
     }
@@ -176,6 +182,10 @@ class Builder {
       NBL_ASSIGN(const Rule choices, rule("doc_to_choice", over));
       task->choices = [choices](Fields& f) { return choices_of(choices, f); };
     }
+    if (d_.find_value("gen_prefix") != nullptr || (over != nullptr && over->find_value("gen_prefix") != nullptr)) {
+      NBL_ASSIGN(const Rule prefix, rule("gen_prefix", over));
+      task->prefix = [prefix](Fields& f) { return python_text(prefix.value(f)); };
+    }
     NBL_ASSIGN(const Rule target, rule("doc_to_target", over));
     task->target = [target, choices = task->choices](Fields& f) {
       const bool some = static_cast<bool>(choices);
@@ -187,6 +197,8 @@ class Builder {
 
   Status rules() {
     NBL_TRY(ask(nullptr, &task_));
+    NBL_ASSIGN(const std::string prefix, d_.string_or("gen_prefix", ""));
+    task_.delimited_prefix = !prefix.empty() && rstripped(prefix) == prefix.size();
     NBL_ASSIGN(const Rule target, rule("doc_to_target"));
     const auto choices = task_.choices;
     if (task_.output == Output::multiple_choice) {
@@ -253,13 +265,44 @@ class Builder {
   std::function<std::vector<std::string>(Fields&)> references_;  ///< right answers to a generated text
 };
 
+/// The definition with what it includes: its own keys win, of those included the later ones.
+Result<Json> with_included(Json own, const std::filesystem::path& source, std::set<std::filesystem::path>& seen);
+
+Result<Json> parse_definition(std::string_view text, const std::filesystem::path& source, std::set<std::filesystem::path>& seen) {
+  const std::size_t start = text.find_first_not_of(" \t\r\n");
+  const bool json = start != std::string_view::npos && text[start] == '{';
+  NBL_ASSIGN(Json parsed, json ? Json::parse(text, source.string()) : parse_yaml(text, source.string()));
+  if (!parsed.is_object()) return Status(Code::corrupt, fmt::format("{}: expected a mapping", source.string()));
+  return with_included(std::move(parsed), source, seen);
+}
+
+Result<Json> with_included(Json own, const std::filesystem::path& source, std::set<std::filesystem::path>& seen) {
+  const Json* include = own.find_value("include");
+  if (include == nullptr) return own;
+  std::vector<std::string> names;
+  if (include->is_string()) names.emplace_back(include->as_string());
+  for (const Json& name : include->elements()) names.emplace_back(name.as_string());
+  Json merged = Json::object();
+  for (const std::string& name : names) {
+    const std::filesystem::path path = source.parent_path() / name;
+    if (!seen.insert(path.lexically_normal()).second)
+      return Status(Code::corrupt, fmt::format("{} includes {} a second time", source.string(), path.string()));
+    if (seen.size() > kMostIncluded) return Status(Code::limit, fmt::format("{}: more than {} files are included", source.string(), kMostIncluded));
+    auto text = read_text_file(path, kMostIncludedBytes);
+    if (!text.ok()) return text.status().with_context(fmt::format("{}, include", source.string()));
+    NBL_ASSIGN(const Json base, parse_definition(*text, path, seen));
+    for (const auto& [key, value] : base.members()) merged.set(key, value);
+  }
+  for (const auto& [key, value] : own.members())
+    if (key != "include") merged.set(key, value);
+  return merged;
+}
+
 }  // namespace
 
 Result<Task> parse_task(std::string_view definition, std::string_view source) {
-  const std::size_t start = definition.find_first_not_of(" \t\r\n");
-  const bool json = start != std::string_view::npos && definition[start] == '{';
-  NBL_ASSIGN(const Json parsed, json ? Json::parse(definition, source) : parse_yaml(definition, source));
-  if (!parsed.is_object()) return Status(Code::corrupt, fmt::format("{}: expected a mapping", source));
+  std::set<std::filesystem::path> seen = {std::filesystem::path(source).lexically_normal()};
+  NBL_ASSIGN(const Json parsed, parse_definition(definition, source, seen));
   auto task = Builder(parsed, source).build();
   return task.ok() || task.status().message().starts_with(source) ? std::move(task) : Result<Task>(task.status().with_context(std::string(source)));
 }

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "eval/tasks/task_list.h"
 #include "eval/text_metrics.h"
+#include "text/jinja_case.h"
 
 namespace nbl::eval {
 namespace {
@@ -33,6 +35,27 @@ void vote(Texts& texts) {
   if (!texts.empty()) texts = {texts[best]};
 }
 
+/// The text that stands for a text, or the default. Numbers become the text that the harness compares with: a reference is made a
+/// number there before it is compared, which for a whole number is the same as comparing texts.
+Result<Step> map_step(const Json& step, const std::string& source) {
+  const auto shown = [&](const Json* value) -> Result<std::string> {
+    if (value != nullptr && value->is_string()) return std::string(value->as_string());
+    if (value != nullptr && value->is_int()) return std::to_string(value->as_int());
+    return outside_subset(source, "a map to what is neither a text nor a whole number");
+  };
+  std::map<std::string, std::string> table;
+  const Json* entries = step.find_value("mapping_dict");
+  if (entries == nullptr || !entries->is_object()) return Status(Code::corrupt, source + ": the filter function \"map\" has no mapping_dict");
+  for (const auto& [key, value] : entries->members()) {
+    NBL_ASSIGN(table[key], shown(&value));
+  }
+  NBL_ASSIGN(const std::string otherwise, shown(step.find_value("default_value")));
+  return each_text([table = std::move(table), otherwise](const std::string& t) {
+    const auto it = table.find(t);
+    return it == table.end() ? otherwise : it->second;
+  });
+}
+
 Result<Step> step_of(const Json& step, const std::string& source, int64_t repeats) {
   NBL_ASSIGN(const std::string function, step.get_string("function"));
   const auto only = [&](std::initializer_list<std::string_view> known) -> Status {
@@ -56,7 +79,12 @@ Result<Step> step_of(const Json& step, const std::string& source, int64_t repeat
       return Status(Code::corrupt, fmt::format("{}: take_first_k takes {} of {} answers: \"repeats\" must be at least as many", source, k, repeats));
     return Step([k](Texts& texts) { texts.resize(std::min(texts.size(), static_cast<std::size_t>(k))); });
   }
+  if (function == "map") {
+    NBL_TRY(only({"mapping_dict", "default_value"}));
+    return map_step(step, source);
+  }
   NBL_TRY(only({}));
+  if (function == "uppercase") return each_text([](const std::string& t) { return text::jinja::upper(t); });
   if (function == "lowercase") return each_text([](const std::string& t) { return lowered(t); });
   if (function == "remove_whitespace") return each_text([](const std::string& t) { return stripped(t); });
   if (function == "majority_vote") return Step(vote);
@@ -74,6 +102,8 @@ constexpr std::array kKnown = {Known{"acc", &kMean, true, Output::multiple_choic
                                Known{"acc_norm", &kMean, true, Output::multiple_choice},
                                Known{"acc_bytes", &kMean, true, Output::multiple_choice},
                                Known{"exact_match", &kMean, true, Output::multiple_choice},
+                               Known{"f1", &kF1, true, Output::multiple_choice},
+                               Known{"mcc", &kMatthews, true, Output::multiple_choice},
                                Known{"perplexity", &kPerplexity, false, Output::loglikelihood},
                                Known{"acc", &kMean, true, Output::loglikelihood},
                                Known{"word_perplexity", &kWeightedPerplexity, false, Output::rolling},

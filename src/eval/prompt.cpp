@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "eval/characters.h"
 
 namespace nbl::eval {
@@ -27,16 +29,34 @@ std::string plain(const std::vector<ChatMessage>& messages) {
   return text;
 }
 
-/// Everything but the system's message in one message of the user.
+/// Everything but the system's message in one message of the user, and the answer's beginning where there is one.
 std::vector<ChatMessage> single_turn(std::vector<ChatMessage> messages) {
   std::vector<ChatMessage> result;
   if (messages.front().role == "system") {
     result.push_back(messages.front());
     messages.erase(messages.begin());
   }
+  std::optional<ChatMessage> begun;
+  if (messages.back().role == "assistant") {
+    begun = messages.back();
+    messages.pop_back();
+  }
   messages.back().delimiter.clear();
   result.push_back({"user", plain(messages), ""});
+  if (begun) result.push_back(*begun);
   return result;
+}
+
+/// A question, and its answer or the answer's beginning where there are such.
+void add_turn(const std::string& question, const std::string& answer, const std::string& prefix, const Task& task,
+              std::vector<ChatMessage>& messages) {
+  const bool apart = prefix.empty() ? !answer.empty() : !question.empty() && !ends_with_space(question) && !starts_with_space(prefix);
+  messages.push_back({"user", question, apart ? task.target_delimiter : ""});
+  if (!answer.empty()) {
+    messages.push_back({"assistant", joined(prefix, answer, " "), task.fewshot_delimiter});
+  } else if (!prefix.empty()) {
+    messages.push_back({"assistant", prefix, ""});
+  }
 }
 
 /// The question of a document and its answer, as one shows them in an example.
@@ -62,15 +82,16 @@ Status add_example(const Task& task, const Json& document, std::vector<ChatMessa
       }
     }
   }
+  const std::string prefix = task.prefix ? task.prefix(fields) : std::string();
   NBL_TRY(fields.status());
-  messages.push_back({"user", question, answer.empty() ? "" : task.target_delimiter});
-  if (!answer.empty()) messages.push_back({"assistant", answer, task.fewshot_delimiter});
+  add_turn(question, answer, prefix, task, messages);
   return {};
 }
 
 Result<std::string> render(std::vector<ChatMessage> messages, const PromptOptions& options) {
   if (!options.chat) return plain(messages);
-  return options.chat(options.fewshot_as_multiturn ? messages : single_turn(std::move(messages)), true);
+  const bool asks = messages.back().role == "user";
+  return options.chat(options.fewshot_as_multiturn ? messages : single_turn(std::move(messages)), asks);
 }
 
 }  // namespace
@@ -91,11 +112,12 @@ Result<std::vector<std::string>> build_contexts(const Task& task, const Json& do
   } else {
     questions = {task.text(fields)};
   }
+  const std::string prefix = task.prefix ? task.prefix(fields) : std::string();
   NBL_TRY(fields.status());
   std::vector<std::string> contexts;
   for (const std::string& question : questions) {
     std::vector<ChatMessage> all = messages;
-    all.push_back({"user", question, ""});
+    add_turn(question, "", prefix, task, all);
     NBL_ASSIGN(std::string context, render(std::move(all), options));
     contexts.push_back(std::move(context));
   }

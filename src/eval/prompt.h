@@ -16,7 +16,7 @@ struct ChatMessage {
   std::string delimiter; ///< follows the content when there is no chat template
 };
 
-/// Renders a conversation with the model's own template.
+/// Renders a conversation with the model's own template. Without a generation prompt the last message is one to be gone on with.
 using ChatRenderer = std::function<Result<std::string>(const std::vector<ChatMessage>&, bool add_generation_prompt)>;
 
 struct PromptOptions {

@@ -112,6 +112,8 @@ struct Task {
   std::function<std::vector<std::string>(Fields&)> choices;   ///< multiple_choice
   std::function<std::vector<int64_t>(Fields&)> gold;          ///< indices of right choices
   std::function<std::string(Fields&)> target;                 ///< the answer as text: examples, loglikelihood, generate
+  std::function<std::string(Fields&)> prefix;                 ///< how the model's answer begins (gen_prefix); empty: nothing
+  bool delimited_prefix = false;      ///< in a chat, target_delimiter stands between prefix and choice; without a prefix nothing does
   bool choices_are_contexts = false;  ///< each choice is a context, the target is the one continuation (WinoGrande)
 
   std::function<std::string(Fields&)> describe;  ///< a description of each document's own, instead of `description`

@@ -65,9 +65,9 @@ enum class StmtKind : uint8_t {
   text,         // text
   output,       // expr
   branch,       // branches, otherwise
-  loop,         // for names in expr if condition: body, else otherwise
-  assign,       // set names = expr; or text . names[0] = expr for a namespace
-  assign_body,  // set names[0] (filtered by expr): body
+  loop,         // for target in expr if condition: body, else otherwise
+  assign,       // set target = expr; or text . names[0] = expr for a namespace
+  assign_body,  // set target (filtered by expr): body; as assign
   with,         // names = values: body
   macro,        // text, names = values (defaults: of the last ones), body
   call,         // call(names = values) expr: body
@@ -78,16 +78,23 @@ enum class StmtKind : uint8_t {
   continue_loop,
 };
 
+/// What a value is assigned to: a name, or parts that it is unpacked into.
+struct Target {
+  std::string name;
+  std::vector<Target> parts;
+  bool unpack = false;  // there are parts, maybe one
+};
+
 struct Stmt {
   StmtKind kind = StmtKind::text;
   int line = 0;
   std::string text;
   std::vector<std::string> names;
+  Target target;
   ExprPtr expr, condition;
   std::vector<ExprPtr> values;
   std::vector<std::pair<ExprPtr, Body>> branches;
   Body body, otherwise;
-  bool unpack = false;     // several names, or one in a tuple
   bool recursive = false;  // a loop that may call itself
 };
 

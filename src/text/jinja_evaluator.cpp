@@ -234,23 +234,27 @@ Result<Evaluator::Flow> Evaluator::exec_branch(const Stmt& stmt, std::string& ou
   return exec(stmt.otherwise, out);
 }
 
-Status Evaluator::assign_names(const Stmt& stmt, const Value& value) {
-  if (!stmt.unpack) {
-    assign(stmt.names[0], value);
+Status Evaluator::assign_to(const Target& target, const Value& value) {
+  if (!target.unpack) {
+    assign(target.name, value);
     return {};
   }
   NBL_ASSIGN(const std::vector<Value> parts, elements(value));
-  if (parts.size() != stmt.names.size()) {
+  if (parts.size() != target.parts.size()) {
     return Status(Code::corrupt,
-                  fmt::format("{} values cannot be unpacked into {} names", parts.size(), stmt.names.size()));
+                  fmt::format("{} values cannot be unpacked into {} names", parts.size(), target.parts.size()));
   }
-  for (std::size_t i = 0; i < parts.size(); ++i) assign(stmt.names[i], parts[i]);
+  for (std::size_t i = 0; i < parts.size(); ++i) NBL_TRY(assign_to(target.parts[i], parts[i]));
   return {};
 }
 
 Status Evaluator::exec_assign(const Stmt& stmt) {
   NBL_ASSIGN(Value value, eval(*stmt.expr));
-  if (stmt.text.empty()) return assign_names(stmt, value);
+  return assign_set(stmt, std::move(value));
+}
+
+Status Evaluator::assign_set(const Stmt& stmt, Value value) {
+  if (stmt.text.empty()) return assign_to(stmt.target, value);
   const Value target = lookup(stmt.text);
   auto* members = target.is(Kind::object) ? dynamic_cast<Namespace*>(&target.object()) : nullptr;
   if (members == nullptr) {
@@ -275,7 +279,7 @@ Result<Evaluator::Flow> Evaluator::exec_loop(const Stmt& stmt, const Value& over
     for (Value& item : loop->items) {
       scope_ = push_scope(outer);
       Scope* const mine = scope_;
-      NBL_TRY(assign_names(stmt, item));
+      NBL_TRY(assign_to(stmt.target, item));
       NBL_ASSIGN(const Value value, eval(*stmt.condition));
       NBL_ASSIGN(const bool yes, truthy(value));
       if (yes) chosen.push_back(std::move(item));
@@ -288,7 +292,7 @@ Result<Evaluator::Flow> Evaluator::exec_loop(const Stmt& stmt, const Value& over
     scope_ = push_scope(outer);
     Scope* const mine = scope_;
     assign("loop", Value(std::shared_ptr<Object>(loop)));
-    NBL_TRY(assign_names(stmt, loop->items[loop->index]));
+    NBL_TRY(assign_to(stmt.target, loop->items[loop->index]));
     NBL_ASSIGN(const Flow flow, exec(stmt.body, out));
     if (mine->captured) NBL_TRY(take(512));
     pop_scope(mine, outer);
@@ -331,8 +335,7 @@ Status Evaluator::exec_scoped(const Stmt& stmt, std::string& out) {
     NBL_ASSIGN(value, eval_filter(*stmt.expr, value));
   }
   if (stmt.kind == StmtKind::filter) return print(value, out);
-  assign(stmt.names[0], std::move(value));
-  return {};
+  return assign_set(stmt, std::move(value));
 }
 
 Result<Value> Evaluator::call_macro(const Stmt& macro, Scope* definition, const CallArguments& arguments) {

@@ -101,7 +101,9 @@ class Evaluator {
   Result<Flow> exec_loop(const Stmt& stmt, const Value& over, int level, std::string& out);
   Status exec_assign(const Stmt& stmt);
   Status exec_scoped(const Stmt& stmt, std::string& out);
-  Status assign_names(const Stmt& stmt, const Value& value);
+  Status assign_to(const Target& target, const Value& value);
+  /// What a set statement assigns to: its target, or a member of a namespace.
+  Status assign_set(const Stmt& stmt, Value value);
   Status print(const Value& value, std::string& out);
   Result<Value> call_macro(const Stmt& macro, Scope* definition, const CallArguments& arguments);
   Status located(Status status, int line);

@@ -151,26 +151,34 @@ Status Parser::statement(Body& out) {
   return expect(TokenKind::block_end, "the end of the tag");
 }
 
-/// One name, or several with commas (and maybe brackets) between.
-Status Parser::targets(Stmt& stmt) {
-  const bool bracket = skip_symbol("(");
+/// A name, or several targets with commas between, each maybe in brackets.
+Result<Target> Parser::target(int depth) {
+  if (depth > options_.limits.max_depth) return error(fmt::format("brackets are nested deeper than {}", options_.limits.max_depth));
+  Target out;
   for (;;) {
-    NBL_ASSIGN(std::string name, expect_name());
-    if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" || name == "None") {
-      return error(fmt::format("cannot assign to '{}'", name));
+    Target part;
+    if (skip_symbol("(")) {
+      NBL_ASSIGN(part, target(depth + 1));
+      NBL_TRY(expect_symbol(")"));
+    } else {
+      NBL_ASSIGN(part.name, expect_name());
+      const std::string& name = part.name;
+      if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" || name == "None")
+        return error(fmt::format("cannot assign to '{}'", name));
     }
-    stmt.names.push_back(std::move(name));
+    out.parts.push_back(std::move(part));
     if (!skip_symbol(",")) break;
-    stmt.unpack = true;
-    if (peek().kind != TokenKind::name || is_name("in")) break;
+    out.unpack = true;
+    if ((peek().kind != TokenKind::name && !is_symbol("(")) || is_name("in")) break;
   }
-  if (stmt.names.size() > 1) stmt.unpack = true;
-  return bracket ? expect_symbol(")") : Status();
+  if (out.unpack) return out;
+  Target only = std::move(out.parts.front());
+  return only;
 }
 
 Result<std::unique_ptr<Stmt>> Parser::loop() {
   auto stmt = make(StmtKind::loop);
-  NBL_TRY(targets(*stmt));
+  NBL_ASSIGN(stmt->target, target());
   if (!skip_name("in")) return unexpected("'in'");
   NBL_ASSIGN(stmt->expr, tuple(false));
   if (skip_name("if")) {
@@ -214,14 +222,14 @@ Result<std::unique_ptr<Stmt>> Parser::assignment() {
     NBL_ASSIGN(std::string attribute, expect_name());
     stmt->names.push_back(std::move(attribute));
   } else {
-    NBL_TRY(targets(*stmt));
+    NBL_ASSIGN(stmt->target, target());
   }
   if (skip_symbol("=")) {
     NBL_ASSIGN(stmt->expr, tuple());
     return stmt;
   }
   stmt->kind = StmtKind::assign_body;
-  if (stmt->unpack) return unexpected("'='");
+  if (stmt->target.unpack) return unexpected("'='");
   if (is_symbol("|")) {
     NBL_ASSIGN(stmt->expr, filters(nullptr));
   }

@@ -28,7 +28,7 @@ class Parser {
   Result<std::unique_ptr<Stmt>> macro();
   Result<std::unique_ptr<Stmt>> call_block();
   Result<std::unique_ptr<Stmt>> filter_block();
-  Status targets(Stmt& stmt);
+  Result<Target> target(int depth = 0);
   Status signature(Stmt& stmt);
   std::unique_ptr<Stmt> make(StmtKind kind) const;
 

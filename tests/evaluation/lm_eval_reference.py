@@ -3,11 +3,13 @@ of that. Needs lm_eval, transformers and torch.
 
 Usage: lm_eval_reference.py MODEL --tasks A,B --data DIR --limit N [--num-fewshot K] --output FILE
 MODEL: a Hugging Face directory or a .gguf file (dequantized by transformers). With --prompts-only no model runs: the prompts are
-built with the model's tokenizer and chat template, every answer is nothing."""
+built with the model's tokenizer and chat template, every answer is nothing. With --serve the model stays: each line read is a JSON object
+{"data": DIR, "output": FILE}, each evaluation is followed by a line of its own."""
 import argparse
 import json
 import os
 import pathlib
+import sys
 import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -63,7 +65,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--tasks", required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--num-fewshot", type=int)
     parser.add_argument("--bootstrap", type=int, default=100000)
@@ -77,11 +79,13 @@ def main():
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--include-path", help="a folder of task definitions")
     parser.add_argument("--fewshot-seed", type=int, default=1234)
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--output")
+    parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    lm_eval_data.install(args.data)
+    if not args.serve and not (args.data and args.output):
+        parser.error("--data and --output, or --serve")
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -103,9 +107,24 @@ def main():
 
     if not args.prompts_only:
         lm._loglikelihood_tokens = remember
+    tasks = TaskManager(include_path=args.include_path)
+    if not args.serve:
+        evaluate(lm_eval, lm, tasks, args, asked, args.data, args.output)
+        return
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        asked.clear()
+        evaluate(lm_eval, lm, tasks, args, asked, order["data"], order["output"])
+        print("done", flush=True)
+
+
+def evaluate(lm_eval, lm, tasks, args, asked, data, output):
+    """One evaluation, written to `output`; its seconds are those from the request to the answers, without loading and indexing."""
+    lm_eval_data.install(data)
     start = time.monotonic()
     done = lm_eval.simple_evaluate(
-        model=lm, tasks=args.tasks.split(","), task_manager=TaskManager(include_path=args.include_path), limit=args.limit,
+        model=lm, tasks=args.tasks.split(","), task_manager=tasks, limit=args.limit,
         fewshot_random_seed=args.fewshot_seed, num_fewshot=args.num_fewshot, log_samples=True,
         bootstrap_iters=args.bootstrap, apply_chat_template=args.apply_chat_template, system_instruction=args.system_instruction,
         fewshot_as_multiturn=args.fewshot_as_multiturn,
@@ -124,7 +143,7 @@ def main():
                 "metrics": {m: row[m] for m in row["metrics"] if isinstance(row.get(m), (int, float))}})
     result = {key: done[key] for key in ("results", "groups", "versions", "n-shot", "n-samples", "higher_is_better") if key in done}
     result.update(samples=samples, seconds=seconds)
-    with open(args.output, "w", encoding="utf-8") as file:
+    with open(output, "w", encoding="utf-8") as file:
         json.dump(result, file, default=float)
 
 

@@ -42,16 +42,18 @@ class AgainstLmEval(unittest.TestCase):
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(output, kept)
 
-    def run_both(self, model, tasks, limit, shots=None, extra=(), prompts_only=False):
+    def run_both(self, model, tasks, limit, shots=None, extra=(), prompts_only=False, data=SHARED / "data"):
+        """`data`: the folder that nibble reads."""
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            common = ["--tasks", tasks, "--limit", str(limit), "--data", str(SHARED / "data")]
+            common = ["--tasks", tasks, "--limit", str(limit)]
             common += ["--num-fewshot", str(shots)] if shots is not None else []
             common += list(extra)
             reference = folder / "reference.json"
-            self.reference(model, common + ["--prompts-only", "--bootstrap", "0"] * prompts_only, reference)
+            theirs = common[:4] + ["--data", str(SHARED / "data")] + common[4:]
+            self.reference(model, theirs + ["--prompts-only", "--bootstrap", "0"] * prompts_only, reference)
             ours = folder / "ours.json"
-            done = subprocess.run([NIBBLE, "eval", str(model), *common, "--compute", "fast" if prompts_only else "exact", "--log-tokens",
+            done = subprocess.run([NIBBLE, "eval", str(model), *common, "--data", str(data), "--compute", "fast" if prompts_only else "exact", "--log-tokens",
                                    "--json", str(ours), "--quiet"], capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr[-2000:])
             return json.loads(reference.read_text()), json.loads(ours.read_text())
@@ -71,8 +73,8 @@ class AgainstLmEval(unittest.TestCase):
             self.assertEqual(float(ours["versions"][task]), float(reference["versions"][task]))
             self.assertEqual(ours["higher_is_better"][task], reference["higher_is_better"][task])
 
-    def check_scored(self, model, shots=None, tasks=SCORED, limit=100):
-        reference, ours = self.run_both(model, tasks, limit, shots)
+    def check_scored(self, model, shots=None, tasks=SCORED, limit=100, extra=(), data=SHARED / "data"):
+        reference, ours = self.run_both(model, tasks, limit, shots, extra, data=data)
         for task, rows in reference["samples"].items():
             with self.subTest(task=task):
                 self.assertEqual(len(rows), len(ours["samples"][task]))
@@ -83,11 +85,12 @@ class AgainstLmEval(unittest.TestCase):
                         self.assertAlmostEqual(x[0][0], float(y[0][0]), delta=1e-3 * max(1, len(ids[1])))
         self.check_metrics(reference, ours)
 
-    def check_generated(self, model, tasks, limit, shots=0):
+    def check_generated(self, model, tasks, limit, shots=0, extra=(), data=SHARED / "data"):
         """Texts equal but where two tokens were as good as equally likely: nearly all of them."""
-        with tempfile.TemporaryDirectory() as folder:
-            reference, ours = self.run_both(model, tasks, limit, shots, ["--max-gen-toks", "64"])
+        reference, ours = self.run_both(model, tasks, limit, shots, ["--max-gen-toks", "64", *extra], data=data)
         for task, rows in reference["samples"].items():
+            for a, b in zip(rows, ours["samples"][task]):
+                self.assertEqual(next(iter(b["arguments"].values()))["arg_0"], a["arguments"][0][0])
             theirs = {(r["doc_id"], r["filter"]): r["resps"][0][0] for r in rows}
             found = {(r["doc_id"], r["filter"]): r["resps"][0][0] for r in ours["samples"][task]}
             self.assertEqual(theirs.keys(), found.keys())
@@ -109,6 +112,24 @@ class AgainstLmEval(unittest.TestCase):
         if model is None:
             self.skipTest("SmolLM2 cannot be fetched")
         self.check_scored(model, tasks="hellaswag,arc_easy,winogrande,lambada_openai,mmlu_astronomy,truthfulqa_mc1", limit=10)
+
+    def test_smollm2_in_chats(self):
+        """Its chat template, with a system message, examples, and examples as turns: requests, answers, metrics, written texts."""
+        model = smollm2()
+        if model is None:
+            self.skipTest("SmolLM2 cannot be fetched")
+        chat, system, turns = ["--apply-chat-template"], ["--system-instruction", "Answer in one word."], ["--fewshot-as-multiturn"]
+        scored = "arc_easy,piqa,winogrande,mmlu_astronomy,hellaswag"
+        with tempfile.TemporaryDirectory() as files:
+            done = subprocess.run([PYTHON, str(ROOT / "tests/evaluation/lm_eval_data.py"), "--data", str(SHARED / "data"), "--tasks",
+                                   scored + ",gsm8k", "--write", files], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+            for shots, options in ((0, chat), (2, [*chat, *system]), (2, [*chat, *system, *turns]), (2, system)):
+                with self.subTest(shots=shots, options=options):
+                    self.check_scored(model, shots, scored, 6, options, files)
+            for shots, options in ((0, [*chat, *system]), (2, [*chat, *turns])):
+                with self.subTest(written=shots):
+                    self.check_generated(model, "gsm8k", 6, shots, options, files)
 
     def check_prompts(self, tasks, shots, *options):
         model = smollm2()

@@ -77,22 +77,46 @@ TASKS = {
         {"name": "last", "filter": [{"function": "regex", "regex_pattern": "(\\w+)|(\\d)", "group_select": -1, "fallback": "none"},
                                     {"function": "lowercase"}, {"function": "take_first"}]},
         {"name": "bare", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}]),
+    "begun": task(CHOICE, "{{question}}", "gold", doc_to_choice="options", training_split="train", num_fewshot=2, gen_prefix="The best answer is"),
+    "begun_field": task(CHOICE, "{{question}} ", "gold", doc_to_choice="options", num_fewshot=1, training_split="train", gen_prefix="topic",
+                        target_delimiter=" => "),
+    "begun_apart": task(CHOICE, "{{question}}", "{{letter}}", doc_to_choice=["A", "B", "C", "D"], num_fewshot=2, training_split="train",
+                        gen_prefix="\n{{topic|upper}} is ", target_delimiter=": "),
+    "begun_examples": task(WRITE, "{{question}}", "{{options[gold]}}", num_fewshot=2, training_split="train", gen_prefix="So: {{topic}}",
+                           fewshot_config={"gen_prefix": "Thus {{topic}}"}, **SHORT),
+    "begun_examples_only": task(WRITE, "{{question}}", "{{options[gold]}}", num_fewshot=2, training_split="train",
+                                fewshot_config={"gen_prefix": "Thus"}, **SHORT),
+    "begun_target": task("loglikelihood", "{{question}}", " {{options[gold]}}", gen_prefix="It is"),
+    "begun_empty": task(WRITE, "{{question}}", "x", gen_prefix="{% if gold > 1 %}Here:{% endif %}", **SHORT),
+    "included": {"include": "shared_rules", "test_split": "test", "doc_to_target": "gold", "doc_to_choice": "options", "num_fewshot": 1},
+    "pairs": task(CHOICE, "{{question}}", "{{gold % 2}}", doc_to_choice="{{options[:2]}}",
+                  metric_list=[{"metric": "f1"}, {"metric": "mcc"}, {"metric": "acc"}]),
+    "fours": task(CHOICE, "{{question}}", "gold", doc_to_choice="options", metric_list=[{"metric": "mcc", "aggregation": "matthews_corrcoef"}]),
+    "mapped": task(WRITE, "{{question}} 3 4 5", "{{gold}}", **SHORT, filter_list=[
+        {"name": "number", "filter": [{"function": "uppercase"}, {"function": "regex", "regex_pattern": "[A-Z]"},
+                                      {"function": "map", "mapping_dict": {"T": 0, "A": 1, "W": 2}, "default_value": -1}, {"function": "take_first"}]},
+        {"name": "text", "filter": [{"function": "regex", "regex_pattern": "[a-z]"},
+                                    {"function": "map", "mapping_dict": {"t": "0", "a": "1"}, "default_value": "3"}, {"function": "take_first"}]},
+        {"name": "loud", "filter": [{"function": "uppercase"}, {"function": "take_first"}]}]),
     "voted": task(WRITE, "{{question}}", "{{options[gold]}}", repeats=3, **SHORT, filter_list=[
         {"name": "vote", "filter": [{"function": "take_first_k", "k": 2}, {"function": "majority_vote"}, {"function": "take_first"}]},
         {"name": "first", "filter": [{"function": "take_first"}]}]),
 }
+# What the definition "included" includes: its own keys win, of those included the later ones.
+SHARED_RULES = {"base_rules": {**COMMON, "output_type": CHOICE, "doc_to_text": "{{question}}", "doc_to_choice": ["overridden"], "training_split": "dev"},
+                "shared_rules": {"include": ["base_rules"], "doc_to_text": "Q: {{question}}", "training_split": "train", "gen_prefix": "A:"}}
 REFUSED = {
     "process_docs": ({"process_docs": "!function utils.f"}, "process_docs"),
     "process_results": ({"process_results": "x"}, "process_results"),
-    "prefix": ({"gen_prefix": "So"}, "gen_prefix"),
-    "metric": ({"metric_list": [{"metric": "f1"}]}, "f1"),
+    "processed": ({"custom_dataset": "x"}, "custom_dataset"),
+    "metric": ({"metric_list": [{"metric": "brier_score"}]}, "brier_score"),
     "metric_of_another_kind": ({"metric_list": [{"metric": "perplexity"}]}, "perplexity"),
     "aggregation": ({"metric_list": [{"metric": "acc", "aggregation": "median"}]}, "median"),
     "sampler": ({"fewshot_config": {"sampler": "balanced"}}, "balanced"),
     "indices": ({"fewshot_config": {"fewshot_indices": [1]}}, "fewshot_indices"),
     "data_dir": ({"dataset_kwargs": {"data_dir": "x"}}, "data_dir"),
     "parquet": ({"dataset_path": "parquet"}, "parquet"),
-    "function": ({"filter_list": [{"name": "a", "filter": [{"function": "map"}]}]}, "map"),
+    "function": ({"filter_list": [{"name": "a", "filter": [{"function": "format_span"}]}]}, "format_span"),
     "two_contexts": ({"doc_to_text": "{{gold}}"}, "contexts"),
 }
 
@@ -134,13 +158,17 @@ class OwnTasks(unittest.TestCase):
     def tearDownClass(cls):
         cls.held.cleanup()
 
+    def absolute(self, body):
+        files = body.get("dataset_kwargs", {}).get("data_files", {})
+        if files:
+            body = {**body, "dataset_kwargs": {**body["dataset_kwargs"], "data_files": {k: str(self.folder / v) for k, v in files.items()}}}
+        return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in body.items())
+
     def definition(self, name, body, folder):
         """A YAML file: JSON is YAML. The harness wants absolute paths, nibble takes them too."""
-        body = json.loads(json.dumps({"task": name, **body, "metadata": {"version": 1.0}}))
-        files = body.get("dataset_kwargs", {}).get("data_files", {})
-        body["dataset_kwargs"] = {**body.get("dataset_kwargs", {}), "data_files": {k: str(self.folder / v) for k, v in files.items()}}
+        body = json.loads(json.dumps({**body, "task": name, "metadata": {"version": 1.0}}))
         path = folder / f"{name}.yaml"
-        path.write_text("".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in body.items()), encoding="utf-8")
+        path.write_text(self.absolute(body), encoding="utf-8")
         return path
 
     def compare(self, extra_theirs=(), extra_ours=(), names=None):
@@ -148,9 +176,11 @@ class OwnTasks(unittest.TestCase):
             made = pathlib.Path(made)
             chosen = {name: body for name, body in TASKS.items() if names is None or name in names}
             paths = [self.definition(f"own_{name}", body, made) for name, body in chosen.items()]
+            for name, body in SHARED_RULES.items():
+                (made / name).write_text(self.absolute(body), encoding="utf-8")
             names = [path.stem for path in paths]
             keep = os.environ.get("NIBBLE_LM_EVAL_KEEP")
-            key = hashlib.sha256(json.dumps([chosen, list(extra_theirs)]).encode()).hexdigest()[:24]
+            key = hashlib.sha256(json.dumps([chosen, SHARED_RULES, list(extra_theirs)]).encode()).hexdigest()[:24]
             kept = pathlib.Path(keep) / f"own_{key}.json" if keep else None
             if kept is not None and kept.exists():
                 shutil.copyfile(kept, made / "theirs.json")

@@ -401,6 +401,13 @@ STATEMENTS = [
     "{% set x = [] %}{% for i in l %}{% set x = x + [i] %}{% endfor %}{{ x }}",
     "{% set ns = namespace(list=[]) %}{% for i in l %}{% set ns.list = ns.list + [i * 2] %}{% endfor %}{{ ns.list }}",
     "{% set ns = namespace() %}{% set ns.a = {'b': [1]} %}{{ ns.a.b[0] }}{{ ns.zz is defined }}",
+    "{% set ns = namespace(a='') %}{% set ns.a %}<{{ n }}>{% endset %}{{ ns.a }}{{ a is defined }}",
+    "{% set ns = namespace(a='') %}{% set ns.a | upper %}x{{ s }}{% endset %}{{ ns.a }}",
+    "{% for (a, b), c in [((1, 2), 3), ('xy', 4)] %}{{ a }}{{ b }}{{ c }};{% endfor %}",
+    "{% for a, (b, (c, d)) in [(1, (2, (3, 4)))] if d > 3 %}{{ a }}{{ b }}{{ c }}{{ d }}{% endfor %}",
+    "{% for i, (k, v) in [(0, ('a', 1)), (1, ('b', 2))] %}{{ i }}{{ k }}{{ v }}{{ loop.index }}{% endfor %}",
+    "{% for (a) in l %}{{ a }}{% endfor %}{% for (a,) in [[1], [2]] %}{{ a }}{% endfor %}",
+    "{% set (a, b), c = [[1, 2], 3] %}{{ a }}{{ b }}{{ c }}{% set a, (b, c) = 'x', 'yz' %}{{ a ~ b ~ c }}",
     "{% set d2 = dict(d, z=26) %}{{ d2.z }}{{ d2|length }}",
     "{{ [1, 2,\n 3] }}{{ {\n'a': 1,\n} }}",
     "{% for a in 'ab' %}{% for b in 'xy' %}{% if b == 'y' %}{% break %}{% endif %}{{ a }}{{ b }}{% endfor %}{% endfor %}",
@@ -423,6 +430,9 @@ STATEMENTS = [
 
 # Failures: both must refuse. The words are what our message must hold.
 FAILURES = [
+    ("{% for (a, b), c in [(1, 2)] %}{% endfor %}", ""),
+    ("{% for (a, b in l %}{% endfor %}", "line 1"),
+    ("{% for (a, (b, true)) in l %}{% endfor %}", "true"),
     ("{{ missing.x }}", "'missing' is undefined"),
     ("\n\n{{ d.x.y }}", "line 3"),
     ("{{ raise_exception('no system role') }}", "no system role"),

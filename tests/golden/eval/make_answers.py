@@ -1,8 +1,10 @@
 """Makes instructions.jsonl and math.jsonl: what lm-evaluation-harness's IFEval and MATH checkers say about generated answers.
 
 Needs lm_eval, langdetect and nltk (without its data: sentences are not compared, words are split by NLTK's own word tokenizer).
-Usage: python make_answers.py    (writes beside itself)
+Usage: python make_answers.py                           (writes beside itself)
+       python make_answers.py --seed N --output DIR     (others, with odd characters among them)
 """
+import argparse
 import importlib.util
 import json
 import os
@@ -38,6 +40,13 @@ def module(path, name):
 WORDS = "the quick brown fox jumps over lazy dogs and then it sleeps near old barns while rain falls softly on green hills".split()
 
 
+ODD = ["naïve CAFÉ Œuvre", "東京 2024。次", "\u00a0\u2003wide\u3000spaces\t", "“curly” ‘quotes’ «guillemets»", "P.S.more P.S", "* * *\n*a*b*", "don’t DON’T",
+       "[a [b] c] [] [ x ]", "\r\n\r\nnext", "İSTANBUL ẞ ǅ", "SECTION", "a*\n*b", "<<>> <<a\nb>>", "\u200bzero\ufeff width", "***\n***"]
+EXTRAS = ["* one\n* two\n- three", "*bold* and **strong** and ** **", "[name] [address]", "<<A title>>", "P.S. more", "p. p. s. more",
+          "***\nsecond\n***", "\n\nparagraph two\n\nHello there", "SECTION 1\nx\nSECTION 2\ny", "My answer is yes.", "******\nother",
+          "Any other questions?", "NASA and USA-wide IT'S", "a, b, c", '```json\n{"a": [1, 2]}\n```', '"quoted"', "rain, Rain RAIN rainy"]
+
+
 def sentence(rng):
     words = [rng.choice(WORDS) for _ in range(rng.randint(3, 9))]
     return " ".join(words).capitalize() + rng.choice([".", "!", "?", ""])
@@ -45,11 +54,8 @@ def sentence(rng):
 
 def text(rng):
     parts = [sentence(rng) for _ in range(rng.randint(1, 6))]
-    extras = ["* one\n* two\n- three", "*bold* and **strong** and ** **", "[name] [address]", "<<A title>>", "P.S. more", "p. p. s. more",
-              "***\nsecond\n***", "\n\nparagraph two\n\nHello there", "SECTION 1\nx\nSECTION 2\ny", "My answer is yes.", "******\nother",
-              "Any other questions?", "NASA and USA-wide IT'S", "a, b, c", '```json\n{"a": [1, 2]}\n```', '"quoted"', "rain, Rain RAIN rainy"]
     for _ in range(rng.randint(0, 4)):
-        parts.insert(rng.randint(0, len(parts)), rng.choice(extras))
+        parts.insert(rng.randint(0, len(parts)), rng.choice(EXTRAS))
     joined = rng.choice([" ", "\n", "\n\n"]).join(parts)
     how = rng.random()
     if how < 0.08:
@@ -114,8 +120,15 @@ def mathematics(rng):
 
 
 def main():
-    for name, rows in (("instructions", instructions(random.Random(7))), ("math", mathematics(random.Random(11)))):
-        with open(HERE / f"{name}.jsonl", "w", encoding="utf-8") as file:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--output", type=pathlib.Path, default=HERE)
+    args = parser.parse_args()
+    seeds = (7, 11) if args.seed is None else (2 * args.seed + 100, 2 * args.seed + 101)
+    if args.seed is not None:
+        EXTRAS.extend(ODD)
+    for name, rows in (("instructions", instructions(random.Random(seeds[0]))), ("math", mathematics(random.Random(seeds[1])))):
+        with open(args.output / f"{name}.jsonl", "w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
