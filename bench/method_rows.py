@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures every method under the protocol of docs/results and writes docs/results/methods.md.
+"""Measures every method under the protocol of docs/results; writes docs/results/methods.md and each method's rows into its own page.
 
     bench/method_rows.py [--only REGEX] [--model prose-28m|smollm2] [--again]
 
@@ -59,7 +59,7 @@ def smollm2():
 def run(*arguments):
     done = subprocess.run([NIBBLE, *map(str, arguments), "--quiet", "--json", "-"], capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1])
     return json.loads(done.stdout)
 
 
@@ -81,22 +81,50 @@ def measure(model, original, windows, recipe, text, more, work):
             "top1_agreement": row["top1_agreement"], "ppl": row["ppl"]}
 
 
+HEAD = ["| recipe | text | bits per weight | mean KL | p99 KL | top-1 % | seconds |", "|---|---|--:|--:|--:|--:|--:|"]
+BEGIN, END = "<!-- rows written by bench/method_rows.py -->", "<!-- end of rows -->"
+
+
+def table(rows):
+    lines = list(HEAD)
+    for r in sorted(rows, key=lambda r: (-r["bits_per_weight"], r["mean_kl"])):
+        recipe = "`" + r["recipe"] + (" " + r["more"] if r["more"] else "") + "`"
+        lines.append(f"| {recipe} | {r['text']} | {r['bits_per_weight']:.3f} | {r['mean_kl']:.5f} | {r['p99_kl']:.3f} | "
+                     f"{100 * r['top1_agreement']:.1f} | {r['seconds']:.1f} |")
+    return lines
+
+
+def page_of(row):
+    """The method's page that shows a row."""
+    if "--target" in row["more"]:
+        return "mixed"
+    return row["recipe"].split(":")[0]
+
+
 def page(rows):
     lines = ["# Every method, measured", "",
              "Written by `bench/method_rows.py` from `methods.json`; do not edit. Protocol: decoder linears only, 128 x 512 calibration",
              "tokens (c4, or c4, technical and code texts together: mix), windows-512 of wikitext2.test.raw (first 64 windows for prose-28m,",
              "16 for SmolLM2-135M), exact compute. Seconds are of the whole job; the machine did other work too, so they are upper bounds.", ""]
     for model in ("prose-28m", "smollm2"):
-        own = sorted((r for r in rows.values() if r["model"] == model), key=lambda r: (-r["bits_per_weight"], r["mean_kl"]))
+        own = [r for r in rows.values() if r["model"] == model]
+        if own:
+            lines += [f"## {model}", "", *table(own), ""]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    for file in sorted((ROOT / "docs" / "methods").glob("*.md")):
+        own = [r for r in rows.values() if page_of(r) == file.stem]
         if not own:
             continue
-        lines += [f"## {model}", "", "| recipe | text | bits per weight | mean KL | p99 KL | top-1 % | seconds |", "|---|---|--:|--:|--:|--:|--:|"]
-        for r in own:
-            recipe = "`" + r["recipe"] + (" " + r["more"] if r["more"] else "") + "`"
-            lines.append(f"| {recipe} | {r['text']} | {r['bits_per_weight']:.3f} | {r['mean_kl']:.5f} | {r['p99_kl']:.3f} | "
-                         f"{100 * r['top1_agreement']:.1f} | {r['seconds']:.1f} |")
-        lines.append("")
-    PAGE.write_text("\n".join(lines), encoding="utf-8")
+        shown = [BEGIN, "", "**Rows** (protocol and all methods: [methods measured](../results/methods.md)).", ""]
+        for model in ("prose-28m", "smollm2"):
+            of_model = [r for r in own if r["model"] == model]
+            if of_model:
+                shown += [f"{model}:", "", *table(of_model), ""]
+        shown.append(END)
+        text = file.read_text(encoding="utf-8")
+        before, found, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2] if found else "\n"
+        file.write_text((before if found else before.rstrip("\n") + "\n\n") + "\n".join(shown) + after, encoding="utf-8")
 
 
 def main():
@@ -116,10 +144,11 @@ def main():
                 if (name in rows and not args.again) or not re.search(args.only, name):
                     continue
                 try:
-                    rows[name] = measure(args.model, original, 64 if args.model == "prose-28m" else 16, recipe, text, more, work)
+                    row = measure(args.model, original, 64 if args.model == "prose-28m" else 16, recipe, text, more, work)
                 except RuntimeError as error:
                     print(f"{name}: {error}", file=sys.stderr)
                     continue
+                rows = {**(json.loads(ROWS.read_text()) if ROWS.exists() else {}), name: row}  # another part may have added to it
                 print(f"{name}: KL {rows[name]['mean_kl']:.5f} at {rows[name]['bits_per_weight']:.3f} bits, {rows[name]['seconds']:.1f} s", flush=True)
                 ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     page(rows)

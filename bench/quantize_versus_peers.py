@@ -174,9 +174,11 @@ def nibble(*arguments):
 
 
 def peer(package, settings, model, out, samples):
-    command = [sys.executable, "-B", __file__, str(model), "--child", package, "--settings", json.dumps(settings), "--out", str(out),
+    command = [sys.executable, "-B", os.path.abspath(__file__), os.path.abspath(model), "--child", package, "--settings", json.dumps(settings), "--out", str(out),
                "--samples", str(samples)]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
+    # gptqmodel refuses to start on fewer than three processors unless it is told how many workers it may have.
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", GPTQMODEL_CPU_WORKERS=str(max(2, len(os.sched_getaffinity(0)))))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent)  # some leave logs where they run
     if done.returncode != 0:
         raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1][:120])
     return json.loads(done.stdout.strip().splitlines()[-1])

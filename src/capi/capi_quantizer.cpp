@@ -1,8 +1,11 @@
 // The quantizer: collects recipe, settings and calibration, then runs the pipeline's job.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "capi/catalog.h"
 #include "capi/handles.h"
+#include "model/arch.h"
 #include "pipeline/allocation.h"
 #include "pipeline/rotation.h"
 
@@ -56,6 +59,21 @@ Result<bool> needs_calibration(const pipeline::QuantizeOptions& options) {
   return false;
 }
 
+struct CalibrationShape {
+  int64_t windows = 0, length = 0;
+};
+
+/// As the settings say, but for models of fewer positions than a window is long: as many tokens in shorter windows.
+Result<CalibrationShape> calibration_shape(const Options& settings, const Checkpoint& input) {
+  CalibrationShape shape{settings.integer("calibration.windows"), settings.integer("calibration.length")};
+  NBL_ASSIGN(const model::Architecture* arch, model::find_architecture(input.config(), input.origin()));
+  NBL_ASSIGN(const model::Config config, arch->read_config(input.config(), input.origin()));
+  if (config.max_positions < 2 || config.max_positions >= shape.length) return shape;
+  shape.windows = std::max<int64_t>(1, shape.windows * shape.length / config.max_positions);
+  shape.length = config.max_positions;
+  return shape;
+}
+
 Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, const char* output, Json* out) {
   NBL_ASSIGN(const Options settings, Options::create(quantizer_settings(), q->settings, "quantizer"));
   std::unique_ptr<Checkpoint> rotated;
@@ -83,14 +101,14 @@ Status run(nbl_quantizer* q, const Checkpoint& original, const Json& measured, c
     options.calibration = q->calibration;
   } else if (q->has_text && wanted) {
     NBL_ASSIGN(const auto tokenizer, pipeline::load_tokenizer(input));
-    NBL_ASSIGN(options.calibration, pipeline::make_calibration(*tokenizer, q->calibration_text, q->calibration_source,
-                                                               settings.integer("calibration.windows"),
-                                                               settings.integer("calibration.length")));
+    NBL_ASSIGN(const CalibrationShape shape, calibration_shape(settings, input));
+    NBL_ASSIGN(options.calibration,
+               pipeline::make_calibration(*tokenizer, q->calibration_text, q->calibration_source, shape.windows, shape.length));
   } else if (settings.boolean("calibration.self")) {
     if (wanted) {
-      auto written = pipeline::write_calibration(input, settings.integer("calibration.windows"),
-                                                 settings.integer("calibration.length"), options.seed, options.compute,
-                                                 q->runtime->team, monitor.fn());
+      NBL_ASSIGN(const CalibrationShape shape, calibration_shape(settings, input));
+      auto written = pipeline::write_calibration(input, shape.windows, shape.length, options.seed, options.compute, q->runtime->team,
+                                                 monitor.fn());
       NBL_TRY(monitor.outcome(written.status()));
       options.calibration = std::move(written).value();
     }

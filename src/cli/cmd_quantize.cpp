@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -95,8 +96,18 @@ std::string run_quantize_job(const Global& global, const Runtime& runtime, const
       if (calibration.empty()) throw Failure(kBadInput, fmt::format("the calibration text '{}' is empty", file));
       quantizer.set_calibration_text(calibration, job.calibration == "builtin" ? "builtin" : file);
     }
-    quantizer.set("calibration.length", fmt::format("{}", job.calibration_length));
-    quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / job.calibration_length)));
+    // What --set says of the windows' shape comes before; fewer tokens than a window are one shorter window.
+    const auto set = [&](std::string_view name) {
+      return std::find_if(job.settings.begin(), job.settings.end(), [&](const auto& setting) { return setting.first == name; });
+    };
+    int64_t length = std::clamp<int64_t>(job.calibration_tokens, 2, job.calibration_length);
+    if (const auto own = set("calibration.length"); own != job.settings.end()) {
+      length = std::max<int64_t>(1, std::strtoll(own->second.c_str(), nullptr, 10));  // set above, which checked it
+    } else {
+      quantizer.set("calibration.length", fmt::format("{}", length));
+    }
+    if (set("calibration.windows") == job.settings.end())
+      quantizer.set("calibration.windows", fmt::format("{}", std::max<int64_t>(1, job.calibration_tokens / length)));
   }
   if (job.log.empty()) {
     quantizer.set_progress(make_progress(global));

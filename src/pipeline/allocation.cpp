@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <sstream>
 
@@ -396,13 +397,29 @@ Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, con
       NBL_TRY(write_text_file(saved, to_json(measured).dump(1) + "\n"));
     }
   }
-  if (recipe.method->id() == "gptq" && recipe.options.integer("scale_bits") > 0) {
-    // Choices were measured with 16-bit scales; coded ones take less.
-    const bool sym = recipe.options.boolean("sym");
-    const int scale_bits = static_cast<int>(recipe.options.integer("scale_bits"));
-    for (TensorSensitivity& t : measured.tensors) {
-      for (Choice& c : t.choices)
-        c.stored_bits -= quant::nominal_affine_bits(c.bits, sym, c.group) - quant::nominal_affine_bits(c.bits, sym, c.group, scale_bits);
+  // What else the recipe says goes with every tensor.
+  std::string rest;
+  const std::size_t colon = recipe.text.find(':');
+  if (colon != std::string::npos) {
+    std::stringstream pairs(recipe.text.substr(colon + 1));
+    for (std::string pair; std::getline(pairs, pair, ',');) {
+      if (!pair.starts_with("bits=") && !pair.starts_with("group_size=")) rest += "," + pair;
+    }
+  }
+  const auto recipe_of = [&](const Choice& c) {
+    return fmt::format("{}:bits={},group_size={}{}", recipe.method->id(), c.bits, c.group, rest);
+  };
+  // Choices were measured with the 16-bit scales and zero points of rtn; what the method keeps beside its codes may take more or less.
+  std::map<std::pair<int, int64_t>, double> differences;
+  for (TensorSensitivity& t : measured.tensors) {
+    for (Choice& c : t.choices) {
+      if (std::find(widths.begin(), widths.end(), c.bits) == widths.end()) continue;
+      const auto [at, fresh] = differences.try_emplace({c.bits, c.group});
+      if (fresh) {
+        NBL_ASSIGN(const quant::Recipe own, quant::parse_recipe(recipe_of(c)));
+        at->second = own.method->nominal_bits(own.options) - quant::nominal_affine_bits(c.bits, false, c.group);
+      }
+      c.stored_bits += at->second;
     }
   }
   std::vector<Choice> chosen;
@@ -420,18 +437,8 @@ Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, con
     }
     NBL_ASSIGN(chosen, allocate(measured, bits, widths));
   }
-  // What else the recipe says goes with every tensor.
-  std::string rest;
-  const std::size_t colon = recipe.text.find(':');
-  if (colon != std::string::npos) {
-    std::stringstream pairs(recipe.text.substr(colon + 1));
-    for (std::string pair; std::getline(pairs, pair, ',');) {
-      if (!pair.starts_with("bits=") && !pair.starts_with("group_size=")) rest += "," + pair;
-    }
-  }
   for (std::size_t i = 0; i < chosen.size(); ++i) {
-    options->overrides.emplace_back(escaped(measured.tensors[i].name),
-                                    fmt::format("{}:bits={},group_size={}{}", recipe.method->id(), chosen[i].bits, chosen[i].group, rest));
+    options->overrides.emplace_back(escaped(measured.tensors[i].name), recipe_of(chosen[i]));
   }
   return {};
 }

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/file.h"
+#include "kernels/rounding/rounding.h"
 #include "model/block.h"
 #include "pipeline/job.h"
 #include "quant/row_bands.h"
@@ -140,7 +141,12 @@ Status Job::process_by_rows(int64_t first, int64_t count) {
       if (m.plain) {
         const int64_t size = dtype_bytes(m.plain->dtype);
         const auto read = [&](int64_t row, int64_t rows, float* out) {
-          convert_to_f32(m.plain->dtype, m.plain->storage.data() + row * m.k * size, rows * m.k, out);
+          const std::byte* from = m.plain->storage.data() + row * m.k * size;
+          if (m.plain->dtype == DType::bf16) {
+            kernels::rounding_kernels(context.isa).widen_bf16(from, rows * m.k, out);
+          } else {
+            convert_to_f32(m.plain->dtype, from, rows * m.k, out);
+          }
         };
         result = quant::quantize_by_rows(*p->recipe, p->name, m.n, m.k, read, context, done ? &alongside : nullptr);
         NBL_TRY(written);

@@ -96,7 +96,7 @@ Status Job::plan() {
   const std::vector<std::string> unused = overrides_->unused();
   if (!unused.empty()) {
     return Status(Code::invalid_argument,
-                  fmt::format("override \"{}\" matches no linear layer of {}; a name is like {}", unused.front(),
+                  fmt::format("override \"{}\" matches no linear layer of {}; it has to match a whole name, like {}", unused.front(),
                               input_.origin(), layers_.front().groups.front().front().name));
   }
   return {};

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/half.h"
 #include "kernels/panel/panel.h"
+#include "kernels/rounding/rounding.h"
 #include "quant/calibrated.h"
 
 namespace nbl::quant {
@@ -38,25 +39,9 @@ Grid grid_of(Extent extent, const GridRule& rule, int64_t row) {
   return grid;
 }
 
-/// Of a run of weights: sixteen extents side by side, then theirs.
-Extent extent_of(const float* w, int64_t count) {
-  float low[16] = {}, high[16] = {};
-  int64_t i = 0;
-  for (; i + 16 <= count; i += 16) {
-    for (int64_t j = 0; j < 16; ++j) {
-      low[j] = std::min(low[j], w[i + j]);
-      high[j] = std::max(high[j], w[i + j]);
-    }
-  }
+Extent extent_of(const float* w, int64_t count, const kernels::RoundingKernels& kernel) {
   Extent extent;
-  for (; i < count; ++i) {
-    extent.low = std::min(extent.low, w[i]);
-    extent.high = std::max(extent.high, w[i]);
-  }
-  for (int64_t j = 0; j < 16; ++j) {
-    extent.low = std::min(extent.low, low[j]);
-    extent.high = std::max(extent.high, high[j]);
-  }
+  kernel.extent(w, count, &extent.low, &extent.high);
   return extent;
 }
 
@@ -77,8 +62,8 @@ float round_scale(float scale, DType type) noexcept {
   }
 }
 
-DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes) {
-  const Extent extent = extent_of(weight.data(), static_cast<int64_t>(weight.size()));
+DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes, Isa isa) {
+  const Extent extent = extent_of(weight.data(), static_cast<int64_t>(weight.size()), kernels::rounding_kernels(isa));
   const float reach = std::max(-extent.low, extent.high);
   const float largest_scale = 2.0f * (reach / static_cast<float>((1 << bits) - 1));
   if (largest_scale <= 65504.0f) return DType::f16;
@@ -180,12 +165,13 @@ void AffineCodes::code_scales(std::span<const float> weight, int code_bits, cons
   steps.assign(static_cast<std::size_t>(ceil_div(n, step_rows)), 1.0f);
   const float levels = symmetric ? 0.5f * static_cast<float>((1 << bits) - 1) : static_cast<float>((1 << bits) - 1);
   const float top = static_cast<float>((1 << code_bits) - 1);
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   context.team->parallel_for(static_cast<int64_t>(steps.size()), 8, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       float largest = 0;
       for (int64_t row = s * step_rows; row < std::min(n, (s + 1) * step_rows); ++row) {
         for (int64_t first = 0; first < k; first += group) {
-          const Extent extent = extent_of(weight.data() + row * k + first, std::min(group, k - first));
+          const Extent extent = extent_of(weight.data() + row * k + first, std::min(group, k - first), kernel);
           largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);
         }
       }
@@ -209,6 +195,7 @@ void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::
   const int64_t k = out->k, n = out->n, groups = out->groups();
   const float max_code = static_cast<float>((1 << rule.bits) - 1);
   const bool searched = rule.search_steps > 1 && clip.empty();
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   context.team->parallel_for(ceil_div(n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
     AlignedFloats panel(searched ? k * kPanelRows : 0);
     for (int64_t p = begin; p < end; ++p) {
@@ -224,15 +211,13 @@ void round_to_nearest(std::span<const float> weight, const GridRule& rule, std::
           const std::size_t at = static_cast<std::size_t>((first_row + r) * groups + g);
           const float* w = weight.data() + (first_row + r) * k;
           if (!searched) {
-            const Extent full = extent_of(w + first, count);
+            const Extent full = extent_of(w + first, count, kernel);
             const float factor = clip.empty() ? 1.0f : clip[at];
             grids[r] = grid_of({full.low * factor, full.high * factor}, own, r);
           }
           out->scales[at] = grids[r].scale;
           if (!rule.symmetric) out->zeros[at] = grids[r].zero;
-          uint8_t* codes = out->codes.data() + (first_row + r) * k;
-          const Grid grid = grids[r];  // bytes may alias what is not the loop's own
-          for (int64_t i = first; i < first + count; ++i) codes[i] = static_cast<uint8_t>(nearest_code(w[i], grid, max_code));
+          kernel.affine_codes(w + first, count, grids[r].scale, grids[r].zero, max_code, out->codes.data() + (first_row + r) * k + first);
         }
       }
     }

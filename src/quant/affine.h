@@ -61,7 +61,7 @@ inline float round_to_steps(float scale, float step, float top) noexcept {
 }
 
 /// f16 unless a scale of this weight would not fit, then f32 (and a note).
-DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes);
+DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes, Isa isa = best_isa());
 
 /// Columns of a group: group_size <= 0 or larger than k means the whole row.
 inline int64_t effective_group(int64_t group_size, int64_t k) noexcept {

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "kernels/panel/panel.h"
+#include "kernels/rounding/rounding.h"
 
 namespace nbl::quant {
 
@@ -18,14 +19,13 @@ using kernels::FeedbackArgs;
 using kernels::kFeedbackColumns;
 using kernels::kPanelRows;
 
-int64_t first_not_finite(std::span<const float> values) {
-  uint32_t bad = 0;  // integers, so that the loop is vectorized
-  for (const float v : values) bad |= (std::bit_cast<uint32_t>(v) & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
-  if (bad == 0) return static_cast<int64_t>(values.size());
+int64_t first_not_finite(std::span<const float> values, Isa isa) {
+  const int64_t count = static_cast<int64_t>(values.size());
+  if (kernels::rounding_kernels(isa).finite(values.data(), count)) return count;
   return std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); }) - values.begin();
 }
 
-Status check_task(const LinearTask& task) {
+Status check_task(const LinearTask& task, Isa isa) {
   int64_t size = 0;
   if (task.n < 1 || task.k < 1 || !checked_mul(task.n, task.k, &size) ||
       static_cast<int64_t>(task.weight.size()) != size) {
@@ -34,7 +34,7 @@ Status check_task(const LinearTask& task) {
                               task.weight.size()));
   }
   for (int64_t row = 0; row < task.n; ++row) {
-    const int64_t i = first_not_finite(task.weight.subspan(static_cast<std::size_t>(row * task.k), static_cast<std::size_t>(task.k)));
+    const int64_t i = first_not_finite(task.weight.subspan(static_cast<std::size_t>(row * task.k), static_cast<std::size_t>(task.k)), isa);
     if (i == task.k) continue;
     return Status(Code::corrupt, fmt::format("{}: weight at row {}, column {} is {}, expected a finite number", task.name, row, i,
                                              task.weight[static_cast<std::size_t>(row * task.k + i)]));
@@ -171,30 +171,15 @@ namespace {
 double diagonal_error(const LinearTask& task, const QTensor& tensor, const MethodContext& context, double* relative_to) {
   const std::vector<float> importance = column_importance(task);
   std::vector<double> errors(static_cast<std::size_t>(task.n)), references(errors.size());
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
     std::vector<float> row(static_cast<std::size_t>(task.k));
     std::vector<std::byte> scratch(static_cast<std::size_t>(tensor.row_scratch_bytes()));
     for (int64_t r = begin; r < end; ++r) {
       tensor.dequantize_row(r, row.data(), scratch.data());
-      const float* w = task.weight.data() + r * task.k;
-      // Sixteen partial sums of short runs: fast, and as accurate as one sum in double precision needs to be here.
-      for (int64_t first = 0; first < task.k; first += 1024) {
-        float error[16] = {}, reference[16] = {};
-        const int64_t last = std::min(task.k, first + 1024);
-        for (int64_t i = first; i < last; i += 16) {
-          const int64_t count = std::min<int64_t>(16, last - i);
-          for (int64_t j = 0; j < count; ++j) {
-            const std::size_t c = static_cast<std::size_t>(i + j);
-            const float h = importance.empty() ? 1.0f : importance[c], d = w[c] - row[c];
-            error[j] += h * (d * d);
-            reference[j] += h * (w[c] * w[c]);
-          }
-        }
-        for (int j = 0; j < 16; ++j) {
-          errors[static_cast<std::size_t>(r)] += static_cast<double>(error[j]);
-          references[static_cast<std::size_t>(r)] += static_cast<double>(reference[j]);
-        }
-      }
+      const std::size_t at = static_cast<std::size_t>(r);
+      kernel.squared_error(task.weight.data() + r * task.k, row.data(), importance.empty() ? nullptr : importance.data(), task.k, &errors[at],
+                           &references[at]);
     }
   });
   double error = 0, reference = 0;

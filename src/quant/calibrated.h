@@ -13,10 +13,10 @@
 namespace nbl::quant {
 
 /// Sizes agree, and no weight is NaN or infinite: the error names the first such row and column.
-Status check_task(const LinearTask& task);
+Status check_task(const LinearTask& task, Isa isa = best_isa());
 
 /// Index of the first value that is NaN or infinite; else the number of values.
-int64_t first_not_finite(std::span<const float> values);
+int64_t first_not_finite(std::span<const float> values, Isa isa = best_isa());
 
 /// True when the statistics hold a usable Hessian; else a note says why not.
 bool has_hessian(const LinearTask& task, std::vector<std::string>* notes);

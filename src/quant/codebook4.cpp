@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "kernels/rounding/rounding.h"
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 
@@ -69,21 +70,9 @@ BlockLayout layout_of(const LinearTask& task, int64_t block, std::vector<std::st
 }
 
 /// Codes of one block at one scale, as bitsandbytes chooses them.
-void block_codes(const float* w, int64_t count, float scale, const Codebook4& codebook, uint8_t* codes) {
-  const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
-  const bool usable = std::isfinite(inverse);
-  // Codebook4::code() of many, boundary by boundary, so that it vectorizes.
-  constexpr int64_t kRun = 64;
-  for (int64_t first = 0; first < count; first += kRun) {
-    const int64_t run = std::min(kRun, count - first);
-    float x[kRun] = {};
-    int32_t place[kRun] = {};
-    for (int64_t i = 0; i < run; ++i) x[i] = usable ? w[first + i] * inverse : w[first + i] / scale;
-    for (const float boundary : codebook.boundaries) {
-      for (int64_t i = 0; i < kRun; ++i) place[i] += x[i] > boundary ? 1 : 0;
-    }
-    for (int64_t i = 0; i < run; ++i) codes[first + i] = codebook.order[static_cast<std::size_t>(place[i])];
-  }
+void block_codes(const float* w, int64_t count, float scale, const Codebook4& codebook, const kernels::RoundingKernels& kernel,
+                 uint8_t* codes) {
+  kernel.table_codes({w, count, scale, codebook.boundaries.data(), codebook.order.data(), codes});
 }
 
 /// The scale of least weighted squared error: a grid of shares of the largest magnitude, then the least-squares fit of the scale
@@ -250,7 +239,8 @@ Status Codebook4Method::check(const Options& options) const {
 
 Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& codebook, const BlockRule& rule,
                                      const MethodContext& context) {
-  NBL_TRY(check_task(task));
+  NBL_TRY(check_task(task, context.isa));
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   std::vector<std::string> notes;
   const BlockLayout layout = layout_of(task, rule.block, &notes);
   const int64_t blocks = layout.blocks();
@@ -264,8 +254,9 @@ Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& co
     for (int64_t b = begin; b < end; ++b) {
       const Block block = layout.at(b);
       const float* w = task.weight.data() + block.first;
-      float reach = 0;
-      for (int64_t i = 0; i < block.count; ++i) reach = std::max(reach, std::fabs(w[i]));
+      float low = 0, high = 0;
+      kernel.extent(w, block.count, &low, &high);
+      float reach = std::max(high, -low);
       if (rule.search_steps > 0) {
         for (std::size_t i = 0; i < static_cast<std::size_t>(block.count) && !columns.empty(); ++i) {
           importance[i] = columns[(static_cast<std::size_t>(block.first) + i) % static_cast<std::size_t>(task.k)];
@@ -274,7 +265,7 @@ Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& co
                              codebook);
       }
       scales[static_cast<std::size_t>(b)] = reach;
-      if (rule.search_steps == 0 || !rule.nested) block_codes(w, block.count, reach, codebook, codes.data() + block.first);
+      if (rule.search_steps == 0 || !rule.nested) block_codes(w, block.count, reach, codebook, kernel, codes.data() + block.first);
     }
   });
 
@@ -290,7 +281,7 @@ Result<LinearResult> quantize_blocks(const LinearTask& task, const Codebook4& co
       context.team->parallel_for(blocks, 256, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b) {
           const Block block = layout.at(b);
-          block_codes(task.weight.data() + block.first, block.count, scales[static_cast<std::size_t>(b)], codebook,
+          block_codes(task.weight.data() + block.first, block.count, scales[static_cast<std::size_t>(b)], codebook, kernel,
                       codes.data() + block.first);
         }
       });

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quant/affine.h"
+#include "kernels/rounding/rounding.h"
 
 namespace nbl::quant {
 
@@ -16,19 +16,18 @@ constexpr float kStep = 7.874015718698502e-3f;
 Result<QTensor> quantize_rows_int8(const LinearTask& task, const MethodContext& context) {
   std::vector<uint8_t> codes(task.weight.size());
   std::vector<float> scales(static_cast<std::size_t>(task.n));
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   context.team->parallel_for(task.n, 4, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* w = task.weight.data() + row * task.k;
-      float reach = 0;
-      for (int64_t i = 0; i < task.k; ++i) reach = std::max(reach, std::fabs(w[i]));
+      float low = 0, high = 0;
+      kernel.extent(w, task.k, &low, &high);
+      const float reach = std::max(high, -low);
       // A row of denormals would have no finite reciprocal: its codes are zero, like those of a zero row.
       const float factor = reach > 0 ? 127.0f / reach : 0.0f;
       const bool usable = std::isfinite(factor) && factor > 0;
       scales[static_cast<std::size_t>(row)] = usable ? reach * kStep : 0.0f;
-      uint8_t* out = codes.data() + row * task.k;
-      for (int64_t i = 0; i < task.k; ++i) {
-        out[i] = static_cast<uint8_t>(128.0f + (usable ? round_even(w[i] * factor) : 0.0f));
-      }
+      kernel.centered_codes(w, task.k, usable ? factor : 0.0f, codes.data() + row * task.k);
     }
   });
   AffineParts parts;

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,38 @@ class Calibration(Jobs):
         self.refuse(3, ["quantize", MODEL, "-o", self.dir / "o", "--method", "gptq", "--calib", text], "at least 2")
         text.write_text("It was")
         self.accept("quantize", MODEL, "-o", self.dir / "o", "--method", "gptq", "--calib", text, "--quiet")
+
+    def tokens_used(self, *extra, model=MODEL):
+        out = self.result("quantize", model, "-o", self.dir / "o", "--method", "gptq:bits=4,group=64,damp=auto", "--calib", "builtin",
+                          "--quiet", *extra)
+        notes = {note for layer in out["layers"] for note in layer["notes"]}
+        return {int(note.split(" for ")[1].split()[0]) for note in notes if note.startswith("damping")}
+
+    def test_as_many_tokens_as_asked_for(self):
+        self.assertEqual(self.tokens_used("--calib-tokens", 96), {96})
+        self.assertEqual(self.tokens_used("--calib-tokens", 1024), {1024})
+        self.assertEqual(self.tokens_used("--calib-tokens", 256, "--set", "calibration.length=64"), {256})
+        self.assertEqual(self.tokens_used("--set", "calibration.length=32", "--set", "calibration.windows=5"), {160})
+
+    def test_windows_are_no_longer_than_the_model_has_positions(self):
+        model = self.dir / "short"
+        shutil.copytree(MODEL, model)
+        config = json.loads((model / "config.json").read_text())
+        config["max_position_embeddings"] = 100
+        (model / "config.json").write_text(json.dumps(config))
+        self.assertEqual(self.tokens_used("--calib-tokens", 1024, model=model), {1000})
+
+
+class Targets(Jobs):
+    def test_what_a_method_keeps_beside_its_codes_is_part_of_the_size(self):
+        # One measurement, made with rtn's scales, serves all methods.
+        for recipe, target, slack in (("rtn", 3.5, 0), ("rtn:sym=true", 3.5, 0), ("hqq", 3.5, 0), ("spqr", 4.0, 0.05),
+                                      ("gptq:scale_bits=5,alpha=0,beta=0,mse=0", 3.5, 0.01)):
+            with self.subTest(recipe):
+                out = self.result("quantize", MODEL, "-o", self.dir / "o", "--method", recipe, "--target-bpw", target, "--calib", "builtin",
+                                  "--calib-tokens", 512, "--measurement", self.dir / "measured.json", "--quiet")
+                self.assertLessEqual(out["bits_per_weight"], target * (1 + slack))
+                self.assertGreater(out["bits_per_weight"], target * 0.97)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 #include "kernels/prepare_input/prepare_input.h"
 #include "kernels/qmatmul_exact/qmatmul_exact.h"
 #include "kernels/qmatmul_int8/qmatmul_int8.h"
+#include "kernels/rounding/rounding.h"
 
 namespace nbl::testing {
 namespace {
@@ -47,6 +48,8 @@ std::vector<Listed> listed() {
   add(all, gram_bf16, count);
   const auto* panel = kernels::panel_variants(&count);
   add(all, panel, count);
+  const auto* rounding = kernels::rounding_variants(&count);
+  add(all, rounding, count);
   return all;
 }
 

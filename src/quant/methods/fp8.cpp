@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "kernels/rounding/rounding.h"
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/method.h"
@@ -35,7 +36,8 @@ class Fp8Method final : public Method {
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_TRY(check_task(task));
+    NBL_TRY(check_task(task, context.isa));
+    const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
     std::vector<std::string> notes;
     const std::string& kind = options.text("scales");
     const int64_t rows = kind == "tensor" ? task.n : kind == "block" ? kBlock : 1;
@@ -46,9 +48,9 @@ class Fp8Method final : public Method {
       for (int64_t r = begin; r < end; ++r) {
         const float* w = task.weight.data() + r * task.k;
         for (int64_t g = 0; g < across; ++g) {
-          float largest = 0;
-          for (int64_t c = g * columns; c < std::min(task.k, (g + 1) * columns); ++c) largest = std::max(largest, std::fabs(w[c]));
-          reach[static_cast<std::size_t>(r * across + g)] = largest;
+          float low = 0, high = 0;
+          kernel.extent(w + g * columns, std::min(columns, task.k - g * columns), &low, &high);
+          reach[static_cast<std::size_t>(r * across + g)] = std::max(high, -low);
         }
       }
     });
@@ -64,17 +66,14 @@ class Fp8Method final : public Method {
     std::vector<std::byte> values(task.weight.size());
     std::vector<float> spread(static_cast<std::size_t>(task.n * across));
     context.team->parallel_for(task.n, 16, [&](int64_t begin, int64_t end) {
-      std::vector<float> row(static_cast<std::size_t>(task.k));
       for (int64_t r = begin; r < end; ++r) {
-        const float* w = task.weight.data() + r * task.k;
         for (int64_t g = 0; g < across; ++g) {
           const float scale = scales[static_cast<std::size_t>(r / rows * across + g)];
           spread[static_cast<std::size_t>(r * across + g)] = scale;
-          for (int64_t c = g * columns; c < std::min(task.k, (g + 1) * columns); ++c) {
-            row[static_cast<std::size_t>(c)] = std::clamp(w[c] / scale, -kLargest, kLargest);
-          }
+          const int64_t first = r * task.k + g * columns;
+          kernel.e4m3_codes(task.weight.data() + first, std::min(columns, task.k - g * columns), scale,
+                            reinterpret_cast<uint8_t*>(values.data() + first));
         }
-        convert_from_f32(row.data(), task.k, DType::e4m3, values.data() + r * task.k);
       }
     });
     NBL_ASSIGN(Segment segment, pack_scaled_dense(task.n, task.k, DType::e4m3, values.data(),

@@ -17,7 +17,7 @@ class Int8Method final : public Method {
   bool by_rows(const Options&, int64_t) const override { return true; }
 
   Result<LinearResult> quantize(const LinearTask& task, const Options&, const MethodContext& context) const override {
-    NBL_TRY(check_task(task));
+    NBL_TRY(check_task(task, context.isa));
     NBL_ASSIGN(QTensor tensor, quantize_rows_int8(task, context));
     return finish_result(task, std::move(tensor), {}, context);
   }

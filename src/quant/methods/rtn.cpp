@@ -4,6 +4,7 @@
 
 #include "base/half.h"
 #include "kernels/panel/panel.h"
+#include "kernels/rounding/rounding.h"
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/method.h"
@@ -69,14 +70,14 @@ class RtnMethod final : public Method {
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_TRY(check_task(task));
+    NBL_TRY(check_task(task, context.isa));
     std::vector<std::string> notes;
     GridRule rule;
     rule.bits = static_cast<int>(options.integer("bits"));
     rule.symmetric = options.boolean("sym");
     rule.search_steps = static_cast<int>(options.integer("mse"));
     if (rule.bits == 1) return binary(task, options, context);
-    rule.scale_type = choose_scale_type(task.weight, rule.bits, &notes);
+    rule.scale_type = choose_scale_type(task.weight, rule.bits, &notes, context.isa);
     if (options.integer("group_size") == 0) return whole_tensor(task, rule, std::move(notes), context);
     AffineCodes codes = AffineCodes::create(task.n, task.k, options.integer("group_size"), rule);
     round_to_nearest(task.weight, rule, {}, context, &codes);
@@ -125,10 +126,8 @@ class RtnMethod final : public Method {
     std::fill(codes.scales.begin(), codes.scales.end(), best.scale);
     std::fill(codes.zeros.begin(), codes.zeros.end(), best.zero);
     context.team->parallel_for(task.n, 8, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * task.k; i < end * task.k; ++i) {
-        const std::size_t at = static_cast<std::size_t>(i);
-        codes.codes[at] = static_cast<uint8_t>(nearest_code(task.weight[at], best, max_code));
-      }
+      kernels::rounding_kernels(context.isa).affine_codes(task.weight.data() + begin * task.k, (end - begin) * task.k, best.scale, best.zero,
+                                                          max_code, codes.codes.data() + begin * task.k);
     });
     NBL_ASSIGN(Segment segment, codes.pack());
     ScaleCodes form;
