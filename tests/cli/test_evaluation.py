@@ -464,7 +464,7 @@ class OwnTasks(Case):
 
     def test_what_is_outside_the_subset_is_named(self):
         good = YAML.format(kind="multiple_choice")
-        for change, word in ((("metadata:", "process_docs: !function utils.f\nmetadata:"), "!function"), (("- metric: acc_norm", "- metric: f1"), "f1"),
+        for change, word in ((("metadata:", "process_docs: !function utils.f\nmetadata:"), "!function"), (("- metric: acc_norm", "- metric: brier_score"), "brier_score"),
                              (("metadata:", "unsafe_code: true\nmetadata:"), "unsafe_code"), (("aggregation: mean", "aggregation: median"), "median"),
                              (("multiple_choice", "multiple_guess"), "multiple_guess"), (("{{country}}", "{% include 'x' %}"), "include"),
                              (("task: capitals", "task: &a capitals"), "anchor")):
