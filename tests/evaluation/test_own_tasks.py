@@ -239,6 +239,36 @@ class OwnTasks(unittest.TestCase):
             small = [name for name in shown if shots < 4 or name not in ("samples", "first_two", "described")]
             self.compare([*shots_of, "--fewshot-seed", str(seed)], [*shots_of, "--set", f"fewshot_seed={seed}"], small)
 
+    def test_prompts_in_chats(self):
+        """The beginnings of answers in SmolLM2's chat template, examples as turns and in one message."""
+        found = subprocess.run([str(ROOT / "scripts" / "fetch-smollm2.sh")], capture_output=True, text=True)
+        model = found.stdout.strip().splitlines()[-1] if found.returncode == 0 and found.stdout.strip() else None
+        if model is None:
+            self.skipTest("SmolLM2 cannot be fetched")
+        chosen = [name for name in TASKS if name.startswith("begun") or name in ("included", "described", "one_target_shown")]
+        for options in (["--fewshot-as-multiturn", "--system-instruction", "Be brief."], []):
+            with tempfile.TemporaryDirectory() as made:
+                made = pathlib.Path(made)
+                paths = [self.definition(f"own_{name}", TASKS[name], made) for name in chosen]
+                for name, body in SHARED_RULES.items():
+                    (made / name).write_text(self.absolute(body), encoding="utf-8")
+                common = ["--limit", "4", "--apply-chat-template", *options]
+                theirs, ours = made / "theirs.json", made / "ours.json"
+                done = subprocess.run([PYTHON, str(ROOT / "tests/evaluation/lm_eval_reference.py"), model, "--tasks", ",".join(p.stem for p in paths), "--data",
+                                       str(SHARED / "data"), "--include-path", str(made), "--prompts-only", "--bootstrap", "0", *common, "--output",
+                                       str(theirs)], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+                done = subprocess.run([NIBBLE, "eval", model, "--tasks", ",".join(map(str, paths)), "--max-gen-toks", "1", "--log-tokens", "--set",
+                                       "bootstrap=0", *common, "--json", str(ours), "--quiet"], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+                theirs, ours = json.loads(theirs.read_text()), json.loads(ours.read_text())
+                for path in paths:
+                    rows = {(row["doc_id"], row["filter"]): row for row in ours["samples"][path.stem]}
+                    for row in theirs["samples"][path.stem]:
+                        with self.subTest(task=path.stem, options=options, document=row["doc_id"]):
+                            found = rows[row["doc_id"], row["filter"]]["arguments"].values()
+                            self.assertEqual([list(p.values()) for p in found], [[t for t in pair if t is not None] for pair in row["arguments"]])
+
     def test_what_is_outside_the_subset_is_named(self):
         with tempfile.TemporaryDirectory() as made:
             made = pathlib.Path(made)
