@@ -44,6 +44,7 @@ undo() {
   umount "$root/root/.cache/ccache" 2>/dev/null || true
 }
 trap undo EXIT
+trap 'exit 130' INT TERM
 mount -t proc proc "$root/proc"
 inside 'apt-get -q update >/dev/null'
 install_inside() { inside "apt-get -qy install --no-install-recommends $* >/dev/null"; }
