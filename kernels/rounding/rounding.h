@@ -40,6 +40,8 @@ struct RoundingKernels {
   void (*squared_error)(const float* w, const float* v, const float* importance, int64_t n, double* error, double* reference);
   /// bfloat16 to float32, exact. x may lie at any address.
   void (*widen_bf16)(const void* x, int64_t n, float* out);
+  /// The same of e4m3.
+  void (*widen_e4m3)(const uint8_t* codes, int64_t n, float* out);
 };
 
 /// All that were compiled in, best first; the scalar one is last and runs everywhere.

@@ -52,6 +52,15 @@ NBL_INLINE I e4m3_bits(F x) {
   return T::where_less(T::set1(0x7f800000), magnitude, T::set1(0x7f), T::bor(code, sign));
 }
 
+// e4m3 in the low byte of each lane to float: the bits of normal numbers move, multiples of 2^-9 below them are converted.
+NBL_INLINE F e4m3_value(I code) {
+  const I magnitude = T::band(code, T::set1(0x7f)), sign = T::template shift_right<-24>(T::band(code, T::set1(0x80)));
+  const I normal = T::add(T::template shift_right<-20>(magnitude), T::set1(120 << 23));
+  const I small = T::bits(T::mul_f(T::to_f(magnitude), T::set1_f(0x1p-9f)));
+  const I value = T::where_less(magnitude, T::set1(8), small, normal);
+  return T::as_f(T::bor(sign, T::where_less(T::set1(0x7e), magnitude, T::set1(0x7fc00000), value)));
+}
+
 }  // namespace
 
 bool finite(const float* w, int64_t n) {
@@ -174,4 +183,15 @@ void widen_bf16(const void* x, int64_t n, float* out) {
     const uint32_t bits = uint32_t{half} << 16;
     __builtin_memcpy(out + i, &bits, sizeof(bits));
   }
+}
+
+void widen_e4m3(const uint8_t* codes, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) T::store_f(out + i, e4m3_value(T::widen_u8(codes + i)));
+  if (i == n) return;
+  uint8_t few[kLanes] = {};
+  float values[kLanes];
+  for (int64_t j = i; j < n; ++j) few[j - i] = codes[j];
+  T::store_f(values, e4m3_value(T::widen_u8(few)));
+  for (int64_t j = i; j < n; ++j) out[j] = values[j - i];
 }

@@ -81,4 +81,8 @@ void widen_bf16(const void* x, int64_t n, float* out) {
   }
 }
 
+void widen_e4m3(const uint8_t* codes, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = e4m3_to_f32(codes[i]);
+}
+
 }  // namespace nbl::kernels::rounding_scalar

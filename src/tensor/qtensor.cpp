@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "base/cpu.h"
+#include "kernels/rounding/rounding.h"
 #include "tensor/tiles.h"
 
 namespace nbl {
@@ -97,7 +99,10 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
       std::byte elements[kTileCols * 4];
       const int64_t count = std::min(kTileCols, s.k_count - c);
       unpack_dense_row(size, tiles + c * size * kTileRows, r, count, elements);
-      convert_to_f32(s.value_type, elements, count, out + c);
+      if (s.value_type == DType::e4m3)
+        kernels::rounding_kernels(best_isa()).widen_e4m3(reinterpret_cast<const uint8_t*>(elements), count, out + c);
+      else
+        convert_to_f32(s.value_type, elements, count, out + c);
     }
     if (!s.scaled) return;
     const int64_t groups = s.groups(), group_size = s.group_size == 0 ? s.k_count : s.group_size;

@@ -123,6 +123,8 @@ void pack_code_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* cod
 }
 
 void unpack_code_row(int bits, const std::byte* tiles, int64_t row, int64_t columns, uint8_t* codes) noexcept {
+  // Codes of eight bits lie as dense bytes do.
+  if (bits == 8) return unpack_dense_row(1, tiles, row, columns, reinterpret_cast<std::byte*>(codes));
   const Planes planes = planes_of(bits);
   for (int64_t c = 0; c < columns; c += kTileCols) {
     uint32_t words[kWords] = {};
@@ -130,9 +132,7 @@ void unpack_code_row(int bits, const std::byte* tiles, int64_t row, int64_t colu
     int shift = 0;
     for (int p = 0; p < planes.count; ++p) {
       const int w = planes.width[p];
-      if (w == 8) {
-        unpack_plane<8>(plane, row, shift, words);
-      } else if (w == 4) {
+      if (w == 4) {
         unpack_plane<4>(plane, row, shift, words);
       } else if (w == 2) {
         unpack_plane<2>(plane, row, shift, words);
@@ -159,10 +159,10 @@ void pack_dense_tiles(int64_t element_bytes, int64_t rows, int64_t columns, cons
 
 void unpack_dense_row(int64_t element_bytes, const std::byte* tiles, int64_t row, int64_t columns,
                       std::byte* out) noexcept {
-  const int64_t row_bytes = columns * element_bytes;
-  for (int64_t b = 0; b < row_bytes; b += 4) {
-    std::memcpy(out + b, tiles + (b / 4) * 64 + row * 4, static_cast<std::size_t>(std::min<int64_t>(4, row_bytes - b)));
-  }
+  const int64_t row_bytes = columns * element_bytes, whole = row_bytes / 4;
+  const std::byte* from = tiles + row * 4;
+  for (int64_t word = 0; word < whole; ++word) std::memcpy(out + 4 * word, from + 64 * word, 4);
+  std::memcpy(out + 4 * whole, from + 64 * whole, static_cast<std::size_t>(row_bytes - 4 * whole));
 }
 
 Result<SegmentBuilder> SegmentBuilder::create(int64_t n, const Segment& spec) {

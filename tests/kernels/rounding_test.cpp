@@ -224,5 +224,18 @@ TEST(Rounding, Bfloat16IsWidenedFromAnyAddress) {
   });
 }
 
+TEST(Rounding, EveryE4m3CodeIsWidened) {
+  for_each_variant([&](const RoundingKernels& variant, const RoundingKernels&) {
+    for (const int64_t n : {int64_t{256}, int64_t{251}, int64_t{15}, int64_t{1}}) {
+      Guarded<uint8_t> codes(static_cast<std::size_t>(n));
+      Guarded<float> out(static_cast<std::size_t>(n));
+      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) codes.data()[i] = static_cast<uint8_t>(255 - i);
+      variant.widen_e4m3(codes.data(), n, out.data());
+      for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
+        ASSERT_EQ(std::bit_cast<uint32_t>(out.data()[i]), std::bit_cast<uint32_t>(e4m3_to_f32(codes.data()[i]))) << 255 - i;
+    }
+  });
+}
+
 }  // namespace
 }  // namespace nbl
