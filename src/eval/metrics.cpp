@@ -100,7 +100,8 @@ double matthews_of(std::span<const double> x) {
     right += gold == chosen ? 1 : 0;
   }
   const double n = static_cast<double>(x.size());
-  double cross = right * n, gold_square = n * n, chosen_square = n * n;
+  const double square = n * n;
+  double cross = right * n, gold_square = square, chosen_square = square;
   for (std::size_t k = 0; k < golds.size(); ++k) {
     cross -= golds[k] * chosens[k];
     gold_square -= golds[k] * golds[k];
