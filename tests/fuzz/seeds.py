@@ -12,6 +12,7 @@ import sys
 
 import seeds_tensors
 import seeds_text
+from seeds_tensors import file_of as safetensors
 
 
 GRAMMARS = [
@@ -36,16 +37,6 @@ TASK_FILES = [
     "  - function: regex\n    regex_pattern: '#### (\\-?[0-9]+)'\n  - function: take_first\n",
     '{"task": "own", "output_type": "loglikelihood", "doc_to_text": "{{context}}", "doc_to_target": " {{target}}"}',
 ]
-
-
-def safetensors(tensors, metadata=None):
-    header, data = ({"__metadata__": metadata} if metadata else {}), b""
-    for name, (dtype, shape, content) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data
 
 
 def gguf_string(text):
