@@ -57,13 +57,19 @@ if(Python3_FOUND AND NOT CMAKE_CROSSCOMPILING)
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 endif()
 
-# A static link needs what the archive refers to; the shared library carries its own list.
+# A static link needs what the archive refers to; the shared library carries its own list. As libraries, not as required packages:
+# pkg-config insists on those even where only the shared library is linked, whose users have none of these headers.
 set(NIBBLE_PC_PRIVATE "-lstdc++ -lm -pthread")
 if(NIBBLE_PARALLEL STREQUAL "openmp")
   string(APPEND NIBBLE_PC_PRIVATE " ${OpenMP_CXX_FLAGS}")
 endif()
 set(NIBBLE_STATIC_PACKAGES fmt simdjson libzstd libpcre2-8 libutf8proc sqlite3)
+pkg_check_modules(NIBBLE_STATIC QUIET ${NIBBLE_STATIC_PACKAGES})
 list(JOIN NIBBLE_STATIC_PACKAGES " " NIBBLE_PC_REQUIRES)
+foreach(folder IN LISTS CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+  list(REMOVE_ITEM NIBBLE_STATIC_LDFLAGS "-L${folder}")
+endforeach()
+list(JOIN NIBBLE_STATIC_LDFLAGS " " NIBBLE_PC_LIBRARIES)
 file(RELATIVE_PATH NIBBLE_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/nibble.pc.in nibble.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/nibble.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
