@@ -446,7 +446,8 @@ void Pass::layer(const Layer& layer, int64_t index, const Linear* next) {
     mlp_input(layer);
     mlp_hidden(layer);
     attention_output(layer);
-    if (replicated_) worker_.barrier();  // the next product goes where others may still read this one
+    // The next product goes where others may still read this one; only preparing its input would make them meet before.
+    if (replicated_ || mlp_prepared_) worker_.barrier();
     mlp_output(layer, next);
     return;
   }

@@ -64,8 +64,10 @@ quickstarts() {
 
 echo "== the .deb"
 rm -rf "$build/fresh-deb" "$root"/srv/nibble*
+cmake "$build" >/dev/null
 (cd "$build" && cpack -G DEB -B "$build/fresh-deb" >/dev/null)
 cp "$build"/fresh-deb/*.deb "$root/srv/nibble.deb"
+inside 'apt-get -qy remove nibble >/dev/null 2>&1 || true'  # what an earlier run left: apt keeps a package of the same version
 install_inside /srv/nibble.deb
 inside 'cd /srv && nibble --version
   nibble info >/dev/null
@@ -124,5 +126,7 @@ if [ "$source" = yes ]; then
     "cc -std=c99 c/quickstart.c $link -o c/quickstart && c/quickstart" \
     "c++ -std=c++20 -O1 cpp/quickstart.cpp $link -o cpp/quickstart && cpp/quickstart" \
     'PYTHONPATH=/srv/nibble-source/bindings/python python3 python/quickstart.py'
+  echo "-- README.md and getting-started.md, block by block"
+  inside 'cd /srv/nibble-source/tests/docs && python3 -B -m unittest test_snippets.Readme test_snippets.GettingStarted'
 fi
 echo "fresh root: ok"

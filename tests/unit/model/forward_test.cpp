@@ -104,6 +104,25 @@ TEST(Forward, ExactModeGivesTheSameBytesForAnyThreadsAndSteps) {
   }
 }
 
+/// Where attention and MLP are added to the stream side by side, and the MLP's hidden rows are made in pieces, one worker's product
+/// must wait for the others to have added the one before.
+TEST(Forward, AParallelResidualInPiecesDependsOnNoThreads) {
+  const Json config = test::parse(R"({"model_type": "gptj", "vocab_size": 90, "n_embd": 64, "n_head": 4, "n_layer": 4,
+    "n_positions": 128, "rotary_dim": 4, "activation_function": "silu"})");
+  const MemoryCheckpoint checkpoint(config, 19);
+  const auto model = load(checkpoint, Compute::exact);
+  ASSERT_NE(model, nullptr);
+  Team one(1), two(2);
+  for (const int64_t count : {3, 40, 100}) {
+    const Ids ids = random_ids(count, model->config().vocab, 5);
+    const auto reference = all_logits(model, one, ids);
+    for (int again = 0; again < 10; ++again) {
+      const auto got = all_logits(model, two, ids);
+      ASSERT_EQ(std::memcmp(got.data(), reference.data(), got.size() * 4), 0) << count << " tokens, time " << again;
+    }
+  }
+}
+
 TEST(Forward, FastModeDoesNotDependOnThreads) {
   for (const auto& [name, config] : model_kinds()) {
     const MemoryCheckpoint checkpoint(config, 13);
