@@ -23,8 +23,7 @@ int64_t count_pieces(std::string_view text);
 
 /// Code::corrupt, naming the line, when the text is not UTF-8.
 Status check_utf8(std::string_view text, std::string_view origin, std::size_t line);
-/// The letter of one code point in the other case, for scripts that have cases.
-char32_t small_letter(char32_t c);
+/// Code points as Python sees them.
 bool is_upper(char32_t c);   ///< a capital or title letter
 bool is_lower(char32_t c);
 bool is_word_char(char32_t c);  ///< what \w matches in Python: letters, digits, underscore

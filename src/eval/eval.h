@@ -114,15 +114,6 @@ struct ChoiceDoc {
 /// JSON lines {"context" (or "query"), "choices": [...], "answer" (or "gold"): index}. Errors name the line.
 Result<std::vector<ChoiceDoc>> parse_choice_jsonl(std::string_view jsonl, std::string_view origin);
 
-/// acc: the likeliest choice is the answer. acc_norm: the likeliest a character. Continuations are " " + choice.
-struct ChoiceResult {
-  double acc = 0, acc_stderr = 0, acc_norm = 0, acc_norm_stderr = 0;
-  int64_t documents = 0, truncated = 0;
-  std::vector<uint8_t> correct, correct_norm;  ///< per document
-};
-Result<ChoiceResult> multiple_choice(std::shared_ptr<const model::Model> model, Team& team,
-                                     std::span<const ChoiceDoc> documents, const ProgressFn& progress);
-
 struct Speed {
   double prefill_tok_s = 0, decode_tok_s = 0, first_token_ms = 0;  ///< medians
   int64_t peak_rss_bytes = 0;

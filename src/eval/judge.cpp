@@ -263,7 +263,7 @@ RunningScore::RunningScore(const Plan& plan) : plan_(plan) {
   if (task.metrics.empty() || task.filters.empty() || task.runs_code) return;
   const Aggregation* aggregation = task.metrics.front().aggregation;
   // Scores of a whole corpus are no sums over documents.
-  if (aggregation != &kMean && aggregation != &kNanMean && aggregation != &kPerplexity) return;
+  if (aggregation != &kMean && aggregation != &kPerplexity) return;
   aggregation_ = aggregation;
   name_ = task.metrics.front().name;
 }

@@ -11,8 +11,6 @@ utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<
 
 }  // namespace
 
-char32_t small_letter(char32_t c) { return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))); }
-
 bool is_upper(char32_t c) {
   const utf8proc_category_t kind = category(c);
   return kind == UTF8PROC_CATEGORY_LU || kind == UTF8PROC_CATEGORY_LT;

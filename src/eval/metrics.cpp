@@ -16,25 +16,6 @@ constexpr int64_t kChunk = 1000;  ///< bootstrap samples drawn from one seed
 
 double plain_mean(std::span<const double> x) { return x.empty() ? kNaN : sum(x) / static_cast<double>(x.size()); }
 
-double nan_mean(std::span<const double> x) {
-  double total = 0;
-  int64_t count = 0;
-  for (double v : x) {
-    if (std::isnan(v)) continue;
-    total += v;
-    ++count;
-  }
-  return count == 0 ? kNaN : total / static_cast<double>(count);
-}
-
-double upper_median(std::span<const double> x) {
-  if (x.empty()) return kNaN;
-  std::vector<double> sorted(x.begin(), x.end());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  return *middle;
-}
-
 double perplexity_of(std::span<const double> x) { return std::exp(-plain_mean(x)); }
 
 std::vector<double> firsts(std::span<const MetricValue> values) {
@@ -118,8 +99,6 @@ double sample_deviation(std::span<const double> x) {
 }  // namespace
 
 const Aggregation kMean = {"mean", over_firsts<plain_mean>, StderrKind::mean, plain_mean};
-const Aggregation kNanMean = {"nanmean", over_firsts<nan_mean>, StderrKind::bootstrap, nan_mean};
-const Aggregation kMedian = {"median", over_firsts<upper_median>, StderrKind::bootstrap, upper_median};
 const Aggregation kF1 = {"f1", over_firsts<f1_of>, StderrKind::bootstrap, f1_of};
 const Aggregation kMatthews = {"matthews_corrcoef", over_firsts<matthews_of>, StderrKind::bootstrap, matthews_of};
 const Aggregation kPerplexity = {"perplexity", over_firsts<perplexity_of>, StderrKind::bootstrap, perplexity_of};

@@ -29,8 +29,6 @@ struct Aggregation {
 };
 
 extern const Aggregation kMean;
-extern const Aggregation kNanMean;
-extern const Aggregation kMedian;
 extern const Aggregation kPerplexity;          ///< exp(-mean)
 extern const Aggregation kWeightedPerplexity;  ///< exp(-sum a / sum b)
 extern const Aggregation kBitsPerByte;

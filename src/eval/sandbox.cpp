@@ -28,20 +28,6 @@
 
 namespace nbl::eval {
 
-const char* outcome_name(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::passed:
-      return "passed";
-    case Outcome::failed:
-      return "failed";
-    case Outcome::timed_out:
-      return "timed out";
-    case Outcome::killed:
-      break;
-  }
-  return "killed";
-}
-
 #ifndef __linux__
 
 Result<SandboxResult> run_sandboxed(std::string_view, std::string_view, const SandboxLimits&) {

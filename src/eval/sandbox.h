@@ -16,7 +16,6 @@ struct SandboxLimits {
 };
 
 enum class Outcome : uint8_t { passed, failed, timed_out, killed };
-const char* outcome_name(Outcome outcome);
 
 struct SandboxResult {
   Outcome outcome = Outcome::failed;

@@ -62,9 +62,7 @@ Status Activations::store(int64_t batch, const float* values) {
     for (std::size_t b = 0; b < 4; ++b) planes_[b * count + i] = in[4 * i + b];
   const std::size_t size = ZSTD_compress(packed_.data(), packed_.size(), planes_.data(), bytes, 1);
   if (ZSTD_isError(size)) return {Code::internal, fmt::format("compressing activations: {}", ZSTD_getErrorName(size))};
-  int64_t& stored = stored_[static_cast<std::size_t>(batch)];
-  spilled_bytes_ += static_cast<int64_t>(size) - stored;
-  stored = static_cast<int64_t>(size);
+  stored_[static_cast<std::size_t>(batch)] = static_cast<int64_t>(size);
   return file_->write(batch * slot_bytes_, std::as_bytes(std::span(packed_.data(), size)));
 }
 

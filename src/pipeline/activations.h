@@ -23,7 +23,6 @@ class Activations {
   /// A batch, valid until the next call.
   Result<const float*> load(int64_t batch);
   Status store(int64_t batch, const float* values);
-  int64_t spilled_bytes() const noexcept { return spilled_bytes_; }  ///< on disk now
 
  private:
   std::size_t floats(int64_t batch) const noexcept;
@@ -32,7 +31,7 @@ class Activations {
   std::vector<float> memory_;  ///< all of them; one batch when they are on disk
   std::optional<ScratchFile> file_;
   std::vector<int64_t> stored_;  ///< compressed bytes of each batch
-  int64_t slot_bytes_ = 0, spilled_bytes_ = 0;
+  int64_t slot_bytes_ = 0;
   std::string packed_, planes_;
 };
 

@@ -42,12 +42,6 @@ struct BlockGradient::Impl {
   Floats cos, sin;  ///< [length][pairs]
   std::shared_ptr<Workspace> space;
 
-  int64_t rows_of(Role role) const {
-    const int64_t d = config.head_dim;
-    if (role == Role::q) return config.heads * d;
-    if (role == Role::k || role == Role::v) return config.kv_heads * d;
-    return role == Role::gate || role == Role::up ? config.ffn : config.hidden;
-  }
   void norm(const float* in, const Floats& weight, float* out, float* inverse) const;
   void norm_backward(const float* in, const Floats& weight, const float* inverse, const float* dy, float* dx) const;
   Floats norm_gradient(const float* in, const float* inverse, const float* dy) const;

@@ -30,7 +30,6 @@ class Panels {
   /// Tokens packed at a time: enough to hide the walk over the result's blocks.
   static constexpr int64_t kBlockTokens = 1024;
   static Result<Panels> create(int64_t columns, bool bf16);
-  int64_t count() const noexcept { return count_; }
   /// x - minus (null: nothing to subtract), at most kBlockTokens rows.
   void pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, int64_t m, Team& team);
 

@@ -66,8 +66,6 @@ class Streams {
   int64_t batches() const noexcept;
   int64_t batch_windows(int64_t batch) const noexcept;
 
-  int64_t spilled_bytes() const noexcept { return hidden_.spilled_bytes() + original_hidden_.spilled_bytes(); }
-
   /// Windows that go through a layer together.
   static int64_t together(int64_t windows, int64_t length);
 

@@ -18,7 +18,7 @@ HALVES = {
     T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
     T.IQ4_NL: [0], T.IQ4_XS: [0], T.TQ1_0: [52], T.TQ2_0: [64],
     T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0], T.IQ1_S: [0], T.IQ1_M: [],
-    T.MXFP4: [],
+    T.MXFP4: [], T.NVFP4: [],
 }
 
 
@@ -34,6 +34,8 @@ def random_blocks(kind):
         data[:, 48:52] = (rng.integers(0, 81, (count, 4)) * 3 * 256 + 242) // 243
     if kind == T.MXFP4:
         data[:, 0] = rng.integers(2, 240, count)  # the ends of the exponent are read differently by different tools
+    if kind == T.NVFP4:
+        data[:, :4] = rng.integers(0, 127, (count, 4))  # scales without a sign; 127 is no number
     if kind == T.IQ1_M:  # its f16 scale lies in the top nibbles of four words
         halves = rng.uniform(-1, 1, count).astype(np.float16).view(np.uint16)
         words = data[:, 48:56].copy().view(np.uint16)

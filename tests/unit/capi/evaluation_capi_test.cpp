@@ -215,6 +215,36 @@ TEST_F(Evaluations, AModelAgainstItselfDiffersInNothing) {
   EXPECT_NE(rows.find("acc"), std::string::npos) << rows;
 }
 
+TEST_F(Evaluations, BeamsAreNeverLessLikelyThanTheGreedyAnswer) {
+  nbl_evaluation* e = evaluation();
+  const std::string rest = R"("output_type":"generate_until","doc_to_text":"{{question}}","doc_to_target":"x","generation_kwargs":{"until":["zzz"],"max_gen_toks":2)";
+  define(e, "greedy", rest + "}");
+  define(e, "beams", rest + R"(,"num_beams":4})");
+  const Json result = tasks(e);
+  for (std::size_t i = 0; i < 5; ++i) {
+    double logprob[2];
+    int which = 0;
+    for (const char* task : {"greedy", "beams"}) {
+      const Json& sample = at(result, {"samples", task}).elements()[i];
+      logprob[which++] = score(std::string(at(sample, {"arguments", "gen_args_0", "arg_0"}).as_string()), std::string(at(sample, {"filtered_resps"}).elements()[0].as_string()));
+    }
+    EXPECT_GE(logprob[1], logprob[0] - 1e-4) << i;  // of two tokens the greedy ones are among those that four beams keep
+  }
+}
+
+TEST(Limits, TheMachineCanDoWhatWasMeasured) {
+  const Runtime runtime = make_runtime();
+  nbl_buffer* out = nullptr;
+  ASSERT_NBL_OK(nbl_runtime_measure_limits(runtime.get(), &out));
+  const Json limits = json_of(out);
+  EXPECT_EQ(at(limits, {"threads"}).as_int(), 2);
+  for (const char* name : {"dram_read", "l2_read", "f32_fma", "int8_dot"}) {
+    EXPECT_GT(at(limits, {name, "one"}).as_double(), 1e8) << name;
+    EXPECT_GT(at(limits, {name, "team"}).as_double(), 0.5 * at(limits, {name, "one"}).as_double()) << name;
+  }
+  EXPECT_GT(at(limits, {"l2_read", "one"}).as_double(), 0.5 * at(limits, {"dram_read", "one"}).as_double());
+}
+
 TEST_F(Evaluations, VerdictsOfAJudgeAreCounted) {
   std::filesystem::create_directory(scratch_.file("mt_bench"));
   std::ofstream(scratch_.file("mt_bench/question.jsonl")) << R"({"question_id":1,"category":"x","turns":["Write a word.","Now another."]})" << "\n"
