@@ -60,11 +60,12 @@ NBL_INLINE typename T::I operand(const Codes& codes, const uint8_t* tile) {
     return w;
 }
 
-// Folds the integer sums of one step into the float accumulator.
-template <class T>
+// Folds the integer sums of one step into the float accumulator. ZERO: g.zero may be other than 0.
+template <class T, bool ZERO = true>
 NBL_INLINE typename T::F fold(const GroupLanes<T>& g, bool shifted, typename T::I sum, float d, float xsum, float dsum,
                               typename T::F acc) {
-  const typename T::F t = T::fnma(g.zero, T::set1_f(xsum), T::to_f(sum));
+  typename T::F t = T::to_f(sum);
+  if constexpr (ZERO) t = T::fnma(g.zero, T::set1_f(xsum), t);
   acc = T::fma(t, T::mul_f(g.scale, T::set1_f(d)), acc);
   if (shifted) acc = T::fma(g.shift, T::set1_f(dsum), acc);
   return acc;
@@ -284,6 +285,10 @@ NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, i
   }
 }
 
+// Minimums and real zeros take nothing off the integer sums but what signed lanes subtract from wide codes.
+template <class T, bool WIDE, bool SHIFTED>
+constexpr bool kPanelZero = !SHIFTED || (WIDE && T::kSignedWide);
+
 // One step of columns of a panel against MR activation rows.
 template <class T, int NT>
 struct PanelStep {
@@ -354,7 +359,8 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   NBL_EACH (i, MR) {
     NBL_EACH (t, NT) {
       float* out = y + (i * NT + t) * kRows;
-      T::store_f(out, fold<T>(g[t], SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f, T::load_f(out)));
+      T::store_f(out, fold<T, kPanelZero<T, WIDE, SHIFTED>>(g[t], SHIFTED, acc[t][i], d[i], sums[i], SHIFTED ? dsums[i] : 0.0f,
+                                                            T::load_f(out)));
     }
   }
 }

@@ -116,7 +116,7 @@ Result<Scoring> prepare_scoring(const Model& model, Team& team, const Plan& plan
   }
   // The longest first: whether memory suffices shows at once, and those side by side are about equally long.
   std::stable_sort(open.begin(), open.end(), [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
-  NBL_ASSIGN(scoring.scorer, Scorer::create(model, team, static_cast<int64_t>(longest), options.batch));
+  NBL_ASSIGN(scoring.scorer, Scorer::create(model, team, static_cast<int64_t>(longest), std::max(options.batch, Scorer::kContexts)));
   return scoring;
 }
 

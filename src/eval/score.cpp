@@ -396,10 +396,9 @@ Result<std::vector<ScoreResult>> Scorer::score(std::span<const ScoreRequest> req
 
 Result<std::vector<ScoreResult>> score(std::shared_ptr<const model::Model> model, Team& team,
                                        std::span<const ScoreRequest> requests, const ProgressFn& progress) {
-  constexpr int64_t kWidth = 8;
   std::size_t longest = 1;
   for (const ScoreRequest& r : requests) longest = std::max(longest, r.context.size() + r.continuation.size());
-  NBL_ASSIGN(const std::unique_ptr<Scorer> scorer, Scorer::create(std::move(model), team, static_cast<int64_t>(longest), kWidth));
+  NBL_ASSIGN(const std::unique_ptr<Scorer> scorer, Scorer::create(std::move(model), team, static_cast<int64_t>(longest)));
   return scorer->score(requests, progress);
 }
 

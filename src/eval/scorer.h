@@ -23,7 +23,9 @@ class Scorer {
   /// `longest`: tokens of the longest request that will come, context and continuation; what the model has no positions for
   /// is cut. `width`: contexts side by side; fewer where their keys and values would take more than half a GiB.
   static Result<std::unique_ptr<Scorer>> create(std::shared_ptr<const model::Model> model, Team& team, int64_t longest,
-                                                int64_t width);
+                                                int64_t width = kContexts);
+  /// So many that short endings, a dozen tokens of each context at a time, fill a step's rows.
+  static constexpr int64_t kContexts = 32;
   ~Scorer();
 
   /// In the order of the requests. Code::invalid_argument: a context without tokens, an id outside the vocabulary, or a

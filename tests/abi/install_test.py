@@ -65,7 +65,8 @@ def use_prefix(prefix, work, cmake, version, cc, cxx, source):
     """Builds and runs programs against an installation, in every way that a user would find it."""
     pkgconfig = next(root for root, _, names in os.walk(prefix) if "nibble.pc" in names)
     lib = os.path.dirname(pkgconfig)
-    environment = dict(os.environ, PKG_CONFIG_PATH=pkgconfig)
+    # No other package is found: who links the shared library has none of nibble's own dependencies' files.
+    environment = dict(os.environ, PKG_CONFIG_LIBDIR=pkgconfig, PKG_CONFIG_PATH="")
     program = os.path.join(work, "stranger.c")
     write(program, PROGRAM)
 

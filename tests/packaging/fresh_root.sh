@@ -64,8 +64,10 @@ quickstarts() {
 
 echo "== the .deb"
 rm -rf "$build/fresh-deb" "$root"/srv/nibble*
+cmake "$build" >/dev/null
 (cd "$build" && cpack -G DEB -B "$build/fresh-deb" >/dev/null)
 cp "$build"/fresh-deb/*.deb "$root/srv/nibble.deb"
+inside 'apt-get -qy remove nibble >/dev/null 2>&1 || true'  # what an earlier run left: apt keeps a package of the same version
 install_inside /srv/nibble.deb
 inside 'cd /srv && nibble --version
   nibble info >/dev/null

@@ -485,6 +485,18 @@ class Link(unittest.TestCase):
             self.assertEqual(link.main(["--what"]), 2)
 
 
+class Command(unittest.TestCase):
+    """python -m nibble, without a warning that it prints beside the answer."""
+
+    def test_version(self):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+        if "NIBBLE_LIBRARY" in os.environ:
+            environment.setdefault("NIBBLE_COMMAND", str(pathlib.Path(os.environ["NIBBLE_LIBRARY"]).parents[1] / "bin" / "nibble"))
+        done = subprocess.run([sys.executable, "-B", "-W", "error", "-m", "nibble", "--version"], env=environment, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn(nibble.__version__, done.stdout)
+
+
 class Alone(unittest.TestCase):
     def test_nothing_but_python_is_needed(self):
         done = subprocess.run([sys.executable, "-B", "-c", ALONE, str(MODEL), str(EVALUATION)], capture_output=True, text=True,

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from typing import Any, Sequence
 
-from . import __main__ as command
+from . import _command as command
 from ._jobs import Evaluation, add_tasks, as_checkpoint, name_of, quantize, read_text
 from ._lib import Path
 from ._model import Model
