@@ -242,7 +242,9 @@ Status BpeModel::tokenize_word(std::string_view word, bool bytes, Scratch& scrat
   } else {
     merge_long(scratch);
   }
-  for (const Scratch::Symbol& s : scratch.symbols) out.push_back(s.id);
+  for (const Scratch::Symbol& s : scratch.symbols) {
+    if (s.id >= 0) out.push_back(s.id);
+  }
   if (cached) scratch.cache.put(word, hash, out.data() + before, out.size() - before);
   return {};
 }
@@ -303,7 +305,8 @@ Status BpeModel::start(std::string_view word, bool bytes, Scratch& scratch) cons
           affixes ? std::string_view(name) : std::string_view(begin, static_cast<std::size_t>(p - begin));
       const bool all = std::all_of(spelled.begin(), spelled.end(),
                                    [&](char c) { return byte_token_[static_cast<unsigned char>(c)] >= 0; });
-      if (all) {
+      if (all || options_.partial_bytes) {
+        // A byte that is no token keeps its neighbours apart until the merges are done.
         for (const char c : spelled) add(byte_token_[static_cast<unsigned char>(c)]);
         continue;
       }

@@ -18,6 +18,7 @@ struct BpeOptions {
   std::string end_suffix;         ///< of the last symbol
   bool fuse_unk = false;
   bool byte_fallback = false;  ///< unknown characters become <0xXX> tokens
+  bool partial_bytes = false;  ///< where not all of a character's bytes are tokens, those that are
   bool ignore_merges = false;  ///< a piece that is in the vocabulary is one token
 };
 

@@ -66,10 +66,10 @@ enum class StmtKind : uint8_t {
   output,       // expr
   branch,       // branches, otherwise
   loop,         // for target in expr if condition: body, else otherwise
-  assign,       // set target = expr; or text . names[0] = expr for a namespace
-  assign_body,  // set target (filtered by expr): body; as assign
-  with,         // names = values: body
-  macro,        // text, names = values (defaults: of the last ones), body
+  assign,       // set target = expr
+  assign_body,  // set target (filtered by expr): body
+  with,         // targets = values: body
+  macro,        // text, names = values (defaults: of the last ones), body, takes
   call,         // call(names = values) expr: body
   filter,       // expr over body
   scope,        // block and generation: body in a scope of its own
@@ -78,11 +78,17 @@ enum class StmtKind : uint8_t {
   continue_loop,
 };
 
-/// What a value is assigned to: a name, or parts that it is unpacked into.
+/// What a value is assigned to: a name, a member of the namespace of that name, or parts that it is unpacked into.
 struct Target {
   std::string name;
+  std::string member;
   std::vector<Target> parts;
   bool unpack = false;  // there are parts, maybe one
+};
+
+/// What a macro's body speaks of, and its calls may therefore give: anything else is an error.
+struct MacroTakes {
+  bool more = false, more_named = false, caller = false;  // varargs, kwargs, caller
 };
 
 struct Stmt {
@@ -92,7 +98,9 @@ struct Stmt {
   std::vector<std::string> names;
   Target target;
   ExprPtr expr, condition;
+  std::vector<Target> targets;
   std::vector<ExprPtr> values;
+  MacroTakes takes;
   std::vector<std::pair<ExprPtr, Body>> branches;
   Body body, otherwise;
   bool recursive = false;  // a loop that may call itself

@@ -103,6 +103,15 @@ std::string swap_case(std::string_view text) {
   });
 }
 
+std::string fold_case(std::string_view text) {
+  utf8proc_uint8_t* folded = nullptr;
+  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                                 &folded, UTF8PROC_CASEFOLD);
+  std::string out = size < 0 ? lower(text) : std::string(reinterpret_cast<const char*>(folded), static_cast<std::size_t>(size));
+  std::free(folded);
+  return out;
+}
+
 bool is_upper(std::string_view text) {
   bool any = false;
   const bool none_lower = all(text, [&](uint32_t c) {
@@ -155,5 +164,17 @@ bool is_alnum(std::string_view text) {
 }
 
 bool is_space(std::string_view text) { return all(text, is_space_char); }
+
+bool is_title(std::string_view text) {
+  bool inside = false, any = false;
+  const bool ordered = all(text, [&](uint32_t c) {
+    const bool begins = category(c) == UTF8PROC_CATEGORY_LU || category(c) == UTF8PROC_CATEGORY_LT;
+    const bool letter = cased(c), right = !letter || begins != inside;
+    inside = letter;
+    any = any || letter;
+    return right;
+  });
+  return ordered && any;
+}
 
 }  // namespace nbl::text::jinja

@@ -11,6 +11,7 @@ std::string lower(std::string_view text);
 std::string capitalize(std::string_view text);  ///< the first character in title case, the rest lower
 std::string title(std::string_view text);       ///< str.title(): every run of letters
 std::string swap_case(std::string_view text);
+std::string fold_case(std::string_view text);  ///< str.casefold()
 
 // str.isX(): false for an empty text.
 bool is_upper(std::string_view text);
@@ -21,5 +22,6 @@ bool is_decimal(std::string_view text);
 bool is_numeric(std::string_view text);  ///< but for ideographs that are numbers
 bool is_alnum(std::string_view text);
 bool is_space(std::string_view text);
+bool is_title(std::string_view text);
 
 }  // namespace nbl::text::jinja

@@ -176,7 +176,7 @@ Result<Value> Evaluator::apply_filter(std::string_view name, const Value& value,
     return from_json(out);
   }
   const Filter* filter = find_filter(name);
-  if (filter == nullptr) return Status(Code::unsupported, fmt::format("there is no filter '{}'", name));
+  if (filter == nullptr) return Status(Code::unsupported, no_filter(name));
   NBL_ASSIGN(const Bound bound, Bound::bind(name, filter->signature, arguments));
   NBL_TRY(spend(1));
   return filter->run(*this, value, bound, arguments);
@@ -208,7 +208,10 @@ Result<CallArguments> Evaluator::eval_arguments(const Arguments& arguments) {
   if (arguments.more_named != nullptr) {
     NBL_ASSIGN(const Value value, eval(*arguments.more_named));
     if (!value.is(Kind::dict)) return Status(Code::corrupt, "the argument after ** must be a mapping");
-    for (const auto& [name, each] : value.dict().items) out.named.emplace_back(to_text(name), each);
+    for (const auto& [name, each] : value.dict().items) {
+      if (!name.is_string()) return Status(Code::corrupt, "keywords must be strings");
+      out.named.emplace_back(name.string(), each);
+    }
     NBL_TRY(take(64 * static_cast<int64_t>(value.dict().items.size())));
   }
   return out;
@@ -256,10 +259,9 @@ Result<Value> Evaluator::eval_slice(const Expr& expr) {
   if (step == 0) return Status(Code::corrupt, "slice step cannot be zero");
   if (step == INT64_MIN) return Status(Code::corrupt, "a slice's step is out of range");
   const bool text = object.is_string();
-  const bool sequence = object.is(Kind::list) && object.list().kind != ListKind::lazy;
-  if (!text && !sequence) {
-    return Value::undefined(fmt::format("'{} object' has no element slice", type_name(object)));
-  }
+  const bool sequence = object.is(Kind::list) && is_indexed(object.list().kind);
+  if (object.is(Kind::dict)) return Status(Code::corrupt, "unhashable type: 'slice'");
+  if (!text && !sequence) return Status(Code::corrupt, fmt::format("'{}' object is not subscriptable", type_name(object)));
   std::vector<std::size_t> offsets;
   if (text) {
     NBL_TRY(move_bytes(object.string().size() * 8));
@@ -286,7 +288,10 @@ Result<Value> Evaluator::eval_slice(const Expr& expr) {
     i += step;
   }
   if (text) return string(std::move(out));
-  return list(std::move(items), object.list().kind);
+  if (object.list().kind != ListKind::range) return list(std::move(items), object.list().kind);
+  const RangeBounds& whole = object.list().bounds;
+  const auto at = [&](int64_t i) { return whole.start + i * whole.step; };
+  return range({at(begin), at(end), whole.step * step});
 }
 
 Result<Value> Evaluator::item(const Value& object, const Value& key) {
@@ -304,7 +309,7 @@ Result<Value> Evaluator::item(const Value& object, const Value& key) {
         for (; at > 0; --at) next_valid_utf8(p);
         return make_string({p, utf8_length(*p)});
       }
-    } else if (object.list().kind != ListKind::lazy) {
+    } else if (is_indexed(object.list().kind)) {
       const auto size = static_cast<int64_t>(object.list().items.size());
       if (at < 0) at += size;
       if (at >= 0 && at < size) return object.list().items[static_cast<std::size_t>(at)];

@@ -235,6 +235,7 @@ Result<Evaluator::Flow> Evaluator::exec_branch(const Stmt& stmt, std::string& ou
 }
 
 Status Evaluator::assign_to(const Target& target, const Value& value) {
+  if (!target.member.empty()) return assign_member(target, value);
   if (!target.unpack) {
     assign(target.name, value);
     return {};
@@ -249,22 +250,21 @@ Status Evaluator::assign_to(const Target& target, const Value& value) {
 }
 
 Status Evaluator::exec_assign(const Stmt& stmt) {
-  NBL_ASSIGN(Value value, eval(*stmt.expr));
-  return assign_set(stmt, std::move(value));
+  NBL_ASSIGN(const Value value, eval(*stmt.expr));
+  return assign_to(stmt.target, value);
 }
 
-Status Evaluator::assign_set(const Stmt& stmt, Value value) {
-  if (stmt.text.empty()) return assign_to(stmt.target, value);
-  const Value target = lookup(stmt.text);
-  auto* members = target.is(Kind::object) ? dynamic_cast<Namespace*>(&target.object()) : nullptr;
+Status Evaluator::assign_member(const Target& target, const Value& value) {
+  const Value holder = lookup(target.name);
+  auto* members = holder.is(Kind::object) ? dynamic_cast<Namespace*>(&holder.object()) : nullptr;
   if (members == nullptr) {
-    return Status(Code::corrupt, fmt::format("cannot assign attribute on non-namespace object '{}'", stmt.text));
+    return Status(Code::corrupt, fmt::format("cannot assign attribute on non-namespace object '{}'", target.name));
   }
-  if (stmt.names[0].starts_with('_')) {
-    return Status(Code::corrupt, fmt::format("a namespace cannot hold the name '{}'", stmt.names[0]));
+  if (target.member.starts_with('_')) {
+    return Status(Code::corrupt, fmt::format("a namespace cannot hold the name '{}'", target.member));
   }
   NBL_TRY(take(64));
-  members->members.set(Value(stmt.names[0]), std::move(value));
+  members->members.set(Value(target.member), value);
   return {};
 }
 
@@ -287,6 +287,7 @@ Result<Evaluator::Flow> Evaluator::exec_loop(const Stmt& stmt, const Value& over
     }
     loop->items = std::move(chosen);
   }
+  bool completed = false;
   for (; loop->index < loop->items.size(); ++loop->index) {
     NBL_TRY(spend(1));
     scope_ = push_scope(outer);
@@ -296,10 +297,11 @@ Result<Evaluator::Flow> Evaluator::exec_loop(const Stmt& stmt, const Value& over
     NBL_ASSIGN(const Flow flow, exec(stmt.body, out));
     if (mine->captured) NBL_TRY(take(512));
     pop_scope(mine, outer);
-    if (flow == Flow::stop) return Flow::normal;
+    if (flow == Flow::stop) break;
+    completed = completed || flow == Flow::normal;
   }
-  // As in Python, `else` is for a loop that had nothing to go over.
-  if (loop->items.empty() && !stmt.otherwise.empty()) return exec(stmt.otherwise, out);
+  // For jinja2, a loop that left each turn early (break, continue) had nothing to go over, either.
+  if (!completed && !stmt.otherwise.empty()) return exec(stmt.otherwise, out);
   return Flow::normal;
 }
 
@@ -321,7 +323,7 @@ Status Evaluator::exec_scoped(const Stmt& stmt, std::string& out) {
   }
   scope_ = push_scope(outer);
   Scope* const mine = scope_;
-  for (std::size_t i = 0; i < values.size(); ++i) assign(stmt.names[i], std::move(values[i]));
+  for (std::size_t i = 0; i < values.size(); ++i) NBL_TRY(assign_to(stmt.targets[i], values[i]));
   if (stmt.kind == StmtKind::with || stmt.kind == StmtKind::scope) {
     NBL_TRY(exec(stmt.body, out).status());
     pop_scope(mine, outer);
@@ -334,8 +336,12 @@ Status Evaluator::exec_scoped(const Stmt& stmt, std::string& out) {
   if (stmt.expr != nullptr) {
     NBL_ASSIGN(value, eval_filter(*stmt.expr, value));
   }
-  if (stmt.kind == StmtKind::filter) return print(value, out);
-  return assign_set(stmt, std::move(value));
+  if (stmt.kind != StmtKind::filter) return assign_to(stmt.target, value);
+  // jinja2 joins what a filter block gives to the text around it as it is.
+  if (!value.is_string()) {
+    return Status(Code::corrupt, fmt::format("a filter block gives a value of type '{}', not a text", type_name(value)));
+  }
+  return print(value, out);
 }
 
 Result<Value> Evaluator::call_macro(const Stmt& macro, Scope* definition, const CallArguments& arguments) {
@@ -356,6 +362,9 @@ Result<Value> Evaluator::call_macro(const Stmt& macro, Scope* definition, const 
     assign(macro.names[i], arguments.positional[i]);
     given[i] = true;
   }
+  if (!more.empty() && !macro.takes.more) {
+    return Status(Code::corrupt, fmt::format("macro '{}' takes not more than {} arguments", macro.text, count));
+  }
   Value caller = Value::undefined("no caller defined");
   for (const auto& [name, value] : arguments.named) {
     const auto found = std::find(macro.names.begin(), macro.names.end(), name);
@@ -365,8 +374,10 @@ Result<Value> Evaluator::call_macro(const Stmt& macro, Scope* definition, const 
         return Status(Code::corrupt, fmt::format("macro '{}' got the argument '{}' twice", macro.text, name));
       given[i] = true;
       assign(macro.names[i], value);
-    } else if (name == "caller") {
+    } else if (name == "caller" && macro.takes.caller) {
       caller = value;
+    } else if (!macro.takes.more_named) {
+      return Status(Code::corrupt, fmt::format("macro '{}' takes no keyword argument '{}'", macro.text, name));
     } else {
       more_named.set(Value(name), value);
     }
@@ -435,6 +446,9 @@ Result<Value> Evaluator::attribute(const Value& object, const std::string& name)
     }
     if (object.is(Kind::dict)) {
       if (const Value* found = object.dict().find(std::string_view(name))) return *found;
+    }
+    if (object.is_number() && (name == "real" || name == "imag" || (object.is_integral() && (name == "numerator" || name == "denominator")))) {
+      return name == "imag" ? binary("-", object, object) : name == "denominator" ? Value(int64_t{1}) : binary("plus", object, object);
     }
   }
   const std::string_view type = object.is(Kind::none) ? "None" : type_name(object);

@@ -73,6 +73,7 @@ class Evaluator {
   Result<bool> equals(const Value& a, const Value& b);
   Result<bool> contains(const Value& container, const Value& value);
   Result<Value> list(std::vector<Value> items, ListKind kind = ListKind::list);
+  Result<Value> range(const RangeBounds& bounds);
   Result<Value> dict(Dict dict);
   Result<Value> string(std::string text);
   Result<Value> make_namespace(const CallArguments& arguments);
@@ -102,8 +103,7 @@ class Evaluator {
   Status exec_assign(const Stmt& stmt);
   Status exec_scoped(const Stmt& stmt, std::string& out);
   Status assign_to(const Target& target, const Value& value);
-  /// What a set statement assigns to: its target, or a member of a namespace.
-  Status assign_set(const Stmt& stmt, Value value);
+  Status assign_member(const Target& target, const Value& value);
   Status print(const Value& value, std::string& out);
   Result<Value> call_macro(const Stmt& macro, Scope* definition, const CallArguments& arguments);
   Status located(Status status, int line);

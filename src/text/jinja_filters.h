@@ -1,6 +1,7 @@
 // Filters and tests, by name.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "text/jinja_evaluator.h"
@@ -18,10 +19,17 @@ struct Test {
 };
 
 const Filter* find_filter(std::string_view name) noexcept;
+/// Why there is no filter of that name.
+std::string no_filter(std::string_view name);
 const Test* find_test(std::string_view name) noexcept;
 
 // Parts of find_filter().
 const Filter* find_text_filter(std::string_view name) noexcept;
 const Filter* find_sequence_filter(std::string_view name) noexcept;
+const Filter* find_layout_filter(std::string_view name) noexcept;
+const Filter* find_markup_filter(std::string_view name) noexcept;
+
+/// HTML's own characters as references.
+std::string escaped(std::string_view text);
 
 }  // namespace nbl::text::jinja

@@ -73,7 +73,8 @@ Result<Value> join(Evaluator& e, const Value& v, const Bound& bound, Args) {
 Result<Value> items_of(Evaluator& e, const Value& v, const Bound&, Args) {
   if (v.is_undefined()) return e.list({}, ListKind::lazy);
   if (!v.is(Kind::dict)) return Status(Code::corrupt, "Can only get item pairs from a mapping.");
-  return e.call(find_method(v, "items"), {});
+  NBL_ASSIGN(const Value pairs, e.call(find_method(v, "items"), {}));
+  return e.list(pairs.list().items, ListKind::lazy);
 }
 
 /// What a value is ordered by: itself, an attribute, lower case unless case counts.

@@ -12,6 +12,26 @@
 #include "text/utf8.h"
 
 namespace nbl::text::jinja {
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&#34;";
+    else if (c == '\'')
+      out += "&#39;";
+    else
+      out += c;
+  }
+  return out;
+}
+
 namespace {
 
 using Args = const CallArguments&;
@@ -60,25 +80,6 @@ std::string title_words(std::string_view text) {
     }
   }
   flush();
-  return out;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&#34;";
-    else if (c == '\'')
-      out += "&#39;";
-    else
-      out += c;
-  }
   return out;
 }
 
@@ -262,18 +263,40 @@ Result<Value> truncate(Evaluator& e, const Value& v, const Bound& bound, Args) {
   NBL_ASSIGN(const int64_t length, bound.integer(0, 255));
   NBL_ASSIGN(const std::string end, bound.string(2, "..."));
   NBL_ASSIGN(const int64_t leeway, bound.integer(3, 5));
-  NBL_ASSIGN(const Value text, e.text_of(v));
-  const std::string& s = text.string();
+  if (v.is(Kind::list) && is_indexed(v.list().kind) && static_cast<int64_t>(v.list().items.size()) <= length + leeway) return v;
+  if (v.is_undefined()) return v;
+  if (!v.is_string()) return Status(Code::corrupt, fmt::format("truncate() needs a string, not '{}'", type_name(v)));
+  const std::string& s = v.string();
   NBL_TRY(e.move_bytes(s.size() * 8));
   const std::vector<std::size_t> at = char_offsets(s);
   const int64_t keep = length - static_cast<int64_t>(count_chars(end));
   if (keep < 0 || leeway < 0) return Status(Code::corrupt, "truncate() needs a length that its end fits into");
-  if (static_cast<int64_t>(at.size()) - 1 <= length + leeway) return text;
+  if (static_cast<int64_t>(at.size()) - 1 <= length + leeway) return v;
   std::string out = s.substr(0, at[static_cast<std::size_t>(keep)]);
   if (!bound.flag(1, false)) {
     if (const std::size_t space = out.rfind(' '); space != std::string::npos) out.resize(space);
   }
   return e.string(out + end);
+}
+
+Result<Value> file_size(Evaluator&, const Value& v, const Bound& bound, Args) {
+  std::optional<double> size;
+  if (v.is_number()) size = v.real();
+  if (v.is_string()) size = read_real(v.string());
+  if (!size) return Status(Code::corrupt, fmt::format("filesizeformat() needs a number, not {}", repr(v)));
+  const bool binary = bound.flag(0, false);
+  const double base = binary ? 1024 : 1000;
+  if (*size == 1) return make_string("1 Byte");
+  if (*size < base) {
+    if (!(std::fabs(*size) < 9e18)) return Status(Code::corrupt, "filesizeformat() cannot write this number");
+    return Value(fmt::format("{} Bytes", static_cast<int64_t>(*size)));
+  }
+  constexpr std::string_view kPrefixes = "kMGTPEZY";
+  std::size_t i = 0;
+  const auto unit = [&] { return std::pow(base, static_cast<double>(i + 2)); };
+  while (i + 1 < kPrefixes.size() && !(*size < unit())) ++i;
+  const char prefix = binary && i == 0 ? 'K' : kPrefixes[i];
+  return Value(fmt::format("{:.1f} {}{}B", base * *size / unit(), prefix, binary ? "i" : ""));
 }
 
 Result<Value> word_count(Evaluator& e, const Value& v, const Bound&, Args) {
@@ -295,20 +318,41 @@ Result<Value> word_count(Evaluator& e, const Value& v, const Bound&, Args) {
 
 Result<Value> same(Evaluator&, const Value& v, const Bound&, Args) { return v; }
 
-Result<Value> url_encode(Evaluator& e, const Value& v, const Bound&, Args) {
-  NBL_ASSIGN(const Value text, e.text_of(v));
+std::string url_quoted(std::string_view text, bool of_query) {
   std::string out;
-  NBL_TRY(e.move_bytes(text.string().size() * 3));
-  for (const char c : text.string()) {
+  for (const char c : text) {
     const auto u = static_cast<unsigned char>(c);
     const bool plain = (u | 32) >= 'a' && (u | 32) <= 'z' && u < 0x80;
-    if (plain || (c >= '0' && c <= '9') || std::string_view("_.-~/").find(c) != std::string_view::npos) {
+    if (plain || (c >= '0' && c <= '9') || std::string_view(of_query ? "_.-~" : "_.-~/").find(c) != std::string_view::npos) {
       out += c;
     } else {
-      out += fmt::format("%{:02X}", u);
+      out += of_query && c == ' ' ? "+" : fmt::format("%{:02X}", u);
     }
   }
-  return Value(std::move(out));
+  return out;
+}
+
+/// A text, or pairs as a query has them.
+Result<Value> url_encode(Evaluator& e, const Value& v, const Bound&, Args) {
+  if (!v.is(Kind::dict) && !v.is(Kind::list)) {
+    NBL_ASSIGN(const Value text, e.text_of(v));
+    NBL_TRY(e.move_bytes(text.string().size() * 3));
+    return Value(url_quoted(text.string(), false));
+  }
+  Value pairs = v;
+  if (v.is(Kind::dict)) {
+    NBL_ASSIGN(pairs, e.call(find_method(v, "items"), {}));
+  }
+  std::string out;
+  for (const Value& pair : pairs.list().items) {
+    NBL_ASSIGN(const std::vector<Value> parts, e.elements(pair));
+    if (parts.size() != 2) return Status(Code::corrupt, "urlencode() needs pairs of name and value");
+    NBL_ASSIGN(const Value name, e.text_of(parts[0]));
+    NBL_ASSIGN(const Value value, e.text_of(parts[1]));
+    NBL_TRY(e.move_bytes(3 * (name.string().size() + value.string().size())));
+    out += (out.empty() ? "" : "&") + url_quoted(name.string(), true) + "=" + url_quoted(value.string(), true);
+  }
+  return e.string(std::move(out));
 }
 
 constexpr std::array kFilters = {
@@ -334,6 +378,7 @@ constexpr std::array kFilters = {
     Filter{"indent", "width first blank", indent},
     Filter{"truncate", "length killwords end leeway", truncate},
     Filter{"wordcount", "", word_count},
+    Filter{"filesizeformat", "binary", file_size},
     Filter{"safe", "", same},
     Filter{"urlencode", "", url_encode},
 };

@@ -115,8 +115,26 @@ Result<int64_t> read_number(std::string_view text, std::size_t& at) {
   return value;
 }
 
+/// What %c writes: a character, or the one of a number.
+Result<std::string> character_of(const Value& value) {
+  if (value.is_string() && count_chars(value.string()) == 1) return value.string();
+  if (!value.is_integral()) return Status(Code::corrupt, "%c requires int or char");
+  const int64_t c = value.integer();
+  if (c < 0 || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return Status(Code::corrupt, "%c arg not in range(0x110000)");
+  std::string out;
+  append_utf8(out, static_cast<uint32_t>(c));
+  return out;
+}
+
 /// A format specification as Python's format() takes it: [[fill]align][sign][#][0][width][,][.precision][type].
 Result<std::string> format_value(Evaluator& e, const Value& value, std::string_view text) {
+  if (text.empty()) {
+    NBL_ASSIGN(const Value plain, e.text_of(value));
+    return plain.string();
+  }
+  if (!value.is_number() && !value.is_string()) {
+    return Status(Code::corrupt, fmt::format("unsupported format string passed to {}.__format__", type_name(value)));
+  }
   Spec spec;
   std::size_t at = 0;
   const auto is_align = [](char c) { return c == '<' || c == '>' || c == '=' || c == '^'; };
@@ -150,7 +168,13 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
   if (at < text.size()) spec.type = text[at++];
   if (at < text.size()) return Status(Code::corrupt, "Invalid format specifier");
   NBL_TRY(e.move_bytes(static_cast<std::size_t>(spec.width) + 64));
-  if (value.is_number() && !(value.is(Kind::boolean) && spec.type == 0)) {
+  if (value.is_integral() && spec.type == 'c') {
+    NBL_ASSIGN(std::string one, character_of(value));
+    return padded(std::move(one), spec, '<');
+  }
+  if (value.is_number()) {
+    const bool whole = value.is_integral() && (spec.type == 0 || std::string_view("dxXobn").find(spec.type) != std::string_view::npos);
+    if (whole && spec.precision >= 0) return Status(Code::corrupt, "Precision not allowed in integer format specifier");
     NBL_ASSIGN(std::string body, number_text(value, spec));
     return padded(std::move(body), spec, '>');
   }
@@ -158,6 +182,7 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
     return Status(Code::corrupt,
                   fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
   }
+  if (spec.sign != 0) return Status(Code::corrupt, "Sign not allowed in string format specifier");
   NBL_ASSIGN(const Value body, e.text_of(value));
   return padded(cut(body.string(), spec.precision), spec, '<');
 }
@@ -222,6 +247,11 @@ Result<std::string> format_percent(Evaluator& e, const std::string& format, cons
     if (type == 's' || type == 'r') {
       NBL_ASSIGN(const Value text, e.text_of(value));
       out += padded(cut(type == 's' ? text.string() : repr(value), spec.precision), spec, '>');
+      continue;
+    }
+    if (type == 'c') {
+      NBL_ASSIGN(std::string one, character_of(value));
+      out += padded(std::move(one), spec, '>');
       continue;
     }
     if (std::string_view("diufFeEgGxXo").find(type) == std::string_view::npos) {

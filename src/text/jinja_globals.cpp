@@ -9,8 +9,6 @@
 namespace nbl::text::jinja {
 namespace {
 
-constexpr int64_t kMaxRange = 100000;  // as jinja2's sandbox has it
-
 using Args = const CallArguments&;
 
 Result<Value> range(Evaluator& e, const Value&, const Bound& bound, Args arguments) {
@@ -20,18 +18,7 @@ Result<Value> range(Evaluator& e, const Value&, const Bound& bound, Args argumen
   NBL_ASSIGN(const int64_t second, bound.integer(1, 0));
   NBL_ASSIGN(const int64_t step, bound.integer(2, 1));
   const int64_t begin = count > 1 ? first : 0, end = count > 1 ? second : first;
-  if (step == 0) return Status(Code::corrupt, "range() arg 3 must not be zero");
-  const auto distance = static_cast<long double>(end) - static_cast<long double>(begin);
-  const long double size = distance / static_cast<long double>(step);
-  if (size > static_cast<long double>(kMaxRange)) {
-    return Status(Code::limit, fmt::format("a range of more than {} numbers", kMaxRange));
-  }
-  std::vector<Value> items;
-  for (int64_t i = begin; step > 0 ? i < end : i > end;) {
-    items.push_back(Value(i));
-    if (__builtin_add_overflow(i, step, &i)) break;
-  }
-  return e.list(std::move(items));
+  return e.range({begin, end, step});
 }
 
 Result<Value> make_dict_of(Evaluator& e, const Value&, const Bound&, Args arguments) {

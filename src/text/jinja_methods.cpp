@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 #include <span>
 
 #include "text/jinja_case.h"
@@ -328,6 +330,82 @@ Result<Value> format(Evaluator& e, const Value& self, const Bound&, Args argumen
   return e.string(std::move(out));
 }
 
+Result<Value> format_map(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr || !bound[0]->is(Kind::dict)) return Status(Code::corrupt, "format_map() takes a mapping");
+  CallArguments arguments;
+  for (const auto& [key, value] : bound[0]->dict().items) {
+    if (key.is_string()) arguments.named.emplace_back(key.string(), value);
+  }
+  NBL_TRY(e.take(64 * static_cast<int64_t>(arguments.named.size())));
+  NBL_ASSIGN(std::string out, format_braces(e, self.string(), arguments));
+  return e.string(std::move(out));
+}
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+bool is_printable_text(std::string_view text) {
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    if (!is_printable(next_valid_utf8(p))) return false;
+  }
+  return true;
+}
+
+bool is_identifier(std::string_view text) {
+  if (text.empty() || is_numeric(text.substr(0, utf8_length(text[0])))) return false;
+  std::string letters(text);
+  std::erase(letters, '_');
+  return letters.empty() || is_alnum(letters);
+}
+
+Result<Value> expand_tabs(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  NBL_ASSIGN(const int64_t size, bound.integer(0, 8));
+  if (size > 4096) return Status(Code::limit, "expandtabs() makes columns of more than 4096");
+  std::string out;
+  int64_t column = 0;
+  NBL_TRY(e.move_bytes(self.string().size()));
+  for (const char c : self.string()) {
+    if (c == '\t') {
+      const int64_t blanks = size > 0 ? size - column % size : 0;
+      NBL_TRY(e.move_bytes(static_cast<std::size_t>(blanks)));
+      out.append(static_cast<std::size_t>(blanks), ' ');
+      column += blanks;
+    } else {
+      out += c;
+      const bool begins = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+      column = c == '\n' || c == '\r' ? 0 : column + (begins ? 1 : 0);
+    }
+  }
+  return Value(std::move(out));
+}
+
+/// Characters by their numbers, as str.translate() has it: to a text, to another character's number, or away (none).
+Result<Value> translate(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  if (bound[0] == nullptr || !bound[0]->is(Kind::dict)) return Status(Code::corrupt, "translate() takes a mapping");
+  std::string out;
+  const char* p = self.string().data();
+  const char* const end = p + self.string().size();
+  while (p < end) {
+    NBL_TRY(e.spend(1));
+    const char* const begin = p;
+    const Value* to = bound[0]->dict().find(Value(int64_t{next_valid_utf8(p)}));
+    if (to == nullptr) {
+      out.append(begin, p);
+    } else if (to->is_string()) {
+      NBL_TRY(e.move_bytes(to->string().size()));
+      out += to->string();
+    } else if (to->is(Kind::integer) && to->integer() >= 0 && to->integer() <= 0x10FFFF && (to->integer() < 0xD800 || to->integer() > 0xDFFF)) {
+      append_utf8(out, static_cast<uint32_t>(to->integer()));
+    } else if (!to->is(Kind::none)) {
+      return Status(Code::corrupt, "character mapping must return integer, None or str");
+    }
+  }
+  return e.string(std::move(out));
+}
+
 // --- mappings
 
 Result<Value> items(Evaluator& e, const Value& self, const Bound&, Args) {
@@ -337,7 +415,7 @@ Result<Value> items(Evaluator& e, const Value& self, const Bound&, Args) {
     NBL_ASSIGN(Value pair, e.list({key, value}, ListKind::tuple));
     out.push_back(std::move(pair));
   }
-  return e.list(std::move(out));
+  return e.list(std::move(out), ListKind::items);
 }
 
 template <bool Keys>
@@ -345,7 +423,7 @@ Result<Value> side(Evaluator& e, const Value& self, const Bound&, Args) {
   std::vector<Value> out;
   NBL_TRY(e.move_bytes(self.dict().items.size() * sizeof(Value)));
   for (const auto& [key, value] : self.dict().items) out.push_back(Keys ? key : value);
-  return e.list(std::move(out));
+  return e.list(std::move(out), Keys ? ListKind::keys : ListKind::values);
 }
 
 Result<Value> get(Evaluator&, const Value& self, const Bound& bound, Args) {
@@ -391,7 +469,7 @@ constexpr std::array kStringMethods = {
     Builtin{"replace", "old new count", replace},
     Builtin{"upper", "", map_text<upper>},
     Builtin{"lower", "", map_text<lower>},
-    Builtin{"casefold", "", map_text<lower>},
+    Builtin{"casefold", "", map_text<fold_case>},
     Builtin{"title", "", map_text<title>},
     Builtin{"capitalize", "", map_text<capitalize>},
     Builtin{"swapcase", "", map_text<swap_case>},
@@ -409,6 +487,10 @@ constexpr std::array kStringMethods = {
     Builtin{"isnumeric", "", ask_text<is_numeric>},
     Builtin{"isalnum", "", ask_text<is_alnum>},
     Builtin{"isspace", "", ask_text<is_space>},
+    Builtin{"istitle", "", ask_text<is_title>},
+    Builtin{"isascii", "", ask_text<is_ascii>},
+    Builtin{"isprintable", "", ask_text<is_printable_text>},
+    Builtin{"isidentifier", "", ask_text<is_identifier>},
     Builtin{"removeprefix", "prefix", remove_affix<false>},
     Builtin{"removesuffix", "suffix", remove_affix<true>},
     Builtin{"partition", "sep", partition<false>},
@@ -418,6 +500,9 @@ constexpr std::array kStringMethods = {
     Builtin{"center", "width fill", pad<Pad::both>},
     Builtin{"zfill", "width", pad<Pad::zeros>},
     Builtin{"format", "*", format},
+    Builtin{"format_map", "mapping", format_map},
+    Builtin{"expandtabs", "tabsize", expand_tabs},
+    Builtin{"translate", "table", translate},
 };
 
 constexpr std::array kDictMethods = {
@@ -431,6 +516,19 @@ constexpr std::array kListMethods = {
     Builtin{"copy", "", copy},
 };
 
+Result<Value> is_whole(Evaluator&, const Value& self, const Bound&, Args) { return Value(std::floor(self.real()) == self.real()); }
+
+Result<Value> bit_length(Evaluator&, const Value& self, const Bound&, Args) {
+  const int64_t v = self.integer();
+  const uint64_t magnitude = v < 0 ? uint64_t{0} - static_cast<uint64_t>(v) : static_cast<uint64_t>(v);
+  return Value(static_cast<int64_t>(std::bit_width(magnitude)));
+}
+
+Result<Value> conjugate(Evaluator& e, const Value& self, const Bound&, Args) { return e.binary("plus", self, self); }
+
+constexpr std::array kRealMethods = {Builtin{"conjugate", "", conjugate}, Builtin{"is_integer", "", is_whole}};
+constexpr std::array kIntegerMethods = {Builtin{"conjugate", "", conjugate}, Builtin{"bit_length", "", bit_length}};
+
 // What would change a value: a template may not.
 constexpr std::string_view kMutators[] = {"append", "clear",   "extend",     "insert", "pop",   "popitem",
                                           "remove", "reverse", "setdefault", "sort",   "update"};
@@ -443,8 +541,12 @@ Value find_method(const Value& self, const std::string& name) {
     methods = kStringMethods;
   } else if (self.is(Kind::dict)) {
     methods = kDictMethods;
-  } else if (self.is(Kind::list) && self.list().kind != ListKind::lazy) {
-    methods = kListMethods;
+  } else if (self.is(Kind::list) && is_indexed(self.list().kind)) {
+    methods = self.list().kind == ListKind::list ? std::span<const Builtin>(kListMethods) : std::span<const Builtin>(kListMethods).first(2);
+  } else if (self.is(Kind::real)) {
+    methods = kRealMethods;
+  } else if (self.is_integral()) {
+    methods = kIntegerMethods;
   } else if (self.is(Kind::object)) {
     return find_object_method(self, name);
   }

@@ -19,6 +19,8 @@ Status unsupported_operands(std::string_view op, const Value& a, const Value& b)
                 fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op, type_name(a), type_name(b)));
 }
 
+constexpr int64_t kMaxRange = 100000;  // as jinja2's sandbox has it
+
 Status overflow() { return Status(Code::limit, "an integer exceeds 64 bits"); }
 
 Result<Value> power(int64_t base, int64_t exponent) {
@@ -52,6 +54,8 @@ Result<Value> reals(std::string_view op, double a, double b) {
   if (op == "+") return Value(a + b);
   if (op == "-") return Value(a - b);
   if (op == "*") return Value(a * b);
+  if (op == "**" && a == 0 && b < 0) return Status(Code::corrupt, "0.0 cannot be raised to a negative power");
+  if (op == "**" && a < 0 && std::isfinite(b) && std::floor(b) != b) return Status(Code::unsupported, "complex numbers are not supported");
   if (op == "**") return Value(std::pow(a, b));
   if (b == 0) return Status(Code::corrupt, op == "/" ? "float division by zero" : "float floor division by zero");
   if (op == "/") return Value(a / b);
@@ -78,7 +82,7 @@ Result<Value> Evaluator::binary(std::string_view op, const Value& a, const Value
     return reals(op, a.real(), b.real());
   }
   if (op == "+" && a.is(Kind::list) && b.is(Kind::list) && a.list().kind == b.list().kind &&
-      a.list().kind != ListKind::lazy) {
+      is_joinable(a.list().kind)) {
     std::vector<Value> items = a.list().items;
     items.insert(items.end(), b.list().items.begin(), b.list().items.end());
     return list(std::move(items), a.list().kind);
@@ -99,7 +103,7 @@ Result<Value> Evaluator::binary(std::string_view op, const Value& a, const Value
       for (int64_t i = 0; i < times && bytes > 0; ++i) out += what.string();
       return Value(std::move(out));
     }
-    if (what.is(Kind::list) && what.list().kind != ListKind::lazy) {
+    if (what.is(Kind::list) && is_joinable(what.list().kind)) {
       int64_t bytes = 0;
       if (__builtin_mul_overflow(times, static_cast<int64_t>(what.list().items.size() * sizeof(Value)), &bytes))
         return overflow();
@@ -191,6 +195,17 @@ Result<Value> Evaluator::list(std::vector<Value> items, ListKind kind) {
   Value out = make_list(std::move(items), kind);
   const int most = options().limits.max_depth;
   if (out.list().depth > most) return Status(Code::limit, fmt::format("lists are nested deeper than {}", most));
+  return out;
+}
+
+Result<Value> Evaluator::range(const RangeBounds& bounds) {
+  if (bounds.step == 0) return Status(Code::corrupt, "range() arg 3 must not be zero");
+  const auto distance = static_cast<long double>(bounds.stop) - static_cast<long double>(bounds.start);
+  if (distance / static_cast<long double>(bounds.step) > static_cast<long double>(kMaxRange)) {
+    return Status(Code::limit, fmt::format("a range of more than {} numbers", kMaxRange));
+  }
+  Value out = make_range(bounds);
+  NBL_TRY(move_bytes(out.list().items.size() * sizeof(Value) + 64));
   return out;
 }
 

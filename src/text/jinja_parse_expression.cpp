@@ -230,6 +230,9 @@ Result<ExprPtr> Parser::primary() {
       } else {
         out->kind = ExprKind::name;
         out->text = t.text;
+        takes_.more |= t.text == "varargs";
+        takes_.more_named |= t.text == "kwargs";
+        takes_.caller |= t.text == "caller";
       }
       ++at_;
       return out;
@@ -399,7 +402,7 @@ Result<ExprPtr> Parser::filter(ExprPtr value) {
   }
   const Filter* found = find_filter(name);
   if (found == nullptr && !options_.filters.contains(name)) {
-    return template_error(Code::unsupported, line, fmt::format("there is no filter '{}'", name));
+    return template_error(Code::unsupported, line, no_filter(name));
   }
   NBL_ASSIGN(ExprPtr out, node(ExprKind::filter, line, pack(std::move(value)), std::move(name)));
   out->filter = options_.filters.contains(out->text) ? nullptr : found;

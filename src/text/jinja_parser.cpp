@@ -151,34 +151,52 @@ Status Parser::statement(Body& out) {
   return expect(TokenKind::block_end, "the end of the tag");
 }
 
-/// A name, or several targets with commas between, each maybe in brackets.
-Result<Target> Parser::target(int depth) {
+Result<Target> Parser::target(bool members, int depth) {
   if (depth > options_.limits.max_depth) return error(fmt::format("brackets are nested deeper than {}", options_.limits.max_depth));
+  const auto ended = [&] {
+    return is_symbol(")") || peek().kind == TokenKind::block_end || peek().kind == TokenKind::variable_end;
+  };
   Target out;
   for (;;) {
     Target part;
     if (skip_symbol("(")) {
-      NBL_ASSIGN(part, target(depth + 1));
+      if (is_symbol(")")) {
+        part.unpack = true;
+      } else {
+        NBL_ASSIGN(part, target(false, depth + 1));
+      }
       NBL_TRY(expect_symbol(")"));
     } else {
       NBL_ASSIGN(part.name, expect_name());
       const std::string& name = part.name;
       if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" || name == "None")
         return error(fmt::format("cannot assign to '{}'", name));
+      if (members && skip_symbol(".")) {
+        NBL_ASSIGN(part.member, expect_name());
+      }
     }
     out.parts.push_back(std::move(part));
     if (!skip_symbol(",")) break;
     out.unpack = true;
-    if ((peek().kind != TokenKind::name && !is_symbol("(")) || is_name("in")) break;
+    if (ended()) break;
   }
   if (out.unpack) return out;
   Target only = std::move(out.parts.front());
   return only;
 }
 
+namespace {
+
+bool names(const Target& target, std::string_view name) {
+  return target.name == name || std::any_of(target.parts.begin(), target.parts.end(), [&](const Target& t) { return names(t, name); });
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Stmt>> Parser::loop() {
   auto stmt = make(StmtKind::loop);
   NBL_ASSIGN(stmt->target, target());
+  if (names(stmt->target, "loop")) return error("cannot assign to 'loop' in a loop's target");
   if (!skip_name("in")) return unexpected("'in'");
   NBL_ASSIGN(stmt->expr, tuple(false));
   if (skip_name("if")) {
@@ -216,14 +234,7 @@ Result<std::unique_ptr<Stmt>> Parser::branch() {
 
 Result<std::unique_ptr<Stmt>> Parser::assignment() {
   auto stmt = make(StmtKind::assign);
-  if (peek().kind == TokenKind::name && is_symbol(".", 1)) {
-    NBL_ASSIGN(stmt->text, expect_name());
-    ++at_;
-    NBL_ASSIGN(std::string attribute, expect_name());
-    stmt->names.push_back(std::move(attribute));
-  } else {
-    NBL_ASSIGN(stmt->target, target());
-  }
+  NBL_ASSIGN(stmt->target, target(true));
   if (skip_symbol("=")) {
     NBL_ASSIGN(stmt->expr, tuple());
     return stmt;
@@ -240,9 +251,9 @@ Result<std::unique_ptr<Stmt>> Parser::assignment() {
 Result<std::unique_ptr<Stmt>> Parser::with() {
   auto stmt = make(StmtKind::with);
   while (peek().kind != TokenKind::block_end) {
-    if (!stmt->names.empty()) NBL_TRY(expect_symbol(","));
-    NBL_ASSIGN(std::string name, expect_name());
-    stmt->names.push_back(std::move(name));
+    if (!stmt->targets.empty()) NBL_TRY(expect_symbol(","));
+    NBL_ASSIGN(Target each, target());
+    stmt->targets.push_back(std::move(each));
     NBL_TRY(expect_symbol("="));
     NBL_ASSIGN(ExprPtr value, expression());
     stmt->values.push_back(std::move(value));
@@ -272,10 +283,19 @@ Result<std::unique_ptr<Stmt>> Parser::macro() {
   auto stmt = make(StmtKind::macro);
   NBL_ASSIGN(stmt->text, expect_name());
   NBL_TRY(signature(*stmt));
-  const int loops = std::exchange(loops_, 0);
-  NBL_ASSIGN(stmt->body, body_and_end("endmacro"));
-  loops_ = loops;
+  NBL_TRY(macro_body(*stmt, "endmacro"));
   return stmt;
+}
+
+Status Parser::macro_body(Stmt& stmt, std::string_view end_name) {
+  const int loops = std::exchange(loops_, 0);
+  const MacroTakes outside = std::exchange(takes_, {});
+  NBL_ASSIGN(stmt.body, body_and_end(end_name));
+  stmt.takes = takes_;
+  loops_ = loops;
+  // What a macro inside speaks of, the one around it takes as well.
+  takes_ = {takes_.more || outside.more, takes_.more_named || outside.more_named, takes_.caller || outside.caller};
+  return {};
 }
 
 Result<std::unique_ptr<Stmt>> Parser::call_block() {
@@ -284,9 +304,7 @@ Result<std::unique_ptr<Stmt>> Parser::call_block() {
   if (is_symbol("(")) NBL_TRY(signature(*stmt));
   NBL_ASSIGN(stmt->expr, expression());
   if (stmt->expr->kind != ExprKind::call) return error("a call block needs a call");
-  const int loops = std::exchange(loops_, 0);
-  NBL_ASSIGN(stmt->body, body_and_end("endcall"));
-  loops_ = loops;
+  NBL_TRY(macro_body(*stmt, "endcall"));
   return stmt;
 }
 

@@ -28,7 +28,10 @@ class Parser {
   Result<std::unique_ptr<Stmt>> macro();
   Result<std::unique_ptr<Stmt>> call_block();
   Result<std::unique_ptr<Stmt>> filter_block();
-  Result<Target> target(int depth = 0);
+  /// As jinja2 reads what is assigned to: a comma may end it only before a bracket or the tag's end. `members`: of namespaces, too.
+  Result<Target> target(bool members = false, int depth = 0);
+  /// A macro's body and what it speaks of.
+  Status macro_body(Stmt& stmt, std::string_view end_name);
   Status signature(Stmt& stmt);
   std::unique_ptr<Stmt> make(StmtKind kind) const;
 
@@ -79,6 +82,7 @@ class Parser {
   std::size_t at_ = 0;
   int depth_ = 0;  // of nested blocks and brackets
   int loops_ = 0;
+  MacroTakes takes_;  // spoken of since the innermost macro's beginning
 
   friend class Nesting;
 };

@@ -10,9 +10,7 @@
 #include "text/utf8.h"
 
 namespace nbl::text::jinja {
-namespace {
-
-bool printable(uint32_t c) {
+bool is_printable(uint32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
@@ -28,6 +26,8 @@ bool printable(uint32_t c) {
       return true;
   }
 }
+
+namespace {
 
 void append_json_string(std::string& out, std::string_view text, bool ascii) {
   out += '"';
@@ -90,7 +90,7 @@ class JsonDumper {
         append_json_string(out, value.string(), style_.ascii);
         return {};
       case Kind::list:
-        if (value.list().kind != ListKind::lazy) return list(value.list(), level);
+        if (is_joinable(value.list().kind)) return list(value.list(), level);
         break;
       case Kind::dict:
         return dict(value.dict(), level);
@@ -220,7 +220,7 @@ std::string repr_string(std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (printable(c)) {
+    } else if (is_printable(c)) {
       out.append(begin, p);
     } else if (c < 0x100) {
       out += fmt::format("\\x{:02x}", c);
@@ -242,8 +242,14 @@ std::string repr(const Value& value) {
     case Kind::list: {
       const List& list = value.list();
       if (list.kind == ListKind::lazy) return "<generator object>";
-      std::string out = list.kind == ListKind::tuple ? "(" : "[";
+      if (list.kind == ListKind::range) {
+        const auto& [start, stop, step] = list.bounds;
+        return step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
+      }
+      const bool view = list.kind > ListKind::lazy;
+      std::string out = view ? std::string(type_name(value)) + "([" : list.kind == ListKind::tuple ? "(" : "[";
       for (std::size_t i = 0; i < list.items.size(); ++i) out += (i > 0 ? ", " : "") + repr(list.items[i]);
+      if (view) return out + "])";
       if (list.kind == ListKind::tuple) return out + (list.items.size() == 1 ? ",)" : ")");
       return out + "]";
     }

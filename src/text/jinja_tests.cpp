@@ -31,10 +31,11 @@ Result<bool> is_iterable(Evaluator&, const Value& v, const Bound&, Args) {
   return v.is(Kind::list) || v.is(Kind::dict) || v.is_string() || v.is_undefined();
 }
 Result<bool> is_sequence(Evaluator&, const Value& v, const Bound&, Args) {
-  return (v.is(Kind::list) && v.list().kind != ListKind::lazy) || v.is(Kind::dict) || v.is_string();
+  return (v.is(Kind::list) && is_indexed(v.list().kind)) || v.is(Kind::dict) || v.is_string();
 }
 Result<bool> is_callable(Evaluator&, const Value& v, const Bound&, Args) {
-  return v.is(Kind::object) && v.object().callable();
+  // An undefined value can be called, for jinja2: the call says what is undefined.
+  return v.is_undefined() || (v.is(Kind::object) && v.object().callable());
 }
 template <bool Wanted>
 Result<bool> is_constant(Evaluator&, const Value& v, const Bound&, Args) {
@@ -77,9 +78,11 @@ Result<bool> is_case(Evaluator& e, const Value& v, const Bound&, Args) {
   return Ask(text.string());
 }
 Result<bool> is_filter(Evaluator& e, const Value& v, const Bound&, Args) {
+  if (!hashable(v)) return Status(Code::corrupt, fmt::format("unhashable type: '{}'", type_name(v)));
   return v.is_string() && (find_filter(v.string()) != nullptr || e.options().filters.contains(v.string()));
 }
 Result<bool> is_test(Evaluator&, const Value& v, const Bound&, Args) {
+  if (!hashable(v)) return Status(Code::corrupt, fmt::format("unhashable type: '{}'", type_name(v)));
   return v.is_string() && find_test(v.string()) != nullptr;
 }
 Result<bool> is_escaped(Evaluator&, const Value&, const Bound&, Args) { return false; }
@@ -134,8 +137,15 @@ const Test* find_test(std::string_view name) noexcept {
 }
 
 const Filter* find_filter(std::string_view name) noexcept {
-  const Filter* found = find_text_filter(name);
-  return found != nullptr ? found : find_sequence_filter(name);
+  for (const auto find : {find_text_filter, find_sequence_filter, find_layout_filter, find_markup_filter}) {
+    if (const Filter* found = find(name); found != nullptr) return found;
+  }
+  return nullptr;
+}
+
+std::string no_filter(std::string_view name) {
+  if (name == "random") return "the filter 'random' is not supported: a template gives the same text every time";
+  return fmt::format("there is no filter '{}'", name);
 }
 
 }  // namespace nbl::text::jinja

@@ -65,6 +65,18 @@ Value make_list(std::vector<Value> items, ListKind kind) {
   return Value(std::shared_ptr<const List>(std::move(list)));
 }
 
+Value make_range(const RangeBounds& bounds) {
+  auto list = std::make_shared<List>();
+  list->kind = ListKind::range;
+  list->bounds = bounds;
+  for (int64_t i = bounds.start; bounds.step > 0 ? i < bounds.stop : i > bounds.stop;) {
+    list->items.push_back(Value(i));
+    if (__builtin_add_overflow(i, bounds.step, &i)) break;
+  }
+  list->weight = 1 + static_cast<int64_t>(list->items.size());
+  return Value(std::shared_ptr<const List>(std::move(list)));
+}
+
 Value make_dict(Dict dict) { return Value(std::make_shared<const Dict>(std::move(dict))); }
 
 std::size_t Dict::position(std::string_view text) const {
@@ -115,7 +127,7 @@ void Dict::set(Value key, Value value) {
 bool hashable(const Value& value) {
   if (value.is(Kind::dict)) return false;
   if (!value.is(Kind::list)) return true;
-  if (value.list().kind != ListKind::tuple) return value.list().kind == ListKind::lazy;
+  if (value.list().kind != ListKind::tuple) return value.list().kind == ListKind::lazy || value.list().kind == ListKind::range;
   return std::all_of(value.list().items.begin(), value.list().items.end(), hashable);
 }
 
@@ -136,7 +148,7 @@ std::string key_text(const Value& value) {
     case Kind::undefined:
       return "u";
     case Kind::list: {
-      std::string out = "(";
+      std::string out = value.list().kind == ListKind::range ? "r(" : "(";
       for (const Value& item : value.list().items) {
         const std::string text = key_text(item);
         out += fmt::format("{}:{}", text.size(), text);
@@ -238,9 +250,23 @@ std::string_view type_name(const Value& value) {
     case Kind::string:
       return "str";
     case Kind::list:
-      return value.list().kind == ListKind::list    ? "list"
-             : value.list().kind == ListKind::tuple ? "tuple"
-                                                    : "generator";
+      switch (value.list().kind) {
+        case ListKind::list:
+          return "list";
+        case ListKind::tuple:
+          return "tuple";
+        case ListKind::range:
+          return "range";
+        case ListKind::lazy:
+          return "generator";
+        case ListKind::keys:
+          return "dict_keys";
+        case ListKind::values:
+          return "dict_values";
+        case ListKind::items:
+          return "dict_items";
+      }
+      break;
     case Kind::dict:
       return "dict";
     case Kind::object:
@@ -280,7 +306,7 @@ bool equal(const Value& a, const Value& b) {
   if (a.is_string()) return a.string() == b.string();
   if (a.is(Kind::list)) {
     const List &x = a.list(), &y = b.list();
-    if (x.kind == ListKind::lazy || y.kind == ListKind::lazy) return &x == &y;
+    if (x.kind == ListKind::lazy || x.kind == ListKind::values || y.kind == ListKind::lazy) return &x == &y;
     return x.kind == y.kind && std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), equal);
   }
   if (a.is(Kind::dict)) {
@@ -301,7 +327,7 @@ Result<int> compare(const Value& a, const Value& b) {
   }
   // The order of UTF-8 bytes is that of code points.
   if (a.is_string() && b.is_string()) return order(a.string(), b.string());
-  if (a.is(Kind::list) && b.is(Kind::list) && a.list().kind == b.list().kind && a.list().kind != ListKind::lazy) {
+  if (a.is(Kind::list) && b.is(Kind::list) && a.list().kind == b.list().kind && is_joinable(a.list().kind)) {
     const auto &x = a.list().items, &y = b.list().items;
     for (std::size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
       if (!equal(x[i], y[i])) return compare(x[i], y[i]);

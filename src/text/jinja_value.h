@@ -21,8 +21,16 @@ struct Dict;
 struct Object;
 
 enum class Kind : uint8_t { undefined, none, boolean, integer, real, string, list, dict, object };
-/// What kind of sequence a list is in Python: they print, compare and answer tests differently.
-enum class ListKind : uint8_t { list, tuple, lazy };
+/// What kind of iterable a list is in Python: they print, compare and answer tests differently. The last three are a mapping's views.
+enum class ListKind : uint8_t { list, tuple, range, lazy, keys, values, items };
+/// Whether it has elements by number.
+constexpr bool is_indexed(ListKind kind) noexcept { return kind < ListKind::lazy; }
+/// A list or tuple, which can be joined and repeated.
+constexpr bool is_joinable(ListKind kind) noexcept { return kind < ListKind::range; }
+
+struct RangeBounds {
+  int64_t start = 0, stop = 0, step = 1;
+};
 
 /// Cheap to copy: long values are shared and never change (a template cannot alter them), objects excepted.
 class Value {
@@ -88,6 +96,7 @@ struct List {
   ListKind kind = ListKind::list;
   int depth = 1;       ///< 1 + the deepest element's: a bound on recursion
   int64_t weight = 1;  ///< bytes and elements below, shared ones each time: a bound on what a visit costs
+  RangeBounds bounds;  ///< of a range
   std::vector<Value> items;
 };
 
@@ -123,6 +132,7 @@ Value make_string(std::string_view text);
 int depth_of(const Value& value) noexcept;
 int64_t weight_of(const Value& value) noexcept;
 Value make_list(std::vector<Value> items, ListKind kind = ListKind::list);
+Value make_range(const RangeBounds& bounds);  ///< a step that is not 0
 Value make_dict(Dict dict);
 Value from_json(const Json& json);
 /// Bytes that the value takes, elements included; the cost of from_json().
@@ -145,6 +155,7 @@ std::string to_text(const Value& value);
 std::string repr(const Value& value);
 std::string repr_float(double value);
 std::string repr_string(std::string_view text);
+bool is_printable(uint32_t c);  ///< as repr() leaves it
 
 /// json.dumps as transformers calls it. indent: a text to indent with; null for one line. Code::corrupt for what JSON
 /// cannot say.

@@ -5,8 +5,11 @@
 #include <span>
 
 #include "text/bpe.h"
+#include "text/byte_level.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/pipeline_tokenizer.h"
+#include "text/plamo.h"
+#include "text/rwkv.h"
 #include "text/sentencepiece_normalizer.h"
 #include "text/unigram.h"
 #include "text/wordpiece.h"
@@ -93,14 +96,9 @@ Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
   return {};
 }
 
-/// `standard`: the way of cutting when the file names none.
-Status read_bpe(const Source& source, std::string_view standard, PipelineParts& parts, bool* add_bos) {
-  NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", std::string(standard)));
-  NBL_ASSIGN(const GgufPreTokenizer* pre, find_gguf_pre_tokenizer(name));
+/// A byte-pair model from tokens and merges.
+Result<std::unique_ptr<Model>> read_merges(const Source& source, BpeOptions options) {
   NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
-  BpeOptions options;
-  options.ignore_merges = pre->ignore_merges;
-  options.byte_fallback = pre->characters;
   auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
   const Json* merges = source.metadata.find_value("tokenizer.ggml.merges");
   if (merges == nullptr || !merges->is_array())
@@ -117,7 +115,17 @@ Status read_bpe(const Source& source, std::string_view standard, PipelineParts& 
   }
   NBL_TRY(model->add_merges(all));
   NBL_TRY(model->build());
-  parts.model = std::move(model);
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+/// `standard`: the way of cutting when the file names none.
+Status read_bpe(const Source& source, std::string_view standard, PipelineParts& parts, bool* add_bos) {
+  NBL_ASSIGN(const std::string name, source.metadata.string_or("tokenizer.ggml.pre", std::string(standard)));
+  NBL_ASSIGN(const GgufPreTokenizer* pre, find_gguf_pre_tokenizer(name));
+  BpeOptions options;
+  options.ignore_merges = pre->ignore_merges;
+  options.byte_fallback = pre->characters;
+  NBL_ASSIGN(parts.model, read_merges(source, std::move(options)));
   NBL_ASSIGN(parts.pre_tokenizer, make_pattern_splits(pre->patterns, !pre->characters));
   if (pre->characters) {
     NBL_ASSIGN(parts.normalizer, make_metaspace_normalizer(false));
@@ -209,6 +217,49 @@ Status read_unigram(const Source& source, PipelineParts& parts) {
   return {};
 }
 
+/// Words between white space, which is dropped; merges of their characters.
+Status read_words(const Source& source, PipelineParts& parts) {
+  BpeOptions options;
+  options.byte_fallback = true;
+  options.partial_bytes = true;
+  NBL_ASSIGN(parts.model, read_merges(source, std::move(options)));
+  NBL_ASSIGN(const bool lowercase, source.metadata.bool_or("tokenizer.ggml.normalizer.lowercase", false));
+  if (lowercase) {
+    NBL_ASSIGN(parts.normalizer, parse_normalizer(Json::object({{"type", "Lowercase"}})));
+  }
+  NBL_ASSIGN(parts.pre_tokenizer, parse_pre_tokenizer(Json::object({{"type", "WhitespaceSplit"}}), false));
+  NBL_ASSIGN(parts.decoder, parse_decoder(Json::object({{"type", "ByteFallback"}})));
+  parts.kind = "bpe";
+  return {};
+}
+
+Status read_rwkv(const Source& source, PipelineParts& parts) {
+  Vocabulary vocabulary;
+  vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
+  for (std::size_t i = 0; i < source.tokens.size(); ++i) {
+    NBL_ASSIGN(const std::string bytes, unescape_rwkv_piece(source.tokens[i].as_string()));
+    std::string piece;
+    append_byte_level(piece, bytes);
+    NBL_TRY(vocabulary.insert(piece, static_cast<int64_t>(i)));
+  }
+  NBL_ASSIGN(const auto unknown, special_id(source, "unknown_token_id"));
+  NBL_ASSIGN(parts.model, RwkvModel::create(std::move(vocabulary), unknown));
+  parts.decoder = make_byte_level_decoder();
+  parts.kind = "byte-level longest match";
+  return {};
+}
+
+Status read_plamo(const Source& source, PipelineParts& parts) {
+  if (source.scores.empty()) return Status(Code::corrupt, "a vocabulary of kind \"plamo2\" has no tokenizer.ggml.scores");
+  NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
+  std::vector<bool> bytes(source.types.size());
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = source.types[i] == kByte;
+  NBL_ASSIGN(parts.model, PlamoModel::create(std::move(vocabulary), source.scores, bytes));
+  NBL_ASSIGN(parts.decoder, parse_decoder(Json::object({{"type", "ByteFallback"}})));
+  parts.kind = "least cost";
+  return {};
+}
+
 Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view origin) {
   Source source{metadata, {}, {}, {}};
   NBL_TRY(read_source(source));
@@ -227,10 +278,15 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
     add_bos = true;
   } else if (kind == "t5") {
     NBL_TRY(read_unigram(source, parts));
+  } else if (kind == "whitespace") {
+    NBL_TRY(read_words(source, parts));
+  } else if (kind == "rwkv") {
+    NBL_TRY(read_rwkv(source, parts));
+  } else if (kind == "plamo2") {
+    NBL_TRY(read_plamo(source, parts));
   } else {
-    return Status(
-        Code::unsupported,
-        fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2, gemma4, llama, bert and t5 are", kind));
+    return Status(Code::unsupported, fmt::format("the vocabulary kind \"{}\" (tokenizer.ggml.model) is not known; gpt2, gemma4, llama, "
+                                                 "bert, t5, whitespace, rwkv and plamo2 are", kind));
   }
   NBL_TRY(read_added(source, kind == "t5", parts.added));
   NBL_ASSIGN(parts.bos, special_id(source, "bos_token_id"));

@@ -428,6 +428,71 @@ STATEMENTS = [
     "{%- set content = '<think>\\nplan\\n</think>\\n\\nanswer' %}{{ content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') }}|{{ content.split('</think>')[-1].lstrip('\\n') }}",
 ]
 
+# Filters that few templates use, and what an interpreter easily has otherwise than jinja2.
+EXPRESSIONS += r"""
+long|wordwrap(17)
+long|wordwrap(9, wrapstring='|')
+"well-known one-two-three x--y 3-4 supercalifragilistic"|wordwrap(8)
+"well-known supercalifragilistic"|wordwrap(6, false)
+"a-b-c-d-e-f-g"|wordwrap(4, break_on_hyphens=false)
+text|wordwrap(5)
+""|wordwrap
+html|striptags
+"<!-- <b>x</b> --> a <i>b</i>\n c > d < e"|striptags
+"&lt;b&gt; &eacute;&eacute &notit; &#65;&#x41;&#128;&#0; &bogus; &amp"|striptags
+{"a": 1, "b": none, "c": "<'\"&>", "d": missing}|xmlattr
+{"a": 1}|xmlattr(false)
+{}|xmlattr
+"see http://a.org/x?y=1, www.b.com. (https://d.net/e_(f)) me@c.org mailto:g@h.io <i@j.kl> x@y foo.com foo.zz"|urlize
+"http://a.org/long/path www.b.com"|urlize(10, true, target='_blank', rel='x noopener')
+"ftp://a.b tel:12 http://1.2.3.4:80/x http://[::1]/ @a@b.c"|urlize(extra_schemes=['ftp://', 'tel:'])
+0|filesizeformat
+1|filesizeformat
+999|filesizeformat ~ 1000|filesizeformat ~ 1023|filesizeformat(true) ~ 1024|filesizeformat(true)
+2500000|filesizeformat ~ "1e13"|filesizeformat(binary=true) ~ 1e27|filesizeformat ~ -5|filesizeformat
+people|pprint
+messages|pprint
+{"z": 1, "a": [1, 2], 3: (1,), none: "x"}|pprint
+long|pprint
+[long, {"k": long}]|pprint
+text|pprint
+{"a b": "c d", "e": 1}|urlencode
+[["x", "y/z"], ("1", 2)]|urlencode
+range(3)
+range(1, 9, 3)
+range(9)[2:8:3]
+range(9)[::-2]
+range(3) == range(0, 3) and range(3) != [0, 1, 2]
+range(3)|list + [3]
+d.keys()
+d.values()
+d.items()
+d.keys() is sequence or d.items() is not iterable
+"a\tb\tcc\n\td".expandtabs(4)
+u.casefold() ~ u.istitle() ~ "Ab Cd".istitle() ~ "Ab CD".istitle()
+u.isascii() ~ s.isascii() ~ "a1_".isidentifier() ~ "1a".isidentifier() ~ q.isprintable()
+s.translate({72: "J", 108: none, 111: 48})
+"{a}-{b:>3}".format_map({"a": 1, "b": "x"})
+(2.5).is_integer() ~ (4.0).is_integer() ~ (10).bit_length() ~ n.real ~ f.imag
+"%c%c|%3c" % ("x", 65, "y")
+"{:5}|{:<5}|{:d}".format(true, false, true)
+missing is callable
+s|truncate(3) ~ l|truncate(5)
+""".strip().split("\n")
+
+STATEMENTS += [
+    "{% for x in [1, 2] %}{% continue %}{% else %}left early{% endfor %}",
+    "{% for x in [1, 2] %}{% break %}{% else %}left early{% endfor %}",
+    "{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% else %}left early{% endfor %}",
+    "{% with a, b = (1, 2), c = 3 %}{{ a }}{{ b }}{{ c }}{% endwith %}",
+    "{% set ns = namespace() %}{% set ns.a, b = 1, 2 %}{{ ns.a }}{{ b }}",
+    "{% for in in l %}{{ in }}{% endfor %}{% for a, in in [(1, 2)] %}{{ a }}{{ in }}{% endfor %}",
+    "{% for () in [[], ()] %}.{% endfor %}{% set (a,) = [7] %}{{ a }}",
+    "{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, z=3) }}",
+    "{% macro m(a) %}{% macro inner() %}{{ varargs }}{% endmacro %}{{ inner(a) }}{% endmacro %}{{ m(1, 2) }}",
+    "{% macro m() %}{{ kwargs|length }}{% endmacro %}{% call m(a=1) %}x{% endcall %}",
+]
+
 # Failures: both must refuse. The words are what our message must hold.
 FAILURES = [
     ("{% for (a, b), c in [(1, 2)] %}{% endfor %}", ""),
@@ -465,4 +530,27 @@ FAILURES = [
     ("{{ s[0 }}", "line 1"),
     ("{{ 1 2 }}", "line 1"),
     ("{% include 'x' %}", "include"),
+    ("{% for a, in [[1]] %}{{ a }}{% endfor %}", "'in'"),
+    ("{% set a, = [1] %}{{ a }}", "a name"),
+    ("{% for loop in l %}{% endfor %}", "loop"),
+    ("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}", "not more than 1"),
+    ("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(z=2) }}", "'z'"),
+    ("{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "caller"),
+    ("{% call(a) (cycler('x').next)() %}{% endcall %}", ""),
+    ("{% filter length %}abc{% endfilter %}", "int"),
+    ("{{ d[:1] }}", "slice"),
+    ("{{ nil[1:] }}", "not subscriptable"),
+    ("{{ range(3) + [1] }}", "range"),
+    ("{{ d.keys() + l }}", "dict_keys"),
+    ("{{ range(3)|tojson }}", "range"),
+    ("{{ dict(**{1: n}) }}", "strings"),
+    ("{{ '{:>3}'.format(none) }}", "__format__"),
+    ("{{ '{:.2}'.format(3) }}", "Precision"),
+    ("{{ 5|truncate }}", "truncate"),
+    ("{{ {'a b': 1}|xmlattr }}", "attribute name"),
+    ("{{ s|wordwrap(0) }}", "width"),
+    ("{{ l|filesizeformat }}", "number"),
+    ("{{ s|urlize(extra_schemes=['x y:']) }}", "scheme"),
+    ("{{ 0.0 ** -1 }}", "negative power"),
+    ("{{ l is filter }}", "unhashable"),
 ]

@@ -135,6 +135,59 @@ TEST(GgufVocabularyKinds, MergesOfCharacters) {
   }
 }
 
+// Kinds that other formats do not have: ids as llama.cpp gives them.
+TEST(GgufVocabularyKinds, IdsOfLlamaCpp) {
+  const Json golden = *Json::parse(testing::read_file(kSmall.parent_path() / "gguf_kinds.json"), "gguf_kinds.json");
+  const auto texts = golden.find("texts")->elements();
+  ASSERT_GT(texts.size(), 50u);
+  for (const Json& kind : golden.find("kinds")->elements()) {
+    const Json& metadata = *kind.find("metadata");
+    const std::string name(metadata.find("tokenizer.ggml.model")->as_string());
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    ASSERT_TRUE(made.ok()) << name << ": " << made.status().message();
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const std::string text(texts[i].as_string());
+      std::vector<TokenId> want;
+      for (const Json& id : kind.find("ids")->elements()[i].elements()) want.push_back(static_cast<TokenId>(id.as_int()));
+      const auto ids = (*made)->encode(text, {.parse_special = false});
+      ASSERT_TRUE(ids.ok()) << ids.status().message();
+      ASSERT_EQ(*ids, want) << name << ": " << text;
+      if (name == "whitespace" || text.starts_with("\xEF\xBB\xBF") || text.find("<s>") != std::string::npos) continue;
+      EXPECT_EQ(*(*made)->decode(*ids, true), text) << name;
+    }
+  }
+}
+
+TEST(GgufVocabularyKinds, WhatThoseKindsRefuse) {
+  const auto message = [](Json metadata) {
+    const auto made = load_tokenizer_gguf(metadata, "a file");
+    return made.ok() ? std::string() : std::string(made.status().message());
+  };
+  const auto tokens = [](std::initializer_list<const char*> list) {
+    Json out = Json::array();
+    for (const char* each : list) out.push_back(each);
+    return out;
+  };
+  EXPECT_NE(message(Json::object({{"tokenizer.ggml.model", "rwkv"}, {"tokenizer.ggml.tokens", tokens({"a", "\\x4"})}})).find("escape"),
+            std::string::npos);
+  EXPECT_NE(message(Json::object({{"tokenizer.ggml.model", "rwkv"}, {"tokenizer.ggml.tokens", tokens({"a", ""})}})).find("token 1"),
+            std::string::npos);
+  EXPECT_NE(message(Json::object({{"tokenizer.ggml.model", "plamo2"}, {"tokenizer.ggml.tokens", tokens({"a"})}})).find("scores"),
+            std::string::npos);
+  Json scores = Json::array();
+  scores.push_back(0.0);
+  EXPECT_NE(message(Json::object({{"tokenizer.ggml.model", "plamo2"}, {"tokenizer.ggml.tokens", tokens({"a"})},
+                                  {"tokenizer.ggml.scores", std::move(scores)}})).find("<0x00>"),
+            std::string::npos);
+  const auto bare = load_tokenizer_gguf(
+      Json::object({{"tokenizer.ggml.model", "rwkv"}, {"tokenizer.ggml.tokens", tokens({"ab", "\\x61", "\\\\"})}}), "a file");
+  ASSERT_TRUE(bare.ok()) << bare.status().message();
+  EXPECT_EQ(*(*bare)->encode("aab\\", {}), (std::vector<TokenId>{1, 0, 2}));
+  const auto unknown = (*bare)->encode("ac", {});
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_NE(unknown.status().message().find("0x63"), std::string::npos);
+}
+
 // Files that name no tokens of begin and end mean those of the original tokenizers, which a small vocabulary need not have.
 TEST(GgufVocabularyKinds, NoDefaultTokenBeyondTheVocabulary) {
   for (const char* kind : {"llama", "t5"}) {
