@@ -32,7 +32,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!nbl::fuzz::failed(container)) {
     for (const nbl::io::RawTensor& tensor : container.value()->tensors()) (void)nbl::fuzz::failed(nbl::io::to_array(tensor));
     const auto tokenizer = nbl::text::load_tokenizer_gguf(container.value()->metadata(), "input");
-    if (!nbl::fuzz::failed(tokenizer)) (void)nbl::fuzz::failed(tokenizer.value()->encode("It was 1 night", {}));
+    for (const std::string_view text : {"It was 1 night,\n  and caf\xc3\xa9", "\xa9\xff\xc3", "\xef\xbb\xbf a"}) {
+      if (nbl::fuzz::failed(tokenizer)) break;
+      const auto ids = tokenizer.value()->encode(text, {.add_special = true});
+      if (!nbl::fuzz::failed(ids)) (void)nbl::fuzz::failed(tokenizer.value()->decode(*ids, true));
+    }
     nbl::Json entries = nbl::Json::object();
     for (const auto& [key, value] : container.value()->metadata().members())
       if (key.starts_with("tokenizer.")) entries.set(key, value);

@@ -99,6 +99,23 @@ def vocabularies():
     yield "eot", gguf("llama", [token_id("eos", 2), token_id("eot", 1), token_id("bos", 1), flag("add_bos_token", 1), flag("add_eos_token", 1)])
     yield "whole", gguf("gpt2", [MERGES, token_id("bos", 1), template,
                                  ("tokenizer.huggingface.json", 8, gguf_string('{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}'))])
+    bytes_of = [f"<0x{i:02X}>" for i in range(256)]
+    scored = lambda words, types=(), scores=(): [
+        ("tokenizer.ggml.tokens", 9, strings(*bytes_of, *words)), ("tokenizer.ggml.scores", 9, array(6, "f", *[0] * 256, *(scores or range(-1, -1 - len(words), -1)))),
+        ("tokenizer.ggml.token_type", 9, array(5, "i", *[6] * 256, *(types or [1] * len(words))))]
+    words = ["<unk>", "a", "at", "It", " was", "\u2581night", "1", "caf\u00e9", ""]
+    yield "plamo2", gguf("plamo2", [*scored(words), token_id("bos", 256), flag("add_bos_token", 1)])
+    yield "plamo2-scores", gguf("plamo2", scored(words, scores=[1e30, -1e30, float("nan"), float("inf"), 0, -3, -2.5, -1, 2]))
+    yield "plamo2-large", gguf("plamo2", scored(words, scores=[0, 1e20] + [0] * 7))
+    yield "plamo2-long", gguf("plamo2", scored(["a" * 300]))
+    yield "plamo2-no-bytes", gguf("plamo2")
+    plain = lambda *tokens: [("tokenizer.ggml.tokens", 9, strings(*tokens)), ("tokenizer.ggml.scores", *ABSENT), ("tokenizer.ggml.token_type", 9, array(5, "i", *[1] * len(tokens)))]
+    for name, tokens in {"rwkv": ["<s>", "a", "It", " ", "\\x77\\x61s", "\\n\\t\\r\\\\", "night", "\\xff"], "rwkv-cut": ["a\\"], "rwkv-hex": ["\\x4"], "rwkv-digit": ["\\xzz"], "rwkv-empty": ["a", ""], "rwkv-twice": ["a", "\\x61"]}.items():
+        yield name, gguf("rwkv", plain(*tokens))
+        yield f"{name}-unknown", gguf("rwkv", [*plain(*tokens), token_id("unknown", 0), flag("add_space_prefix", 0)])
+    for name, tokens in {"whitespace": ["<unk>", "It", "was", "1", "night"], "whitespace-empty": [""]}.items():
+        yield name, gguf("whitespace", plain(*tokens))
+        yield f"{name}-unknown", gguf("whitespace", [*plain(*tokens), token_id("unknown", 0), token_id("eos", 0), flag("add_eos_token", 1)])
     wrong = {"no-tokens": ("tokens", *ABSENT), "no-scores": ("scores", *ABSENT), "no-types": ("token_type", *ABSENT), "tokens-number": ("tokens", 4, struct.pack("<I", 7)),
              "few-scores": ("scores", 9, array(6, "f", 1, 2)), "texts-for-scores": ("scores", 9, strings(*"ab")), "nan-scores": ("scores", 9, array(6, "f", *[float("nan")] * 16)),
              "few-types": ("token_type", 9, array(5, "i", 1)), "odd-types": ("token_type", 9, array(5, "i", *[99] * 16)), "user-types": ("token_type", 9, array(5, "i", *[4, 3, 5, 2] * 4)),
@@ -108,7 +125,7 @@ def vocabularies():
              "bos-beyond": ("bos_token_id", 4, struct.pack("<I", 99)), "bos-text": ("bos_token_id", 8, gguf_string("a")), "bos-negative": ("bos_token_id", 5, struct.pack("<i", -1)),
              "add-text": ("add_bos_token", 8, gguf_string("yes")), "bad-map": ("precompiled_charsmap", 9, array(0, "B", 9, 9, 9, 9, 1)), "odd-pre": ("pre", 8, gguf_string("nonesuch")), "pre-number": ("pre", 4, struct.pack("<I", 1))}
     for name, (key, kind, content) in wrong.items():
-        for vocabulary in ("llama", "gpt2", "t5", "bert"):
+        for vocabulary in ("llama", "gpt2", "t5", "bert", "whitespace", "rwkv", "plamo2"):
             merges = [MERGES] if vocabulary == "gpt2" else []
             yield f"{name}-{vocabulary}", gguf(vocabulary, [*merges, token_id("unknown", 0), (f"tokenizer.ggml.{key}", kind, content)])
 
