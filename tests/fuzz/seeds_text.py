@@ -279,6 +279,8 @@ def templates():
                "rejectattr('city') rejectattr('age','gt',26) replace('l','L',1) reverse round(1) round(0,'ceil') round(0,'floor') safe select select('even') selectattr('age') selectattr('age','==',30) slice(2) slice(2,'x') sort "
                "sort(true) sort(attribute='name') sort(case_sensitive=true) string striptags sum sum(attribute='age') sum(start=5) title tojson tojson(indent=2) trim trim('H') truncate(5) truncate(5,true) truncate(5,false,'!',0) unique "
                "unique(attribute='age') upper urlencode wordcount xmlattr").split()
+    filters += ("wordwrap wordwrap(5) wordwrap(5,false) wordwrap(4,true,'|',false) striptags filesizeformat filesizeformat(true) xmlattr xmlattr(false) urlize urlize(10) urlize(10,true) urlize(9,false,'_blank','x') forceescape items indent(first=true) "
+                "indent(2,true,true) truncate(5,true,'..') sort(attribute='age,name') dictsort(by='value') dictsort(reverse=true) int(base=16) int(5,0) tojson(separators=(',',':')) tojson(ensure_ascii=true) groupby('city',default='?') abs").split()
     for name in filters:
         yield f"filter-{name}", f"{{{{ s|{name} }}}}"
         for i, value in enumerate(values):
@@ -287,6 +289,8 @@ def templates():
                "isspace() isupper() join(ls) ljust(9) lower() lstrip() lstrip('H') partition(' ') removeprefix('He') removesuffix('ld') replace('l','r') replace('','-') rfind('l') rindex('l') rjust(9) rpartition('o') rsplit('o',1) "
                "rsplit() rstrip('d') split() split('l',1) split('') splitlines() splitlines(true) startswith('H',1) strip('Hd') swapcase() title() upper() zfill(12) items() keys() values() get('a') get('zz',1) copy() append(1) "
                "pop() update(d) nothing() __class__").split()
+    methods += ("isascii() isidentifier() istitle() isprintable() expandtabs() expandtabs(3) translate(d) encode() setdefault('a',1) popitem() clear() sort() reverse() insert(0,1) remove(1) extend(l) bit_length() conjugate() is_integer() hex() real imag "
+                "as_integer_ratio() center('a') find(1) replace('l') split(1) join(1) startswith() endswith((1,)) partition('') index() count()").split()
     for method in methods:
         yield f"method-{method}", f"{{{{ s.{method} }}}}"
         for value in ("l", "d", "u", "n"):
@@ -311,4 +315,15 @@ def templates():
     yield from ((f"other{i}", text) for i, text in enumerate(others))
     yield from ((f"place{i}", text.replace("E", "(1 // 0)")) for i, text in enumerate(PLACES))
     yield from ((f"value{i}", text) for i, text in enumerate(VALUES))
+    links = "'http://x.org/a?b=c, and a.b@c.org (see www.y.com). (https://z.de/#f) mailto:x@y.z xhttp://q <b>http://w.info</b> ftp://e.net'"
+    marked = "'<p>a &lt; b <!-- c --> &amp; &#65;&#x42; &nosuch; <br/>d</p> <x'"
+    for filter in ("urlize", "urlize(12)", "urlize(12,true,'_top','me')", "urlize(extra_schemes=['xhttp:'])", "striptags", "wordwrap(20)", "wordwrap(3)", "wordwrap(wrapstring='-',width=7)", "escape", "forceescape", "title", "wordcount", "truncate(20)"):
+        yield f"links-{filter}", f"{{{{ {links}|{filter} }}}}"
+        yield f"marked-{filter}", f"{{{{ {marked}|{filter} }}}}"
+    for value in ("{'class': 'a b', 'id': none, 'x<y': 1, 'n': missing}", "{'a b': 1}", "{1: 2}", "[1]", "{'a/b': 1}", "{}"):
+        yield f"attributes-{value}", f"{{{{ {value}|xmlattr }}}}{{{{ {value}|xmlattr(false) }}}}"
+    for value in ("0", "1", "999", "1000", "1024", "10 ** 7", "3 * 10 ** 12", "10 ** 18", "-5", "2.5", "'1e3'", "'x'", "none", "true"):
+        yield f"size-{value}", f"{{{{ ({value})|filesizeformat }}}} {{{{ ({value})|filesizeformat(true) }}}}"
+    for value in ("[]", "{}", "people", "d", "messages", "'a' * 200", "l * 40", "[l, [ls, {'a': d}]]", "('x' * 60, {'k' * 50: 'v' * 60})", "range(9)", "1.5"):
+        yield f"printed-{value}", f"{{{{ ({value})|pprint }}}}"
     yield from ((f"format{i}", "{{ %s }}" % text) for i, text in enumerate(FORMATS))
