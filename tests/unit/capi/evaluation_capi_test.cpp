@@ -240,9 +240,8 @@ TEST(Limits, TheMachineCanDoWhatWasMeasured) {
   EXPECT_EQ(at(limits, {"threads"}).as_int(), 2);
   for (const char* name : {"dram_read", "l2_read", "f32_fma", "int8_dot"}) {
     EXPECT_GT(at(limits, {name, "one"}).as_double(), 1e8) << name;
-    EXPECT_GT(at(limits, {name, "team"}).as_double(), 0.5 * at(limits, {name, "one"}).as_double()) << name;
+    EXPECT_GT(at(limits, {name, "team"}).as_double(), 1e8) << name;
   }
-  EXPECT_GT(at(limits, {"l2_read", "one"}).as_double(), 0.5 * at(limits, {"dram_read", "one"}).as_double());
 }
 
 TEST_F(Evaluations, VerdictsOfAJudgeAreCounted) {
