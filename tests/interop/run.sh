@@ -20,6 +20,7 @@ if [ -z "${NIBBLE_INTEROP_VENV:-}" ]; then
     pull_and_push.py) packages="huggingface_hub numpy" ;;
     random_schemas.py | random_grammars.py) packages="jsonschema[format-nongpl] numpy" ;;
     random_architectures.py | greedy_generation.py | architecture_draws.py) packages="torch transformers safetensors numpy gguf sentencepiece" ;;
+    peft_adapters.py) packages="torch transformers safetensors numpy peft" ;;
     *) packages="numpy" ;;
   esac
   # Tests that start together must not install into one environment at once.
