@@ -1,6 +1,7 @@
-// Follows a grammar for some steps, as generation does: a mask, a byte that it allows, and so on.
+// Follows a grammar for some steps, as generation does: a mask, a byte that it allows, and so on; then as a sample does, token by token.
 #pragma once
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -9,6 +10,30 @@
 #include "model/grammar_matcher.h"
 
 namespace nbl::fuzz {
+
+/// A token that a mask has must be allowed and accepted, by a clone as well.
+inline void sample(std::shared_ptr<model::GrammarEngine> engine) {
+  auto matcher = model::GrammarMatcher::create(std::move(engine));
+  if (failed(matcher)) return;
+  for (unsigned step = 0; step < 6 && !matcher->finished(); ++step) {
+    const auto mask = matcher->mask(4, step > 2);
+    if (failed(mask)) return;
+    text::TokenId token = -1;
+    for (text::TokenId id = 0, seen = 0; id <= 256; ++id) {
+      if ((((*mask)[static_cast<std::size_t>(id) / 64] >> (static_cast<unsigned>(id) % 64)) & 1) == 0) continue;
+      token = id;
+      if (seen++ == static_cast<text::TokenId>(step)) break;
+    }
+    if (token < 0) return;
+    auto clone = matcher->clone();
+    const auto allowed = matcher->allows(token, model::Grammar::kNever - 1, step > 2);
+    if (failed(allowed)) return;
+    if (!*allowed || failed(matcher->accept(token)) || failed(clone.accept(token)) || clone.accepting() != matcher->accepting()) std::abort();
+    if (token == 256) return;
+    model::GrammarEngine::State* const live[] = {matcher->state()};
+    matcher->engine().trim(live);
+  }
+}
 
 inline void walk(const std::shared_ptr<const model::Grammar>& grammar) {
   // A vocabulary of the 256 bytes and an end, written out as the tree that it is.
@@ -44,6 +69,7 @@ inline void walk(const std::shared_ptr<const model::Grammar>& grammar) {
     }
     state = next;
   }
+  sample(std::make_shared<model::GrammarEngine>(grammar, trie, std::vector<text::TokenId>{256}));
 }
 
 }  // namespace nbl::fuzz

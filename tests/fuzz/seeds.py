@@ -10,6 +10,8 @@ import re
 import struct
 import sys
 
+import seeds_gguf
+import seeds_models
 import seeds_tensors
 import seeds_text
 from seeds_tensors import file_of as safetensors
@@ -37,68 +39,6 @@ TASK_FILES = [
     "  - function: regex\n    regex_pattern: '#### (\\-?[0-9]+)'\n  - function: take_first\n",
     '{"task": "own", "output_type": "loglikelihood", "doc_to_text": "{{context}}", "doc_to_target": " {{target}}"}',
 ]
-
-
-def gguf_string(text):
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def gguf(vocabulary="llama", extra=(), architecture="llama", settings=(), more=()):
-    """A file of one embedding and a vocabulary of 16 tokens. settings: (key below the architecture, type, bytes); more: tensors as
-    (name, shape in the file's order, type, bytes)."""
-    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(8)] + ["a", "b", "ab", "\u2581", "\u2581a"]
-    of = lambda key, kind, content: (f"{architecture}.{key}", kind, content)
-    values = [("general.architecture", 8, gguf_string(architecture)), of("block_count", 4, struct.pack("<I", 1 if more else 0)),
-              of("context_length", 4, struct.pack("<I", 16)), of("embedding_length", 4, struct.pack("<I", 32)),
-              of("feed_forward_length", 4, struct.pack("<I", 32)), of("attention.head_count", 4, struct.pack("<I", 2)),
-              of("attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5)), *(of(*each) for each in settings),
-              ("tokenizer.ggml.model", 8, gguf_string(vocabulary)),
-              ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) + b"".join(map(gguf_string, tokens))),
-              ("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, len(tokens)) + struct.pack(f"<{len(tokens)}f", *range(len(tokens)))),
-              ("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, len(tokens)) + struct.pack(f"<{len(tokens)}i", *([2, 3, 3] + [6] * 8 + [1] * 4 + [4])))]
-    values += extra
-    tensors = [("token_embd.weight", (32, 16), 0, bytes(32 * 16 * 4)), ("output_norm.weight", (32,), 0, bytes(128)), *more]
-    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
-    for key, kind, content in values:
-        out += gguf_string(key) + struct.pack("<I", kind) + content
-    data = b""
-    for name, shape, kind, content in tensors:
-        out += gguf_string(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", kind, len(data))
-        data += content + bytes(-len(content) % 32)
-    return out + bytes(-len(out) % 32) + data
-
-
-# One name of each way of cutting, and one architecture of each table of names and settings.
-GGUF_PRE_TOKENIZERS = ("llama-bpe dbrx qwen2 gpt-2 starcoder falcon bloom viking default qwen35 deepseek-llm deepseek-coder deepseek-v3 tekken gpt-4o "
-                       "bailingmoe seed-coder chameleon kimi-k2 superbpe youtu exaone-moe jais-2 spark2_5 ufakzeka tiny_aya laguna afmoe minicpm5").split()
-GGUF_ARCHITECTURES = ("qwen2 qwen3 qwen2moe qwen3moe deepseek2 olmo mpt gemma gemma2 gemma3 starcoder starcoder2 phi2 phi3 gptneox gpt2 gptj falcon "
-                      "bloom stablelm olmo2 command-r granite smollm3").split()
-
-
-def gguf_architecture(name):
-    u32, f32 = lambda value: struct.pack("<I", value), lambda value: struct.pack("<f", value)
-    settings = [("attention.head_count_kv", 4, u32(1)), ("attention.key_length", 4, u32(24 if name == "deepseek2" else 16)), ("attention.value_length", 4, u32(16)),
-                ("attention.layer_norm_epsilon", 6, f32(1e-5)), ("rope.freq_base", 6, f32(1e4)), ("rope.dimension_count", 4, u32(16)),
-                ("rope.scaling.type", 8, gguf_string("yarn")), ("rope.scaling.factor", 6, f32(4)), ("vocab_size", 4, u32(16)),
-                ("rope.scaling.original_context_length", 4, u32(8)), ("rope.scaling.attn_factor", 6, f32(1)),
-                ("rope.scaling.yarn_log_multiplier", 6, f32(0.1)), ("expert_count", 4, u32(2)), ("expert_used_count", 4, u32(1)),
-                ("expert_feed_forward_length", 4, u32(32)), ("attention.kv_lora_rank", 4, u32(8)), ("attention.sliding_window", 4, u32(4)),
-                ("logit_scale", 6, f32(0.5)), ("attention.max_alibi_bias", 6, f32(8)), ("use_parallel_residual", 7, b"\1")]
-    square = lambda part: (f"blk.0.{part}", (32, 32), 1, bytes(2048))
-    line = lambda part: (f"blk.0.{part}", (32,), 0, bytes(128))
-    more = [square(f"{part}.weight") for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down", "ffn_gate")]
-    more += [("blk.0.attn_qkv.weight", (32, 96), 8, bytes(96 * 34)), line("attn_norm.weight"), line("attn_norm.bias"), line("ffn_norm.weight")]
-    if name in ("qwen2moe", "qwen3moe", "deepseek2"):
-        more += [(f"blk.0.ffn_{part}_exps.weight", (32, 32, 2), 1, bytes(4096)) for part in ("gate", "up", "down")]
-    return gguf("llama", (), name, settings, more)
-
-
-def llama2c():
-    dim, hidden, layers, heads, kv, vocab, seq = 8, 8, 1, 2, 1, 16, 8
-    floats = vocab * dim + dim + dim * dim + 2 * dim * kv * 4 + dim * dim + dim + 3 * dim * hidden + dim + seq * 4
-    model = struct.pack("<7i", dim, hidden, layers, heads, kv, vocab, seq) + struct.pack(f"<{floats}f", *([0.1] * floats))
-    words = struct.pack("<I", 4) + b"".join(struct.pack("<fI", -i, 1) + bytes([97 + i]) for i in range(16))
-    return struct.pack("<H", len(words)) + words + model
 
 
 def varint(value):
@@ -160,37 +100,14 @@ def main(source, folder):
     f32 = struct.pack("<4f", 1, 2, 3, 4)
     put("safetensors", "small", safetensors({"a.weight": ("F32", [2, 2], f32), "b": ("BF16", [2], f32[:4])}, {"format": "pt"}))
     put("safetensors", "empty", safetensors({}))
-    put("gguf", "llama", gguf())
-    strings = lambda *all: struct.pack("<IQ", 8, len(all)) + b"".join(map(gguf_string, all))
-    token_id = lambda name, id: (f"tokenizer.ggml.{name}_token_id", 4, struct.pack("<I", id))
-    flag = lambda name, value: (f"tokenizer.ggml.{name}", 7, bytes([value]))
-    merges = ("tokenizer.ggml.merges", 9, strings("a b"))
-    for pre in GGUF_PRE_TOKENIZERS:
-        put("gguf", f"gpt2-{pre}", gguf("gpt2", [merges, ("tokenizer.ggml.pre", 8, gguf_string(pre)), token_id("bos", 1), flag("add_bos_token", 1)]))
-    put("gguf", "gemma4", gguf("gemma4", [merges, token_id("eos", 2), flag("add_eos_token", 1)]))
-    put("gguf", "llama-plain", gguf("llama", [flag("add_space_prefix", 0), token_id("eot", 2), token_id("unknown", 0), token_id("padding", 0),
-                                              ("tokenizer.chat_template", 8, gguf_string("{{ messages }}"))]))
-    put("gguf", "bert", gguf("bert", [token_id("cls", 1), token_id("seperator", 2), token_id("unknown", 0)]))
-    put("gguf", "bert-cased", gguf("bert", [flag("normalizer.lowercase", 0), flag("add_sep_token", 0)]))
-    put("gguf", "t5", gguf("t5", [token_id("unknown", 0), flag("remove_extra_whitespaces", 0), flag("add_eos_token", 1),
-                                  ("tokenizer.ggml.precompiled_charsmap", 9, struct.pack("<IQ", 0, 8) + struct.pack("<II", 4, 0))]))
-    put("gguf", "t5-words", gguf("t5", [flag("add_space_prefix", 0), flag("remove_extra_whitespaces", 1), token_id("eos", 2)]))
-    for architecture in GGUF_ARCHITECTURES:
-        put("gguf", architecture, gguf_architecture(architecture))
-    put("gguf", "long-rope", gguf("llama", (), "phi3", [], [("rope_factors_long.weight", (8,), 0, struct.pack("<8f", *[2] * 8)),
-                                                            ("rope_factors_short.weight", (8,), 0, struct.pack("<8f", *[1] * 8))]))
-    put("gguf", "llama3-rope", gguf("llama", (), "llama", [], [("rope_freqs.weight", (8,), 0, struct.pack("<8f", *[1] * 8))]))
-    put("llama2c", "tiny", llama2c())
-    put("index", "one", json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}))
-    put("index", "up", json.dumps({"weight_map": {"a.weight": "../model.safetensors"}}))
+    for name, content in seeds_gguf.files():
+        put("gguf", name, content)
     golden = source / "tests" / "golden"
     for config in sorted(golden.glob("checkpoints/*/config.json")):
         weights = config.parent / "model.safetensors"
         if weights.exists():
             put("safetensors", config.parent.name, weights.read_bytes())
         put("json", config.parent.name, config.read_bytes())
-    for config in sorted(golden.glob("logits/tiny/*/config.json")):
-        put("config", config.parent.name, config.read_bytes())
     tokenizers = [path.read_bytes() for path in sorted(golden.glob("tokenizers/small/*.json"))]
     for i, config in enumerate(sorted(golden.glob("logits/tiny/*/config.json"))):
         put("convert", config.parent.name, config.read_bytes() + b"\x1e" + tokenizers[i % len(tokenizers)])
@@ -235,14 +152,6 @@ def main(source, folder):
                                "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": ("BF16", [4, 2], bytes(16))})
         put("lora", adapter.parent.name, small + b"\n" + weights)
         put("lora", adapter.parent.name + "-rank2", re.sub(rb'"r":\d+', b'"r":2', small) + b"\n" + weights)
-    layer = json.dumps({"layer": 0, "matrices": [], "arrays": [{"name": "norm", "shape": [2]}],
-                        "reports": [{"name": "q", "encoding": "affine", "bits": 4, "error": 0.1, "seconds": 0, "notes": ["n"]}]}).encode()
-    record = struct.pack("<Q", len(layer)) + layer + bytes(8)
-    put("journal", "records", b"\0" + record)
-    put("journal", "file", b"\1NBLREC01" + struct.pack("<QQ", 9, 0) + b'{"job":1}')
-    for tokens in (0, 2):  # f32 keys and values of tests/golden/logits/tiny/llama: 256 bytes a token
-        put("session", f"tokens{tokens}", b"NBLSESS\0" + struct.pack("<II", 1, 1) + bytes(64) + struct.pack("<qq", tokens, tokens * 256)
-            + struct.pack(f"<{tokens}i", *range(1, tokens + 1)) + bytes(tokens * 256) + bytes(32))
     put("task", "two", '{"context":"a","choices":["b","c"],"answer":1}\n{"query":"a","choices":["b"],"gold":0}\n')
     put("tokenizer_text", "english", "It was 12 o'clock,\n and  the caf\u00e9 \U0001f642 was <s> open.")
     put("tokenizer_text", "invalid", b"\xff\xfe a\xc3")
@@ -258,8 +167,12 @@ def main(source, folder):
     for path in sorted((chats / "templates").glob("*.jinja")):
         put("template", path.stem, path.read_text())
     checkpoints, natives = source / "tests" / "golden" / "checkpoints", source / "tests" / "fuzz" / "corpus" / "native"
-    for target, more in (("quantized", lambda: seeds_tensors.quantized(checkpoints)), ("safetensors", seeds_tensors.containers),
-                         ("native", lambda: seeds_tensors.natives(natives)), ("schema", seeds_text.schemas), ("gbnf", seeds_text.grammars), ("task_file", seeds_text.own_tasks), ("documents", seeds_text.documents),
+    for target, more in (("quantized", lambda: seeds_tensors.quantized(checkpoints)), ("recode", lambda: seeds_tensors.recoded(checkpoints)), ("safetensors", seeds_tensors.containers),
+                         ("native", lambda: seeds_tensors.natives(natives)),
+                         ("config", lambda: seeds_models.configurations(golden / "logits" / "tiny")), ("config", lambda: seeds_models.architectures(golden / "logits" / "tiny")),
+                         ("lora", seeds_models.adapters), ("journal", seeds_models.journals), ("session", seeds_models.sessions), ("llama2c", seeds_models.llama2cs), ("index", seeds_models.indexes),
+                         ("json", seeds_models.jsons), ("recipe", seeds_models.recipes),
+                         ("schema", seeds_text.schemas), ("gbnf", seeds_text.grammars), ("task_file", seeds_text.own_tasks), ("documents", seeds_text.documents),
                          ("tokenizer_json", seeds_text.tokenizers), ("template", seeds_text.templates)):
         for name, content in more():
             put(target, re.sub(r"[^\w.-]", "_", f"more-{name}")[:150], content)

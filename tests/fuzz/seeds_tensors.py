@@ -85,8 +85,9 @@ def quantized(folder):
         config, data = copy.deepcopy(found[base])
         config["quantization_config"] |= {"quant_method": "auto-round", "packing_format": layout, "data_type": "int"}
         found["autoround-" + layout.replace(":", "-")] = config, data
+    put = lambda c, d: json.dumps(c, separators=(",", ":")).encode() + b"\n" + d
+    yield from ((name, put(config, data)) for name, config, data in by_hand(found))
     for name, (config, data) in found.items():
-        put = lambda c, d: json.dumps(c, separators=(",", ":")).encode() + b"\n" + d
         yield name, put(config, data)
         small = len(data) < 12000
         for what, changed in told_otherwise(config):
@@ -97,6 +98,97 @@ def quantized(folder):
             yield f"{name}-without-{which}", put(config, file_of(without))
             for how, form in resized(*tensor) if small else ():
                 yield f"{name}-{which}-{how}", put(config, file_of({**without, which: form}))
+
+
+def by_hand(found):
+    """What no golden checkpoint holds: schemes of several kinds, orders of columns, states of bitsandbytes. Yields (name, configuration, file)."""
+    up = "model.layers.0.mlp.gate_proj"
+
+    def compressed(name, tensors, *schemes, **more):
+        groups = {f"group_{i}": scheme if "weights" in scheme else {"targets": ["Linear"], "weights": scheme} for i, scheme in enumerate(schemes)}
+        return name, {"model_type": "llama", "hidden_size": 64, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups, **more}}, file_of(tensors)
+
+    scale = lambda columns, rows=32: (f"{up}.weight_scale", ("F16", [rows, columns], b"\x00\x3c" * (rows * columns)))
+    shape = (f"{up}.weight_shape", ("I64", [2], struct.pack("<2q", 32, 64)))
+    packed = lambda words: (f"{up}.weight_packed", ("I32", [32, words], bytes(range(256)) * (words // 2)))
+    four, eight, fp8 = {"num_bits": 4, "group_size": 16}, {"num_bits": 8, "type": "int"}, {"num_bits": 8, "type": "float"}
+    index = lambda values: (f"{up}.weight_g_idx", ("I32", [64], struct.pack("<64i", *values)))
+    yield compressed("ct-order", dict([packed(8), shape, scale(4), index([i % 4 for i in range(64)])]), four)
+    yield compressed("ct-order-unset", dict([packed(8), shape, scale(4), index([-1] * 64)]), four)
+    yield compressed("ct-order-beyond", dict([packed(8), shape, scale(4), index([9] * 64)]), four)
+    yield compressed("ct-order-odd", dict([packed(8), shape, scale(4), index([0] * 10 + [1] * 22 + [2] * 20 + [3] * 12)]), four)
+    yield compressed("ct-narrow-shape", dict([packed(8), (f"{up}.weight_shape", ("I32", [2], struct.pack("<2i", 32, 64))), scale(4)]), four)
+    yield compressed("ct-padded", dict([packed(8), (f"{up}.weight_shape", ("I64", [2], struct.pack("<2q", 32, 80))), scale(5)]), {"num_bits": 3, "group_size": 16})
+    yield compressed("ct-one-scale", dict([packed(8), shape, (f"{up}.weight_scale", ("F32", [1], struct.pack("<f", 2)))]), {"num_bits": 4})
+    yield compressed("ct-flat-scale", dict([packed(8), shape, (f"{up}.weight_scale", ("BF16", [32], bytes(64)))]), {"num_bits": 4})
+    yield compressed("ct-alike", dict([packed(8), shape, scale(4)]), four, {**four, "strategy": "group"})
+    named = lambda scheme, *targets: {"targets": [*targets], "weights": scheme}
+    yield compressed("ct-two", dict([packed(8), shape, scale(4)]), four, {"num_bits": 8, "group_size": 32})
+    yield compressed("ct-two-named", dict([packed(8), shape, scale(4)]), named(four, up), named(eight, "x"))
+    yield compressed("ct-two-unclear", dict([packed(8), shape, scale(4)]), four, {"num_bits": 4, "group_size": -1}, {"num_bits": 4, "group_size": 16, "block_structure": [16, 16]})
+    yield compressed("ct-two-kinds", dict([packed(8), shape, scale(4)]), fp8, four)
+    plain = lambda kind, value=1: (f"{up}.weight", (kind, [32, 64], bytes([value]) * 2048))
+    zeros = lambda value, columns=1: (f"{up}.weight_zero_point", ("I8", [32, columns], bytes([value & 255]) * (32 * columns)))
+    yield compressed("ct-int", dict([plain("I8"), scale(1), zeros(3)]), eight)
+    yield compressed("ct-int4", dict([plain("I8"), scale(4), zeros(3, 4)]), four)
+    yield compressed("ct-int4-zero-beyond", dict([plain("I8"), scale(4), zeros(-9, 4)]), four)
+    yield compressed("ct-int4-beyond", dict([plain("I8", 77), scale(4)]), four)
+    yield compressed("ct-int-order", dict([plain("I8"), scale(4), index([i % 4 for i in range(64)])]), four)
+    yield compressed("ct-fp8-blocks", dict([plain("F8_E4M3"), (f"{up}.weight_scale", ("F32", [2, 4], struct.pack("<8f", *range(1, 9))))]), {**fp8, "block_structure": [16, 16]})
+    yield compressed("ct-fp8-blocks-odd", dict([plain("F8_E4M3"), (f"{up}.weight_scale", ("F32", [3, 4], bytes(48)))]), {**fp8, "block_structure": [16, 16]})
+    yield compressed("ct-fp8-tensor", dict([plain("F8_E4M3"), (f"{up}.weight_scale", ("F32", [], struct.pack("<f", 2)))]), fp8)
+    for i, more in enumerate(({"format": "marlin-24"}, {"sparsity_config": {"format": "sparse-24-bitmask"}}, {"kv_cache_scheme": {"num_bits": 8}}, {"ignore": 3}, {"format": 3})):
+        yield compressed(f"ct-more{i}", dict([packed(8), shape, scale(4)]), four, **more)
+    for i, scheme in enumerate(({"num_bits": 8, "type": "x"}, {"num_bits": 4, "type": "float"}, {"num_bits": 0}, {"num_bits": "a"}, {"group_size": "a"}, {"weights": 3}, {"num_bits": 4, "group_size": 16, "actorder": "weight", "dynamic": True})):
+        yield compressed(f"ct-scheme{i}", dict([packed(8), shape, scale(4)]), scheme)
+
+    config, data = found["gptq_v1_4bit_g32_act_order"]
+    tensors = tensors_of(data)
+    name = next(each for each in tensors if each.endswith("g_idx"))
+    columns = tensors[name][1][0]
+    for how, values in {"odd": [i * 3 // columns if i % 7 else 2 for i in range(columns)], "beyond": [99] * columns, "negative": [-1] * columns, "turned": [2 - i * 3 // columns for i in range(columns)]}.items():
+        yield f"gptq-order-{how}", config, file_of({**tensors, name: ("I32", [columns], struct.pack(f"<{columns}i", *values))})
+    base = config["quantization_config"]
+    for i, more in enumerate(({"is_marlin_format": True}, {"dynamic": {"-:.*up.*": {}, "+:.*": {"bits": 8}}}, {"dynamic": 3}, {"group_size": 48}, {"checkpoint_format": "marlin"}, {"checkpoint_format": "gptq_v2"}, {"checkpoint_format": "gptq_p"}, {"sym": True}, {"bits": 5})):
+        yield f"gptq-more{i}", {**config, "quantization_config": {**base, **more}}, data
+
+    config, data = found["bnb_nf4_b64_nested"]
+    tensors = tensors_of(data)
+    name = next(each for each in tensors if "quant_state" in each)
+    state = json.loads(tensors[name][2])
+    text = lambda value: ("U8", [len(value)], value)
+    for key in state:
+        for other in (None, -1, "x", [1, 2], 1 << 40):
+            changed = {**state, key: other}
+            if other is None:
+                del changed[key]
+            yield f"bnb-{key}-{other}", config, file_of({**tensors, name: text(json.dumps(changed).encode())})
+    yield "bnb-no-state", config, file_of({**tensors, name: text(b"{")})
+    yield "bnb-other-state", config, file_of({(key.replace("nf4", "int5") if key == name else key): tensor for key, tensor in tensors.items()})
+    for end in ("nested_absmax", "nested_quant_map", "quant_map", "absmax"):
+        which = next(each for each in tensors if each.endswith("weight." + end))
+        for how, form in resized(*tensors[which]):
+            yield f"bnb-{end}-{how}", config, file_of({**tensors, which: form})
+
+    config, data = found["hqq_3bit_g32"]
+    tensors = tensors_of(data)
+    prefix = next(iter(tensors)).rsplit(".", 1)[0]
+    for which in ("quant_scale", "scale_q", "quant_zero", "zero_q", "meta_scale"):
+        yield f"hqq-{which}", config, file_of({**tensors, f"{prefix}.{which}": ("U8", [1], b"\1")})
+    for each, (kind, form, content) in tensors.items():
+        if len(content) <= 64:
+            for value in (0, 1, 7, 255):
+                yield f"hqq-{each}-{value}", config, file_of({**tensors, each: (kind, form, bytes([value]) + content[1:])})
+
+
+def recoded(folder):
+    """Small checkpoints of every kind, each to be written in every dialect: the first byte chooses it (fuzz_recode.cpp)."""
+    for i, path in enumerate(sorted(folder.glob("*/config.json"))):
+        weights = path.parent / "model.safetensors"
+        if not weights.exists() or weights.stat().st_size > 16000:
+            continue
+        for choice in (*range(1, 14, 2), 2 * (i % 7)):  # whatever it costs, and where nothing is lost
+            yield f"{path.parent.name}-{choice}", bytes([choice]) + json.dumps(json.loads(path.read_text()), separators=(",", ":")).encode() + b"\n" + weights.read_bytes()
 
 
 def containers():

@@ -28,6 +28,7 @@ inputs_of() {
     capi) echo 200 ;;
     calls) echo 300 ;;
     convert) echo 250 ;;
+    recode) echo 450 ;;
     native) echo 600 ;;
     gguf) echo 800 ;;
     index | manifest) echo 2500 ;;

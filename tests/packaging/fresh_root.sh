@@ -126,5 +126,7 @@ if [ "$source" = yes ]; then
     "cc -std=c99 c/quickstart.c $link -o c/quickstart && c/quickstart" \
     "c++ -std=c++20 -O1 cpp/quickstart.cpp $link -o cpp/quickstart && cpp/quickstart" \
     'PYTHONPATH=/srv/nibble-source/bindings/python python3 python/quickstart.py'
+  echo "-- README.md and getting-started.md, block by block"
+  inside 'cd /srv/nibble-source/tests/docs && python3 -B -m unittest test_snippets.Readme test_snippets.GettingStarted'
 fi
 echo "fresh root: ok"
