@@ -68,7 +68,7 @@ enum class StmtKind : uint8_t {
   loop,         // for target in expr if condition: body, else otherwise
   assign,       // set target = expr
   assign_body,  // set target (filtered by expr): body
-  with,         // targets = values: body
+  with,         // target's parts = values: body
   macro,        // text, names = values (defaults: of the last ones), body, takes
   call,         // call(names = values) expr: body
   filter,       // expr over body
@@ -81,9 +81,9 @@ enum class StmtKind : uint8_t {
 /// What a value is assigned to: a name, a member of the namespace of that name, or parts that it is unpacked into.
 struct Target {
   std::string name;
-  std::string member;
-  std::vector<Target> parts;
-  bool unpack = false;  // there are parts, maybe one
+  std::vector<Target> parts;    // of a namespace's member: its name
+  bool unpack = false;          // into the parts, maybe one
+  bool of_namespace = false;
 };
 
 /// What a macro's body speaks of, and its calls may therefore give: anything else is an error.
@@ -91,16 +91,15 @@ struct MacroTakes {
   bool more = false, more_named = false, caller = false;  // varargs, kwargs, caller
 };
 
-struct Stmt {
+struct Stmt {  // small: a long template is many
   StmtKind kind = StmtKind::text;
+  MacroTakes takes;
   int line = 0;
   std::string text;
   std::vector<std::string> names;
   Target target;
   ExprPtr expr, condition;
-  std::vector<Target> targets;
   std::vector<ExprPtr> values;
-  MacroTakes takes;
   std::vector<std::pair<ExprPtr, Body>> branches;
   Body body, otherwise;
   bool recursive = false;  // a loop that may call itself

@@ -235,7 +235,7 @@ Result<Evaluator::Flow> Evaluator::exec_branch(const Stmt& stmt, std::string& ou
 }
 
 Status Evaluator::assign_to(const Target& target, const Value& value) {
-  if (!target.member.empty()) return assign_member(target, value);
+  if (target.of_namespace) return assign_member(target, value);
   if (!target.unpack) {
     assign(target.name, value);
     return {};
@@ -260,11 +260,10 @@ Status Evaluator::assign_member(const Target& target, const Value& value) {
   if (members == nullptr) {
     return Status(Code::corrupt, fmt::format("cannot assign attribute on non-namespace object '{}'", target.name));
   }
-  if (target.member.starts_with('_')) {
-    return Status(Code::corrupt, fmt::format("a namespace cannot hold the name '{}'", target.member));
-  }
+  const std::string& member = target.parts[0].name;
+  if (member.starts_with('_')) return Status(Code::corrupt, fmt::format("a namespace cannot hold the name '{}'", member));
   NBL_TRY(take(64));
-  members->members.set(Value(target.member), value);
+  members->members.set(Value(member), value);
   return {};
 }
 
@@ -323,7 +322,7 @@ Status Evaluator::exec_scoped(const Stmt& stmt, std::string& out) {
   }
   scope_ = push_scope(outer);
   Scope* const mine = scope_;
-  for (std::size_t i = 0; i < values.size(); ++i) NBL_TRY(assign_to(stmt.targets[i], values[i]));
+  for (std::size_t i = 0; i < values.size(); ++i) NBL_TRY(assign_to(stmt.target.parts[i], values[i]));
   if (stmt.kind == StmtKind::with || stmt.kind == StmtKind::scope) {
     NBL_TRY(exec(stmt.body, out).status());
     pop_scope(mine, outer);

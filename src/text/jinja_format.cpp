@@ -182,6 +182,7 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
     return Status(Code::corrupt,
                   fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
   }
+  if (spec.comma) return Status(Code::corrupt, "Cannot specify ',' with 's'.");
   if (spec.sign != 0) return Status(Code::corrupt, "Sign not allowed in string format specifier");
   NBL_ASSIGN(const Value body, e.text_of(value));
   return padded(cut(body.string(), spec.precision), spec, '<');

@@ -172,7 +172,9 @@ Result<Target> Parser::target(bool members, int depth) {
       if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" || name == "None")
         return error(fmt::format("cannot assign to '{}'", name));
       if (members && skip_symbol(".")) {
-        NBL_ASSIGN(part.member, expect_name());
+        part.of_namespace = true;
+        NBL_ASSIGN(std::string member, expect_name());
+        part.parts.emplace_back().name = std::move(member);
       }
     }
     out.parts.push_back(std::move(part));
@@ -251,9 +253,9 @@ Result<std::unique_ptr<Stmt>> Parser::assignment() {
 Result<std::unique_ptr<Stmt>> Parser::with() {
   auto stmt = make(StmtKind::with);
   while (peek().kind != TokenKind::block_end) {
-    if (!stmt->targets.empty()) NBL_TRY(expect_symbol(","));
+    if (!stmt->target.parts.empty()) NBL_TRY(expect_symbol(","));
     NBL_ASSIGN(Target each, target());
-    stmt->targets.push_back(std::move(each));
+    stmt->target.parts.push_back(std::move(each));
     NBL_TRY(expect_symbol("="));
     NBL_ASSIGN(ExprPtr value, expression());
     stmt->values.push_back(std::move(value));

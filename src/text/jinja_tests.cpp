@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "text/jinja_case.h"
 #include "text/jinja_filters.h"
@@ -43,6 +44,7 @@ Result<bool> is_constant(Evaluator&, const Value& v, const Bound&, Args) {
 }
 template <int Rest>
 Result<bool> is_parity(Evaluator&, const Value& v, const Bound&, Args) {
+  if (v.is(Kind::real) && std::isfinite(v.real())) return v.real() - 2 * std::floor(v.real() / 2) == Rest;
   if (!v.is_integral()) return Status(Code::corrupt, fmt::format("'{}' is neither odd nor even", type_name(v)));
   return (v.integer() & 1) == Rest;
 }

@@ -477,6 +477,7 @@ s.translate({72: "J", 108: none, 111: 48})
 "%c%c|%3c" % ("x", 65, "y")
 "{:5}|{:<5}|{:d}".format(true, false, true)
 missing is callable
+3.0 is odd ~ (-1.0 is odd) ~ (2.5 is odd) ~ (4.0 is even)
 s|truncate(3) ~ l|truncate(5)
 """.strip().split("\n")
 
@@ -552,5 +553,6 @@ FAILURES = [
     ("{{ l|filesizeformat }}", "number"),
     ("{{ s|urlize(extra_schemes=['x y:']) }}", "scheme"),
     ("{{ 0.0 ** -1 }}", "negative power"),
+    ("{{ '{:,}'.format(s) }}", "Cannot specify"),
     ("{{ l is filter }}", "unhashable"),
 ]
