@@ -31,7 +31,8 @@ Result<bool> is_mapping(Evaluator&, const Value& v, const Bound&, Args) { return
 Result<bool> is_iterable(Evaluator&, const Value& v, const Bound&, Args) {
   return v.is(Kind::list) || v.is(Kind::dict) || v.is_string() || v.is_undefined();
 }
-Result<bool> is_sequence(Evaluator&, const Value& v, const Bound&, Args) {
+Result<bool> is_sequence(Evaluator& e, const Value& v, const Bound&, Args) {
+  if (v.is_undefined()) return !e.options().strict_undefined;  // of no length, for jinja2
   return (v.is(Kind::list) && is_indexed(v.list().kind)) || v.is(Kind::dict) || v.is_string();
 }
 Result<bool> is_callable(Evaluator&, const Value& v, const Bound&, Args) {
