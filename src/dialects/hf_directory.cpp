@@ -50,6 +50,28 @@ constexpr Rename kSuffixes[] = {
 #undef NBL_HF_SUFFIX
 };
 
+struct Tied {
+  std::string_view model_type, embedding;
+  bool usual;  ///< when the config does not say
+};
+constexpr Tied kTied[] = {
+#define NBL_HF_PREFIX(type, from, to)
+#define NBL_HF_SUFFIX(from, to)
+#define NBL_HF_TIED(type, embedding, usual) {type, embedding, usual},
+#include "dialects/hf_names.inc"
+#undef NBL_HF_PREFIX
+#undef NBL_HF_SUFFIX
+#undef NBL_HF_TIED
+};
+
+/// The embedding's name, where the model ties its output matrix to it.
+std::string_view tied_embedding(std::string_view model_type, const Json& config) {
+  const auto fits = [&](const Tied& t) { return t.model_type == "*" || t.model_type == model_type; };
+  const Tied& tied = *std::find_if(std::begin(kTied), std::end(kTied), fits);
+  const Json* said = config.find_value("tie_word_embeddings");
+  return (said != nullptr ? said->as_bool() : tied.usual) ? tied.embedding : std::string_view();
+}
+
 std::string canonical_name(std::string_view name, std::string_view model_type) {
   std::string result(name);
   for (const Rename& r : kPrefixes) {
@@ -191,6 +213,11 @@ Status HfDirectory::read_tensors() {
       return Status(Code::corrupt, fmt::format("{}: tensors {} and {} are the same parameter {}", origin(),
                                                shown(it->second->name), shown(raw.name), shown(it->first)));
     }
+  }
+  const std::string_view embedding = tied_embedding(model_type, text != nullptr ? *text : config_);
+  if (const auto head = tensors_.find("lm_head.weight"); !embedding.empty() && head != tensors_.end() && !tensors_.contains(embedding)) {
+    tensors_.emplace(embedding, head->second);
+    tensors_.erase(head);
   }
   return {};
 }

@@ -20,6 +20,8 @@ Status Adapters::add(const Model& model, std::shared_ptr<const LoraAdapter> adap
     if (!is_layer_role(spec.role)) {
       if (spec.role == Role::lm_head && !m.config.tied_embeddings)
         named[tensor_name(spec, 0, "weight")] = &*m.weights.lm_head;
+      for (const auto& [role, linear] : {std::pair(Role::project_in, &m.weights.project_in), std::pair(Role::project_out, &m.weights.project_out)})
+        if (spec.role == role && *linear) named[tensor_name(spec, 0, "weight")] = &**linear;
       continue;
     }
     for (int64_t l = 0; l < m.config.layers; ++l)

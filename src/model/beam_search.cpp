@@ -155,7 +155,8 @@ Result<std::vector<Beam>> beam_search(Session& base, std::span<const float> logi
     }
     running = std::move(next);
 
-    const float best_possible = per_length(running[0].score, length);
+    const bool grown = options.late_stopping && options.length_penalty > 0;
+    const float best_possible = per_length(running[0].score, grown ? options.max_new_tokens : length);
     // A place that nothing has filled yet can always be improved on.
     bool any = false;
     float worst = finished.back().score;

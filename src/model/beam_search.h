@@ -16,6 +16,7 @@ struct BeamOptions {
   int64_t max_new_tokens = 128;
   double length_penalty = 1;     ///< scores are log probability / length^penalty
   bool early_stopping = false;   ///< end as soon as `beams` sequences have ended; else when none can become better
+  bool late_stopping = false;    ///< even by growing to max_new_tokens, where a long text gains by the penalty (early_stopping="never")
   std::vector<text::TokenId> ends;  ///< end-of-sequence tokens
 };
 

@@ -256,6 +256,7 @@ Status run_beams(Session& session, std::span<const float> logits, const Generate
   beam.max_new_tokens = std::min(options.max_new_tokens, session.capacity() - session.position());
   beam.length_penalty = options.length_penalty;
   beam.early_stopping = options.early_stopping;
+  beam.late_stopping = options.late_stopping;
   if (options.stop_at_eos) beam.ends = session.model().config().eos;
   const text::Tokenizer* tokenizer = session.model().tokenizer();
   BeamStop stop;

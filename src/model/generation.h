@@ -39,6 +39,7 @@ struct GenerateOptions {
   int64_t beams = 1;             ///< above 1: beam search; `samples` is then the number of beams returned
   double length_penalty = 1;     ///< a beam's score is its log probability / length^penalty
   bool early_stopping = false;   ///< end as soon as `beams` sequences have ended
+  bool late_stopping = false;    ///< end only when none could become better by growing to its full length ("never")
 
   int64_t prompt_lookup = 0;      ///< tokens drafted from an earlier place in the text that reads alike; 0: off
   int64_t lookup_ngram = 3;       ///< the longest run of tokens looked for there

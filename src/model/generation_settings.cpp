@@ -124,7 +124,7 @@ std::span<const Spec> generation_settings() {
       {"prompt_logprobs", T::integer, "-1", -1, kMany, {}, "the same for the prompt's tokens"},
       {"beams", T::integer, "1", 1, 4096, {}, "beam search with so many beams; 1: none"},
       {"length_penalty", T::real, "1", -1000, 1000, {}, "a beam's score is its log probability / length^penalty"},
-      {"early_stopping", T::boolean, "false", 0, 0, {}, "end beam search as soon as all beams have ended"},
+      {"early_stopping", T::boolean, "false", 0, 0, {"never"}, "end beam search as soon as all beams have ended; never: look for longer ones"},
       {"prompt_lookup", T::integer, "0", 0, 1024, {}, "tokens drafted from an earlier place in the text; 0: off"},
       {"lookup_ngram", T::integer, "3", 1, 1024, {}, "the longest run of tokens that prompt_lookup looks for"},
       {"draft_tokens", T::integer, "4", 1, 1024, {}, "tokens that a draft model drafts at a time"},
@@ -212,6 +212,7 @@ Result<GenerateOptions> make_generate_options(const GenerationSettings& settings
   out.beams = o.integer("beams");
   out.length_penalty = o.real("length_penalty");
   out.early_stopping = o.boolean("early_stopping");
+  out.late_stopping = o.text("early_stopping") == "never";
   out.prompt_lookup = o.integer("prompt_lookup");
   out.lookup_ngram = o.integer("lookup_ngram");
   out.draft_tokens = o.integer("draft_tokens");

@@ -26,7 +26,7 @@ struct OptionSpec {
   Type type = Type::integer;
   std::string_view fallback;           ///< default, as text
   double min = 0, max = 0;             ///< bounds of numbers, inclusive
-  std::vector<std::string_view> choices;  ///< of a choice; of a number: words that may stand in its place
+  std::vector<std::string_view> choices;  ///< of a choice; of others: words that may stand in their place
   std::string_view help;               ///< one line
 };
 

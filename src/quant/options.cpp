@@ -42,8 +42,8 @@ Result<std::string> normalize(const OptionSpec& spec, const std::string& value, 
     return Status(Code::invalid_argument,
                   fmt::format("{}.{} is \"{}\", expected {}", method, spec.name, value, expected));
   };
-  std::string words;  // that stand beside numbers
-  if (spec.type == OptionSpec::Type::integer || spec.type == OptionSpec::Type::real) {
+  std::string words;  // that may stand in place of a number or a truth value
+  if (spec.type != OptionSpec::Type::choice && spec.type != OptionSpec::Type::text) {
     for (const std::string_view word : spec.choices) {
       if (value == word) return value;
       words += fmt::format(" or {}", word);
@@ -68,7 +68,7 @@ Result<std::string> normalize(const OptionSpec& spec, const std::string& value, 
     }
     case OptionSpec::Type::boolean: {
       bool flag = false;
-      if (!parse_boolean(value, &flag)) return refuse("true or false");
+      if (!parse_boolean(value, &flag)) return refuse("true or false" + words);
       return std::string(flag ? "true" : "false");
     }
     case OptionSpec::Type::choice: {

@@ -157,6 +157,7 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
   }
   spec.alternate = take('#');
   if (take('0') && spec.align == 0) {
+    spec.zero = true;
     spec.fill = "0";
     spec.align = '=';
   }
@@ -182,6 +183,9 @@ Result<std::string> format_value(Evaluator& e, const Value& value, std::string_v
     return Status(Code::corrupt,
                   fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
   }
+  if (spec.zero) spec.align = '<';
+  if (spec.align == '=') return Status(Code::corrupt, "'=' alignment not allowed in string format specifier");
+  if (spec.comma) return Status(Code::corrupt, "Cannot specify ',' with 's'.");
   if (spec.sign != 0) return Status(Code::corrupt, "Sign not allowed in string format specifier");
   NBL_ASSIGN(const Value body, e.text_of(value));
   return padded(cut(body.string(), spec.precision), spec, '<');

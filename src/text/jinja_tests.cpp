@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "text/jinja_case.h"
 #include "text/jinja_filters.h"
@@ -30,7 +31,8 @@ Result<bool> is_mapping(Evaluator&, const Value& v, const Bound&, Args) { return
 Result<bool> is_iterable(Evaluator&, const Value& v, const Bound&, Args) {
   return v.is(Kind::list) || v.is(Kind::dict) || v.is_string() || v.is_undefined();
 }
-Result<bool> is_sequence(Evaluator&, const Value& v, const Bound&, Args) {
+Result<bool> is_sequence(Evaluator& e, const Value& v, const Bound&, Args) {
+  if (v.is_undefined()) return !e.options().strict_undefined;  // of no length, for jinja2
   return (v.is(Kind::list) && is_indexed(v.list().kind)) || v.is(Kind::dict) || v.is_string();
 }
 Result<bool> is_callable(Evaluator&, const Value& v, const Bound&, Args) {
@@ -43,6 +45,7 @@ Result<bool> is_constant(Evaluator&, const Value& v, const Bound&, Args) {
 }
 template <int Rest>
 Result<bool> is_parity(Evaluator&, const Value& v, const Bound&, Args) {
+  if (v.is(Kind::real) && std::isfinite(v.real())) return v.real() - 2 * std::floor(v.real() / 2) == Rest;
   if (!v.is_integral()) return Status(Code::corrupt, fmt::format("'{}' is neither odd nor even", type_name(v)));
   return (v.integer() & 1) == Rest;
 }

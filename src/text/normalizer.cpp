@@ -10,6 +10,7 @@
 #include "text/growth.h"
 #include "text/normalizer_unicode.h"
 #include "text/pattern.h"
+#include "text/utf8.h"
 
 namespace nbl::text {
 namespace {
@@ -38,6 +39,15 @@ class Replace final : public Normalizer {
     out.append(text, at);
     text = std::move(out);
     return {};
+  }
+  bool drops_first(std::string_view text) const override {
+    bool drops = false;
+    const Status status = pattern_.find_all(text, [&](std::size_t begin, std::size_t end) {
+      // What takes the place of several characters stands, for the package, where the last of them stood.
+      drops = begin == 0 && end > (content_.empty() ? 0 : utf8_length(text[0]));
+      return false;
+    });
+    return status.ok() && drops;
   }
 
  private:
@@ -72,9 +82,13 @@ class SequenceNormalizer final : public Normalizer {
  public:
   explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
   Status apply(std::string& text) const override {
+    bool at_start = false;
+    return apply(text, at_start);
+  }
+  Status apply(std::string& text, bool& at_start) const override {
     const std::size_t before = text.size();
     for (const auto& step : steps_) {
-      NBL_TRY(step->apply(text));
+      NBL_TRY(at_start ? step->apply(text, at_start) : step->apply(text));
       if (text.size() > most_grown(before, kSequenceGrowth)) return grown_too_long(before, kSequenceGrowth);
     }
     return {};

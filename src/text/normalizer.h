@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "base/status.h"
@@ -14,6 +15,16 @@ class Normalizer {
   virtual ~Normalizer() = default;
   /// Rewrites valid UTF-8 in place.
   virtual Status apply(std::string& text) const = 0;
+  /// Whether apply() takes the first character away and puts nothing in its place.
+  virtual bool drops_first(std::string_view text) const {
+    (void)text;
+    return false;
+  }
+  /// The same; `at_start` becomes false where what the text begins with then is not what it began with.
+  virtual Status apply(std::string& text, bool& at_start) const {
+    at_start = at_start && !drops_first(text);
+    return apply(text);
+  }
 };
 
 /// From the "normalizer" member of a tokenizer.json; null gives a null pointer.

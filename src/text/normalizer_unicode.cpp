@@ -104,6 +104,11 @@ class Lowercase final : public Normalizer {
   }
 };
 
+uint32_t first_char(std::string_view text) noexcept {
+  const char* p = text.data();
+  return next_valid_utf8(p);
+}
+
 class Strip final : public Normalizer {
  public:
   Strip(bool left, bool right) : left_(left), right_(right) {}
@@ -126,6 +131,9 @@ class Strip final : public Normalizer {
     text = text.substr(begin, end - begin);
     return {};
   }
+  bool drops_first(std::string_view text) const override {
+    return left_ && !text.empty() && (CharTable::get()[first_char(text)] & kSpace) != 0;
+  }
 
  private:
   bool left_;
@@ -140,6 +148,7 @@ class StripAccents final : public Normalizer {
     });
     return {};
   }
+  bool drops_first(std::string_view text) const override { return !text.empty() && is_stripped_mark(first_char(text)); }
 };
 
 bool is_cjk(uint32_t c) noexcept {
@@ -207,13 +216,16 @@ class BertNormalizer final : public Normalizer {
   UnicodeForm decompose_;
 };
 
+bool is_nmt_control(uint32_t c) noexcept {
+  return (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+}
+
 /// Takes away control characters and turns unusual spaces into plain ones.
 class Nmt final : public Normalizer {
  public:
   Status apply(std::string& text) const override {
     rewrite(text, [](std::string& out, uint32_t c) {
-      if ((c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F)
-        return;
+      if (is_nmt_control(c)) return;
       const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
                          (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF ||
                          c == 0xFFFD;
@@ -221,6 +233,7 @@ class Nmt final : public Normalizer {
     });
     return {};
   }
+  bool drops_first(std::string_view text) const override { return !text.empty() && is_nmt_control(first_char(text)); }
 };
 
 }  // namespace

@@ -74,7 +74,7 @@ Status PipelineTokenizer::encode_segment(std::string_view segment, bool at_start
   std::string normalized;
   if (parts_.normalizer) {
     normalized = std::string(segment);
-    NBL_TRY(parts_.normalizer->apply(normalized));
+    NBL_TRY(parts_.normalizer->apply(normalized, at_start));
     segment = normalized;
   }
   if (!parts_.added.has_normalized()) {

@@ -126,12 +126,11 @@ def incremental(reference, ids):
     return numpy.stack(rows)
 
 
-def check(name, seed, keep=None):
-    """One draw; returns the worst difference and a few words about it."""
-    rng = random.Random(seed)
+def save_draw(name, rng, directory, seed=0):
+    """A random model of an architecture, saved as transformers saves it; returns the settings of its configuration."""
     for _ in range(100):
         kind, settings = DRAWS[name](Draw(rng, LENGTH))
-        torch.manual_seed(seed % 2**31)
+        torch.manual_seed(seed)
         try:
             drawn = transformers.AutoModelForCausalLM.from_config(getattr(transformers, kind)(**settings), dtype=torch.float32)
             break
@@ -139,12 +138,18 @@ def check(name, seed, keep=None):
             refusal = error
     else:
         raise AssertionError(f"transformers takes none of 100 configurations: {refusal}")
-    style = rng.choice([4, 5])
+    drawn.save_pretrained(directory)
+    randomise(pathlib.Path(directory) / "model.safetensors", torch.Generator().manual_seed(seed))
+    return settings
+
+
+def check(name, seed, keep=None):
+    """One draw; returns the worst difference and a few words about it."""
+    rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         directory = pathlib.Path(scratch)
-        drawn.save_pretrained(directory)
-        del drawn
-        randomise(directory / "model.safetensors", torch.Generator().manual_seed(seed % 2**31))
+        settings = save_draw(name, rng, directory, seed % 2**31)
+        style = rng.choice([4, 5])
         path = directory / "config.json"
         config = json.loads(path.read_text())
         if style == 4:

@@ -16,10 +16,11 @@ if [ -z "${NIBBLE_INTEROP_VENV:-}" ]; then
     random_tokenizers.py) packages="tokenizers numpy" ;;
     tokenizers_random.py) packages="tokenizers sentencepiece numpy" ;;
     gguf_pre_tokenizers.py) packages="tokenizers gguf numpy" ;;
-    chat_templates.py) packages="transformers jinja2 numpy" ;;
+    chat_templates.py | random_templates.py) packages="transformers jinja2 numpy" ;;
     pull_and_push.py) packages="huggingface_hub numpy" ;;
     random_schemas.py | random_grammars.py) packages="jsonschema[format-nongpl] numpy" ;;
     random_architectures.py | greedy_generation.py | architecture_draws.py) packages="torch transformers safetensors numpy gguf sentencepiece" ;;
+    peft_adapters.py) packages="torch transformers safetensors numpy peft" ;;
     *) packages="numpy" ;;
   esac
   # Tests that start together must not install into one environment at once.

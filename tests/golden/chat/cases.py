@@ -477,6 +477,8 @@ s.translate({72: "J", 108: none, 111: 48})
 "%c%c|%3c" % ("x", 65, "y")
 "{:5}|{:<5}|{:d}".format(true, false, true)
 missing is callable
+missing is sequence ~ "{:05}|{:<3}".format("ab", "c")
+3.0 is odd ~ (-1.0 is odd) ~ (2.5 is odd) ~ (4.0 is even)
 s|truncate(3) ~ l|truncate(5)
 """.strip().split("\n")
 
@@ -552,5 +554,7 @@ FAILURES = [
     ("{{ l|filesizeformat }}", "number"),
     ("{{ s|urlize(extra_schemes=['x y:']) }}", "scheme"),
     ("{{ 0.0 ** -1 }}", "negative power"),
+    ("{{ '{:,}'.format(s) }}", "Cannot specify"),
+    ("{{ '{:=3}'.format(s) }}", "alignment"),
     ("{{ l is filter }}", "unhashable"),
 ]

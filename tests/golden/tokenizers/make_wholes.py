@@ -76,6 +76,14 @@ TOKENIZERS = [
     whole(bpe([chr(c) for c in range(32, 127)], []), added_tokens=[
         added(95, "\t", lstrip=True), added(96, "</s>", rstrip=True, special=True), added(97, "<m>", lstrip=True, rstrip=True),
         added(98, "\n", rstrip=True), added(99, "word", single_word=True, normalized=True)]),
+    # A mark before the first word only: where a normalizer took away what the text began with, no word is the first.
+    *[whole(bpe([chr(c) for c in range(32, 127)] + ["\u2581", "\u00e9", "\n"], []), normalizer=normalizer,
+            pre_tokenizer={"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": split},
+            added_tokens=[added(98, "</s>", special=True), added(99, "<m>", normalized=True), added(100, "word", rstrip=True)])
+      for split, normalizer in [(True, None), (False, {"type": "Strip", "strip_left": True, "strip_right": False}),
+                                (True, {"type": "Sequence", "normalizers": [{"type": "Nmt"}, {"type": "Strip", "strip_left": True, "strip_right": True}]}),
+                                (True, {"type": "Replace", "pattern": {"Regex": "^ +"}, "content": "_"}),
+                                (True, {"type": "Replace", "pattern": {"Regex": "^[ t]"}, "content": ""})]],
 ]
 TEXTS = ["the there of", " the", "\u00e9", "q the\u00e9 q", "<unk>", "a<unk>b <unk><unk>", "thebthe", "uthey", "a</s>\tb", "a\t\t</s>\t\t\nb", "<m> \t <m>\t", "a word \n </s> word.",
          "</s>\n<m>words", "the\tthe", "", "a\u0301b x\u00b2y\u2460z \u0903n\u203f \u00bcq", "<x<<y>a<<"]

@@ -73,12 +73,44 @@ TEST(HuggingFace, OldNamesAreTranslated) {
   };
   for (const Case& c : cases) {
     TempDir dir;
-    dir.write("config.json", std::string(R"({"model_type":")") + c.model_type + "\"}");
+    dir.write("config.json", std::string(R"({"model_type":")") + c.model_type + R"(","tie_word_embeddings":false})");
     write_safetensors(dir / "model.safetensors", {{c.stored, "F32", {6}, raw(kSix)}});
     auto model = open(dir.path());
     ASSERT_TRUE(model.ok()) << model.status().message();
     EXPECT_TRUE((*model)->has(c.canonical)) << c.stored;
   }
+}
+
+// As transformers reads them: of two tied matrices a file may hold either.
+TEST(HuggingFace, ATiedOutputMatrixAloneIsTheEmbedding) {
+  struct Case {
+    const char *config, *found;
+  };
+  const Case cases[] = {
+      {R"({"model_type":"llama","tie_word_embeddings":true})", "model.embed_tokens.weight"},
+      {R"({"model_type":"llama","tie_word_embeddings":false})", "lm_head.weight"},
+      {R"({"model_type":"llama"})", "lm_head.weight"},
+      {R"({"model_type":"gemma2"})", "model.embed_tokens.weight"},
+      {R"({"model_type":"gpt2"})", "transformer.wte.weight"},
+      {R"({"model_type":"gpt2","tie_word_embeddings":false})", "lm_head.weight"},
+      {R"({"model_type":"opt"})", "model.decoder.embed_tokens.weight"},
+      {R"({"model_type":"gemma3","text_config":{"model_type":"gemma3_text"}})", "model.embed_tokens.weight"},
+  };
+  for (const Case& c : cases) {
+    TempDir dir;
+    dir.write("config.json", c.config);
+    write_safetensors(dir / "model.safetensors", {{"lm_head.weight", "F32", {2, 3}, raw(kSix)}});
+    auto model = open(dir.path());
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    ASSERT_EQ((*model)->tensors().size(), 1u);
+    EXPECT_EQ((*model)->tensors()[0].name, c.found) << c.config;
+    EXPECT_TRUE((*model)->matrix(c.found).ok()) << c.config;
+  }
+  TempDir both;
+  both.write("config.json", R"({"model_type":"llama","tie_word_embeddings":true})");
+  write_safetensors(both / "model.safetensors",
+                    {{"lm_head.weight", "F32", {2, 3}, raw(kSix)}, {"model.embed_tokens.weight", "F32", {2, 3}, raw(kSix)}});
+  EXPECT_EQ((*open(both.path()))->tensors().size(), 2u);
 }
 
 TEST(HuggingFace, FindsTheWeightsAmongOtherFiles) {
