@@ -27,11 +27,10 @@ struct Wrapping {
   bool break_long_words = true, break_on_hyphens = true;
 };
 
-Result<std::vector<std::string_view>> chunks_of(std::string_view line, bool hyphens) {
-  NBL_ASSIGN(const auto pattern, Regex::compile(hyphens ? kChunk : kBlanks, "wordwrap"));
+Result<std::vector<std::string_view>> chunks_of(std::string_view line, const Regex& pattern) {
   std::vector<std::string_view> out;
   std::size_t at = 0;
-  NBL_TRY(pattern->find_all(line, [&](std::size_t begin, std::size_t end) {
+  NBL_TRY(pattern.find_all(line, [&](std::size_t begin, std::size_t end) {
     if (begin > at) out.push_back(line.substr(at, begin - at));
     out.push_back(line.substr(begin, end - begin));
     at = end;
@@ -60,8 +59,8 @@ std::size_t cut_length(std::string_view word, int64_t room, bool at_hyphen) {
   return hyphen + 1;
 }
 
-Status wrap_line(Evaluator& e, std::string_view line, const Wrapping& how, std::vector<std::string>& out) {
-  NBL_ASSIGN(std::vector<std::string_view> chunks, chunks_of(line, how.break_on_hyphens));
+Status wrap_line(Evaluator& e, std::string_view line, const Wrapping& how, const Regex& pattern, std::vector<std::string>& out) {
+  NBL_ASSIGN(std::vector<std::string_view> chunks, chunks_of(line, pattern));
   NBL_TRY(e.move_bytes(chunks.size() * sizeof(std::string_view)));
   std::reverse(chunks.begin(), chunks.end());  // the next one is the last
   const std::size_t first = out.size();
@@ -112,12 +111,13 @@ Result<Value> word_wrap(Evaluator& e, const Value& v, const Bound& bound, Args) 
   }
   if (!v.is_string()) return Status(Code::corrupt, fmt::format("wordwrap() needs a string, not '{}'", type_name(v)));
   NBL_ASSIGN(const Value lines, e.call(find_method(v, "splitlines"), {}));
+  NBL_ASSIGN(const auto pattern, Regex::compile(how.break_on_hyphens ? kChunk : kBlanks, "wordwrap"));
   std::string out;
   for (std::size_t i = 0; i < lines.list().items.size(); ++i) {
     const std::string& line = lines.list().items[i].string();
     if (how.width <= 0) return Status(Code::corrupt, fmt::format("invalid width {} (must be > 0)", how.width));
     std::vector<std::string> parts;
-    NBL_TRY(wrap_line(e, line, how, parts));
+    NBL_TRY(wrap_line(e, line, how, *pattern, parts));
     if (i > 0) out += between;
     for (std::size_t j = 0; j < parts.size(); ++j) {
       NBL_TRY(e.move_bytes(parts[j].size() + between.size()));

@@ -5,18 +5,10 @@
 #include <fstream>
 #include <vector>
 
-#include "base/json.h"
 #include "unit/capi/fixtures.h"
 
 namespace nbl::test {
 namespace {
-
-Json json_of(nbl_buffer* buffer) {
-  const Buffer owned(buffer);
-  auto parsed = Json::parse({nbl_buffer_text(buffer), nbl_buffer_size(buffer)}, "result");
-  EXPECT_TRUE(parsed.ok()) << parsed.status().message();
-  return parsed.ok() ? std::move(parsed).value() : Json();
-}
 
 const Json& at(const Json& json, std::initializer_list<std::string_view> path) {
   static const Json none;

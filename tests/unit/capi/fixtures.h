@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
 
+#include "base/json.h"
 #include "nibble/nibble.h"
 
 namespace nbl::test {
@@ -49,6 +51,15 @@ NBL_TEST_HANDLE(QTensor, nbl_qtensor);
     EXPECT_EQ(call, code) << nbl_last_error();                                                  \
     EXPECT_NE(std::string(nbl_last_error()).find(word), std::string::npos) << nbl_last_error(); \
   } while (false)
+
+/// A result's JSON; the buffer is destroyed.
+inline Json json_of(nbl_buffer* buffer) {
+  const Buffer owned(buffer);
+  EXPECT_EQ(std::strlen(nbl_buffer_text(buffer)), nbl_buffer_size(buffer));
+  auto parsed = Json::parse({nbl_buffer_text(buffer), nbl_buffer_size(buffer)}, "result");
+  EXPECT_TRUE(parsed.ok()) << parsed.status().message();
+  return parsed.ok() ? std::move(parsed).value() : Json();
+}
 
 inline Runtime make_runtime(int32_t threads = 2) {
   nbl_runtime_options options = NBL_RUNTIME_OPTIONS_INIT;

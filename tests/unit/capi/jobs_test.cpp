@@ -5,7 +5,6 @@
 #include <thread>
 #include <vector>
 
-#include "base/json.h"
 #include "unit/capi/fixtures.h"
 
 namespace nbl::test {
@@ -13,14 +12,6 @@ namespace {
 
 std::string calibration() { return read_file(source_file("examples/data/calibration.txt")); }
 std::string evaluation_text() { return read_file(source_file("examples/data/evaluation.txt")); }
-
-Json json_of(nbl_buffer* buffer) {
-  const Buffer owned(buffer);
-  EXPECT_EQ(std::strlen(nbl_buffer_text(buffer)), nbl_buffer_size(buffer));
-  auto parsed = Json::parse({nbl_buffer_text(buffer), nbl_buffer_size(buffer)}, "result");
-  EXPECT_TRUE(parsed.ok()) << parsed.status().message();
-  return parsed.ok() ? std::move(parsed).value() : Json();
-}
 
 std::vector<int32_t> encode(const Model& model, const std::string& text) {
   nbl_tokenizer* raw = nullptr;
