@@ -1,6 +1,8 @@
 // Filters and tests, by name.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,13 @@ struct Test {
   std::string_view name, signature;
   Result<bool> (*run)(Evaluator& evaluator, const Value& value, const Bound& bound, const CallArguments& arguments);
 };
+
+/// The one of that name in a list of filters or tests, or null.
+template <class T, std::size_t N>
+const T* find_named(const std::array<T, N>& list, std::string_view name) noexcept {
+  const auto found = std::find_if(list.begin(), list.end(), [&](const T& each) { return each.name == name; });
+  return found == list.end() ? nullptr : &*found;
+}
 
 const Filter* find_filter(std::string_view name) noexcept;
 /// Why there is no filter of that name.

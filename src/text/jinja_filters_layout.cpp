@@ -288,8 +288,7 @@ constexpr std::array kFilters = {
 }  // namespace
 
 const Filter* find_layout_filter(std::string_view name) noexcept {
-  const auto found = std::find_if(kFilters.begin(), kFilters.end(), [&](const Filter& f) { return f.name == name; });
-  return found == kFilters.end() ? nullptr : &*found;
+  return find_named(kFilters, name);
 }
 
 }  // namespace nbl::text::jinja

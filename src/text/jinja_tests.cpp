@@ -135,8 +135,7 @@ constexpr std::array kTests = {
 }  // namespace
 
 const Test* find_test(std::string_view name) noexcept {
-  const auto found = std::find_if(kTests.begin(), kTests.end(), [&](const Test& t) { return t.name == name; });
-  return found == kTests.end() ? nullptr : &*found;
+  return find_named(kTests, name);
 }
 
 const Filter* find_filter(std::string_view name) noexcept {
