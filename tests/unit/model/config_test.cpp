@@ -101,6 +101,19 @@ TEST(ModelConfig, WindowsByLayer) {
                Code::unsupported, {"layer_types", "linear_attention"});
 }
 
+TEST(ModelConfig, TheMultimodalGemma3LeavesOutWhatIsAsInTheSmallestOne) {
+  const auto config = read(parse(R"({"model_type":"gemma3","text_config":{"hidden_size":2560,"intermediate_size":10240,
+    "model_type":"gemma3_text","num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},"sliding_window":1024}})"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->vocab, 262208);
+  EXPECT_EQ(config->heads, 8);
+  EXPECT_EQ(config->kv_heads, 4);
+  EXPECT_EQ(config->head_dim, 256);
+  EXPECT_EQ(config->max_positions, 131072);
+  EXPECT_FALSE(config->layer[5].window > 0);
+  EXPECT_EQ(config->layer[4].window, 1024);
+}
+
 TEST(ModelConfig, BigCode) {
   const auto multi_query = read(test::bigcode_config(true)), multi_head = read(test::bigcode_config(false));
   ASSERT_TRUE(multi_query.ok() && multi_head.ok());
