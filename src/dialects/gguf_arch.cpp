@@ -33,7 +33,9 @@ constexpr GgufArch kArchs[] = {
                R"("scoring_func":"sigmoid","topk_method":"noaux_tc","attention_bias":false,"rope_interleave":true})",
      .names = kDeepseek,
      .keys = kDeepseekKeys,
-     .marker = ".exp_probs_b.bias"},
+     .marker = ".exp_probs_b.bias",
+     .silent = R"({"routed_scaling_factor":2.5,"first_k_dense_replace":3,"n_shared_experts":1,"norm_topk_prob":true,"n_group":8,)"
+               R"("topk_group":4})"},
     {.id = "deepseek2",
      .config = R"({"model_type":"deepseek_v2","architectures":["DeepseekV2ForCausalLM"],"hidden_act":"silu",)"
                R"("scoring_func":"softmax","topk_method":"greedy","norm_topk_prob":false,"attention_bias":false})",
