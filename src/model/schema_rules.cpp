@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "base/bounds.h"
@@ -14,6 +15,7 @@
 namespace nbl::model {
 namespace {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr BoundOf<std::size_t> kMaxAlternatives{Bound::schema_alternatives};
 constexpr int kMaxDepth = 48;  ///< of references and combinations at one place
 constexpr std::size_t kMaxPairs = 10'000'000;  ///< of elements of two lists that are compared
@@ -192,11 +194,11 @@ bool disjoint_scalars(const Json& a, const Json& b) {
   if (vb) return none(*vb, a);
   const auto low = [](const Json& s) {
     const Json *m = s.find("minimum"), *e = s.find("exclusiveMinimum");
-    return std::max(m != nullptr ? m->as_double() : -INFINITY, e != nullptr ? e->as_double() : -INFINITY);
+    return std::max(m != nullptr ? m->as_double() : -kInfinity, e != nullptr ? e->as_double() : -kInfinity);
   };
   const auto high = [](const Json& s) {
     const Json *m = s.find("maximum"), *e = s.find("exclusiveMaximum");
-    return std::min(m != nullptr ? m->as_double() : INFINITY, e != nullptr ? e->as_double() : INFINITY);
+    return std::min(m != nullptr ? m->as_double() : kInfinity, e != nullptr ? e->as_double() : kInfinity);
   };
   return false || low(a) > high(b) || low(b) > high(a);
 }
@@ -400,18 +402,18 @@ bool schema_admits_scalar(const Json& schema, const Json& value) {
   };
   if (value.is_number()) {
     const double x = value.as_double();
-    if (x < bound("minimum", -INFINITY) || x > bound("maximum", INFINITY)) return false;
-    if (!(x > bound("exclusiveMinimum", -INFINITY)) || !(x < bound("exclusiveMaximum", INFINITY))) return false;
+    if (x < bound("minimum", -kInfinity) || x > bound("maximum", kInfinity)) return false;
+    if (!(x > bound("exclusiveMinimum", -kInfinity)) || !(x < bound("exclusiveMaximum", kInfinity))) return false;
     const double step = bound("multipleOf", 0);
     if (step > 0 && std::abs(std::remainder(x, step)) > 1e-9 * std::abs(x)) return false;
   }
   if (value.is_string()) {
     double length = 0;
     for (const char c : value.as_string()) length += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    if (length < bound("minLength", 0) || length > bound("maxLength", INFINITY)) return false;
+    if (length < bound("minLength", 0) || length > bound("maxLength", kInfinity)) return false;
   }
   if (value.is_array() && (static_cast<double>(value.size()) < bound("minItems", 0) ||
-                           static_cast<double>(value.size()) > bound("maxItems", INFINITY)))
+                           static_cast<double>(value.size()) > bound("maxItems", kInfinity)))
     return false;
   return true;
 }
