@@ -8,8 +8,8 @@ medians of both and OTHER's time over ONE's.
 """
 import argparse
 import json
-import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -26,10 +26,10 @@ def result(command, *arguments):
 
 
 def processor_seconds(command, *arguments):
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([command, *map(str, arguments), "--quiet"], stdout=subprocess.DEVNULL, check=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main():

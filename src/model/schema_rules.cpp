@@ -183,6 +183,8 @@ std::set<std::string_view> required_names(const Json& schema) {
   return names;
 }
 
+double number_or(const Json* number, double otherwise) { return number == nullptr ? otherwise : number->as_double(); }
+
 /// No scalar that the first admits is admitted by the second.
 bool disjoint_scalars(const Json& a, const Json& b) {
   const auto va = values_of(a), vb = values_of(b);
@@ -194,13 +196,13 @@ bool disjoint_scalars(const Json& a, const Json& b) {
   if (vb) return none(*vb, a);
   const auto low = [](const Json& s) {
     const Json *m = s.find("minimum"), *e = s.find("exclusiveMinimum");
-    return std::max(m != nullptr ? m->as_double() : -kInfinity, e != nullptr ? e->as_double() : -kInfinity);
+    return std::max(number_or(m, -kInfinity), number_or(e, -kInfinity));
   };
   const auto high = [](const Json& s) {
     const Json *m = s.find("maximum"), *e = s.find("exclusiveMaximum");
-    return std::min(m != nullptr ? m->as_double() : kInfinity, e != nullptr ? e->as_double() : kInfinity);
+    return std::min(number_or(m, kInfinity), number_or(e, kInfinity));
   };
-  return false || low(a) > high(b) || low(b) > high(a);
+  return low(a) > high(b) || low(b) > high(a);
 }
 
 /// No text that is written for `a` is valid under `b`. Only what is certain counts.
