@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/cli.h"
@@ -15,7 +16,7 @@ namespace {
 
 struct Args {
   std::string model, system, load, template_file;
-  std::vector<std::string> variables;
+  std::vector<std::string> variables, set, lora;
   Session::GenerateOptions generate;
   int64_t context = 0;
 };
@@ -24,7 +25,8 @@ constexpr const char* kHelp =
     "/help            this list\n"
     "/system [TEXT]   set the system message; without TEXT, take it away\n"
     "/set             show the settings\n"
-    "/set NAME VALUE  temperature, top_k, top_p, tokens, seed; any other NAME is a variable of the template\n"
+    "/set NAME VALUE  temperature, top_k, top_p, tokens, seed, another generation setting (min_p, repetition_penalty,\n"
+    "                 stop, kv_type, ...), or else a variable of the template\n"
     "/save FILE       write the conversation as JSON\n"
     "/load FILE       go on with a saved conversation\n"
     "/undo            take the last question and its answer back\n"
@@ -45,6 +47,12 @@ class Chat {
       conversation_.variables["chat_template"] = json_string(read_file(args.template_file));
     }
     for (const std::string& assignment : args.variables) set_variable(assignment, conversation_.variables);
+    for (const std::string& assignment : args.set) {
+      const std::size_t equals = assignment.find('=');
+      if (equals == std::string::npos) throw Failure(kUsage, fmt::format("--set {}: NAME=VALUE was expected", assignment));
+      const std::string name = assignment.substr(0, equals), value = assignment.substr(equals + 1);
+      if (!set_named(name, value)) conversation_.set(name, value);
+    }
     if (!args.load.empty()) conversation_.load(read_file(args.load), args.load);
   }
 
@@ -153,6 +161,7 @@ class Chat {
     if (rest.empty()) {
       std::string text = fmt::format("temperature {}\ntop_k {}\ntop_p {}\ntokens {}\nseed {}\n", o.temperature, o.top_k,
                                      o.top_p, o.max_new_tokens, o.seed);
+      for (const auto& [name, value] : conversation_.settings()) text += fmt::format("{} {}\n", name, value);
       for (const auto& [name, value] : conversation_.variables) {
         if (name != "chat_template") text += fmt::format("{} {}\n", name, value);
       }
@@ -163,6 +172,17 @@ class Chat {
     const std::string name = rest.substr(0, gap);
     std::string value = rest.substr(gap + 1);
     value.erase(0, value.find_first_not_of(" \t="));
+    if (set_named(name, value)) return;
+    if (is_setting(name)) {
+      conversation_.set(name, value);
+    } else {
+      set_variable(name + "=" + value, conversation_.variables);
+    }
+  }
+
+  /// The settings that have options of their own; false for every other name.
+  bool set_named(const std::string& name, const std::string& value) {
+    auto& o = conversation_.options;
     const auto number_in = [&](double low, double high) {
       char* end = nullptr;
       const double v = std::strtod(value.c_str(), &end);
@@ -177,13 +197,20 @@ class Chat {
       o.top_p = static_cast<float>(number_in(0, 1));
     } else if (name == "top_k") {
       o.top_k = static_cast<int32_t>(number_in(0, 1 << 30));
-    } else if (name == "tokens") {
+    } else if (name == "tokens" || name == "max_new_tokens") {
       o.max_new_tokens = static_cast<int64_t>(number_in(1, 1 << 24));
     } else if (name == "seed") {
       o.seed = static_cast<uint64_t>(number_in(0, 9e15));
     } else {
-      set_variable(name + "=" + value, conversation_.variables);
+      return false;
     }
+    return true;
+  }
+
+  static bool is_setting(const std::string& name) {
+    const Doc doc(nbl_generation_settings_json());
+    const auto all = elements(doc.root());
+    return name == "kv_type" || std::any_of(all.begin(), all.end(), [&](const auto& each) { return text(each, "name") == name; });
   }
 
   void answer(const std::string& text) {
@@ -222,7 +249,7 @@ class Chat {
 
 int chat(const Global& global, const Args& args) {
   const Runtime runtime = global.make_runtime();
-  const Model model = global.open_model(runtime, args.model);
+  const Model model = global.open_model(runtime, args.model, args.lora);
   if (args.template_file.empty()) {
     const Doc info(model.tokenizer().info());
     if (items(info.root(), "chat_templates").size() == 0) {
@@ -260,6 +287,9 @@ void add_chat(const Commands& c) {
       ->add_option("--top-p", args->generate.top_p, "choose among the likeliest that reach this probability together")
       ->check(CLI::Range(0.0f, 1.0f))->check(check_is_number)
       ->capture_default_str();
+  command->add_option("--set", args->set, "NAME=VALUE: any generation setting of the library (min_p, repetition_penalty, stop, ...)")
+      ->allow_extra_args(false);
+  command->add_option("--lora", args->lora, "DIR or DIR:SCALE of a LoRA adapter; may be repeated")->allow_extra_args(false);
   command->add_option("--context", args->context, "positions to make room for (default: the model's, at most 4096)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   command->footer("/help in the conversation lists its commands.");

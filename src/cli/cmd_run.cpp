@@ -49,8 +49,8 @@ struct Args {
   std::vector<std::string> plain = std::vector<std::string>(std::size(kPlain));
   std::vector<std::string> lora, stop, ban, bias, breakers, set;
   int64_t tokens = 128, context = 0;
-  bool profile = false, ignore_eos = false, early_stopping = false, chat = false;
-  std::string system, tools;
+  bool profile = false, ignore_eos = false, chat = false;
+  std::string early_stopping, system, tools;
   std::vector<std::string> variables;
 };
 
@@ -105,7 +105,7 @@ void apply_settings(const Global& global, const Args& args, const Model& model, 
   session.set("seed", fmt::format("{}", global.seed));
   if (args.profile) session.set("profile", "true");
   if (args.ignore_eos) session.set("ignore_eos", "true");
-  if (args.early_stopping) session.set("early_stopping", "true");
+  if (!args.early_stopping.empty()) session.set("early_stopping", args.early_stopping);
   if (!args.stop.empty()) {
     std::vector<std::string> stops;
     for (const std::string& stop : args.stop) stops.push_back(unescaped(stop));
@@ -235,7 +235,8 @@ void add_run(const Commands& c) {
   for (std::size_t i = 0; i < std::size(kPlain); ++i) {
     command->add_option(kPlain[i].flag, args->plain[i], kPlain[i].help)->type_name("VALUE");
   }
-  command->add_flag("--early-stopping", args->early_stopping, "end beam search as soon as all beams have ended");
+  command->add_flag("--early-stopping", args->early_stopping,
+                    "end beam search as soon as all beams have ended; --early-stopping=never: look for longer ones");
   command->add_option("--stop", args->stop, "end before this text (\\n is a line break); may be repeated")
       ->allow_extra_args(false);
   command->add_option("--ban", args->ban, "never choose this token: an id or a text; may be repeated")

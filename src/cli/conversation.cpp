@@ -43,6 +43,15 @@ Conversation::Conversation(const Model& model, int64_t context)
   for (const auto id : items(info.root(), "turn_ends")) ends_.push_back(static_cast<int32_t>(id.get_int64().value()));
 }
 
+void Conversation::set(const std::string& name, const std::string& value) {
+  if (name == "kv_type") {  // of an empty session only; what was said is computed anew
+    session_.truncate(0);
+    held_.clear();
+  }
+  session_.set(name, value);
+  settings_[name] = value;
+}
+
 std::string Conversation::messages_json() const {
   std::string out = "[";
   if (system) out += message_json("system", *system);

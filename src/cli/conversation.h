@@ -21,6 +21,11 @@ class Conversation {
   std::map<std::string, std::string> variables;
   std::optional<std::string> system;
 
+  /// Any generation setting of the library's by name; `options` goes first. Error when the library does not take the value.
+  void set(const std::string& name, const std::string& value);
+  /// What was set so, by name.
+  const std::map<std::string, std::string>& settings() const { return settings_; }
+
   struct Reply {
     std::string text;
     std::string finish_reason;  ///< "eos", "length", "context", "cancelled"
@@ -50,6 +55,7 @@ class Conversation {
   std::vector<int32_t> held_;  // the session's tokens
   std::vector<int32_t> ends_;  // tokens that end an answer
   std::vector<Message> messages_;
+  std::map<std::string, std::string> settings_;
 };
 
 /// {"role", "content"}.

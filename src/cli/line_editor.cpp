@@ -8,13 +8,18 @@
 
 #ifdef NIBBLE_HAVE_EDITLINE
 #include <editline/readline.h>
+
+#include <clocale>
 #endif
 
 namespace nibble::cli {
 
 LineEditor::LineEditor() : terminal_(isatty(STDIN_FILENO) == 1) {
 #ifdef NIBBLE_HAVE_EDITLINE
-  if (terminal_) using_history();
+  if (!terminal_) return;
+  // libedit drops every character that the locale's character set lacks, and a model reads UTF-8 whatever the locale is.
+  if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
+  using_history();
 #endif
 }
 

@@ -33,7 +33,9 @@ constexpr GgufArch kArchs[] = {
                R"("scoring_func":"sigmoid","topk_method":"noaux_tc","attention_bias":false,"rope_interleave":true})",
      .names = kDeepseek,
      .keys = kDeepseekKeys,
-     .marker = ".exp_probs_b.bias"},
+     .marker = ".exp_probs_b.bias",
+     .silent = R"({"routed_scaling_factor":2.5,"first_k_dense_replace":3,"n_shared_experts":1,"norm_topk_prob":true,"n_group":8,)"
+               R"("topk_group":4})"},
     {.id = "deepseek2",
      .config = R"({"model_type":"deepseek_v2","architectures":["DeepseekV2ForCausalLM"],"hidden_act":"silu",)"
                R"("scoring_func":"softmax","topk_method":"greedy","norm_topk_prob":false,"attention_bias":false})",
@@ -48,7 +50,11 @@ constexpr GgufArch kArchs[] = {
                R"("attn_config":{"alibi":true,"softmax_scale":null}})",
      .names = kMpt,
      .keys = kMptKeys},
-    {"llama", R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_act":"silu"})", kLlama, kKeys},
+    {.id = "llama",
+     .config = R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_act":"silu"})",
+     .names = kLlama,
+     .keys = kKeys,
+     .windowed = R"({"model_type":"mistral","architectures":["MistralForCausalLM"]})"},
     {"qwen2",
      R"({"model_type":"qwen2","architectures":["Qwen2ForCausalLM"],"hidden_act":"silu",)"
      R"("use_sliding_window":false})",
@@ -64,10 +70,14 @@ constexpr GgufArch kArchs[] = {
      R"({"model_type":"gemma2","architectures":["Gemma2ForCausalLM"],"hidden_activation":"gelu_pytorch_tanh",)"
      R"("attention_bias":false,"tie_word_embeddings":true})",
      kGemma2, kKeys, "partial_rotary_factor", {}, 46, true},
-    {"gemma3",
-     R"({"model_type":"gemma3_text","architectures":["Gemma3ForCausalLM"],"hidden_activation":"gelu_pytorch_tanh",)"
-     R"("attention_bias":false,"tie_word_embeddings":true,"rope_local_base_freq":10000.0,"sliding_window_pattern":6})",
-     kGemma2, kKeys, "partial_rotary_factor", {}, 62},
+    {.id = "gemma3",
+     .config = R"({"model_type":"gemma3_text","architectures":["Gemma3ForCausalLM"],"hidden_activation":"gelu_pytorch_tanh",)"
+               R"("attention_bias":false,"tie_word_embeddings":true,"rope_local_base_freq":10000.0,"sliding_window_pattern":6})",
+     .names = kGemma2,
+     .keys = kKeys,
+     .wide_blocks = 62,
+     .silent = R"({"num_attention_heads":8,"num_key_value_heads":4,"head_dim":256,"vocab_size":262208,"rms_norm_eps":1e-6,)"
+               R"("max_position_embeddings":131072,"sliding_window":4096,"rope_theta":1000000.0})"},
     {"starcoder",
      R"({"model_type":"gpt_bigcode","architectures":["GPTBigCodeForCausalLM"],"activation_function":"gelu_pytorch_tanh",)"
      R"("multi_query":true,"scale_attn_weights":true,"scale_attn_by_inverse_layer_idx":false})",
@@ -75,10 +85,18 @@ constexpr GgufArch kArchs[] = {
     {"starcoder2",
      R"({"model_type":"starcoder2","architectures":["Starcoder2ForCausalLM"],"hidden_act":"gelu_pytorch_tanh"})",
      kStarcoder2, kStarcoder2Keys, "partial_rotary_factor", kStarcoder2Flags},
-    {"phi2", R"({"model_type":"phi","architectures":["PhiForCausalLM"],"hidden_act":"gelu_new","qk_layernorm":false})", kPhi2, kKeys},
+    {.id = "phi2",
+     .config = R"({"model_type":"phi","architectures":["PhiForCausalLM"],"hidden_act":"gelu_new","qk_layernorm":false})",
+     .names = kPhi2,
+     .keys = kKeys,
+     .share = 0.5},
     {"phi3", R"({"model_type":"phi3","architectures":["Phi3ForCausalLM"],"hidden_act":"silu"})", kPhi3, kKeys},
-    {"gptneox", R"({"model_type":"gpt_neox","architectures":["GPTNeoXForCausalLM"],"hidden_act":"gelu"})", kGptNeox,
-     kNeoxKeys, "rotary_pct"},
+    {.id = "gptneox",
+     .config = R"({"model_type":"gpt_neox","architectures":["GPTNeoXForCausalLM"],"hidden_act":"gelu"})",
+     .names = kGptNeox,
+     .keys = kNeoxKeys,
+     .rotary_key = "rotary_pct",
+     .share = 0.25},
     {"gpt2", R"({"model_type":"gpt2","architectures":["GPT2LMHeadModel"],"activation_function":"gelu_new",)"
              R"("scale_attn_weights":true,"scale_attn_by_inverse_layer_idx":false})", kGpt2,
      kStarcoderKeys},
@@ -102,8 +120,12 @@ constexpr GgufArch kArchs[] = {
      .marker = ".attn_norm_2.weight"},
     {"bloom", R"({"model_type":"bloom","architectures":["BloomForCausalLM"],)"
               R"("apply_residual_connection_post_layernorm":false})", kBloom, kBloomKeys},
-    {"stablelm", R"({"model_type":"stablelm","architectures":["StableLmForCausalLM"],"hidden_act":"silu"})", kQwen,
-     kStablelmKeys, "partial_rotary_factor", kStablelmFlags},
+    {.id = "stablelm",
+     .config = R"({"model_type":"stablelm","architectures":["StableLmForCausalLM"],"hidden_act":"silu"})",
+     .names = kQwen,
+     .keys = kStablelmKeys,
+     .flags = kStablelmFlags,
+     .share = 0.25},
     {"olmo2", R"({"model_type":"olmo2","architectures":["Olmo2ForCausalLM"],"hidden_act":"silu","attention_bias":false})", kOlmo2, kKeys},
     {"command-r", R"({"model_type":"cohere","architectures":["CohereForCausalLM"],"hidden_act":"silu","attention_bias":false,)"
                    R"("tie_word_embeddings":true})", kQwen,

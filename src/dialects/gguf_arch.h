@@ -50,6 +50,11 @@ struct GgufArch {
   /// What llama.cpp expects in every layer (pattern of a GGUF name with suffix); models that have it in some are refused.
   std::string_view every_layer = {};
   int64_t rotated = 0;  ///< where rotary_key is empty: components that rotate when the config does not say
+  double share = 1;  ///< of a head that rotates where a config does not have rotary_key
+  /// What `config` says instead in files whose metadata have a sliding window. Empty: the same.
+  std::string_view windowed = {};
+  /// What a config of a published model leaves out, as it is meant. Empty: they say everything.
+  std::string_view silent = {};
 };
 
 std::span<const GgufArch> gguf_archs() noexcept;

@@ -28,6 +28,10 @@ class ConfigBuilder {
   Result<Json> build() {
     NBL_ASSIGN(config_, Json::parse(arch_.config, "built-in description"));
     for (const GgufKey& key : arch_.keys) NBL_TRY(copy(key));
+    if (const Json* window = config_.find_value("sliding_window"); window != nullptr && !arch_.windowed.empty()) {
+      NBL_ASSIGN(const Json instead, Json::parse(arch_.windowed, "built-in description"));
+      for (const auto& [key, value] : instead.members()) config_.set(key, value);
+    }
     NBL_TRY(heads());
     NBL_TRY(unread());
     NBL_TRY(vocabulary());
@@ -211,15 +215,18 @@ class ConfigBuilder {
     for (const GgufKey& key : arch_.keys) {
       if (key.gguf == "rope.freq_base" && config_.find(key.hf) == nullptr) config_.set(key.hf, 10000.0);
     }
+    rotated_ = head_dim_;
     if (const Json* rotated = meta("rope.dimension_count")) {
-      const int64_t count = rotated->as_int();
-      if (count <= 0 || count > head_dim_ || count % 2 != 0) {
-        return bad(fmt::format("rope.dimension_count is {} with heads of {}", count, head_dim_));
+      rotated_ = rotated->as_int();
+      if (rotated_ <= 0 || rotated_ > head_dim_ || rotated_ % 2 != 0) {
+        return bad(fmt::format("rope.dimension_count is {} with heads of {}", rotated_, head_dim_));
       }
-      if (count != head_dim_ && !arch_.rotary_key.empty()) {
-        const double factor = static_cast<double>(count) / static_cast<double>(head_dim_);
-        config_.set(arch_.rotary_key, factor);
-      }
+    }
+    if ((rotated_ != head_dim_ || arch_.share != 1) && !arch_.rotary_key.empty()) {
+      const auto turned = static_cast<double>(rotated_), all = static_cast<double>(head_dim_);
+      double share = turned / all;
+      if (share * all < turned) share = std::nextafter(share, 1.0);  // whoever multiplies again takes the integer below
+      config_.set(arch_.rotary_key, share);
     }
     if (const io::RawTensor* divisors = container_.find("rope_freqs.weight")) return llama3_scaling(*divisors);
     const io::RawTensor *long_list = container_.find("rope_factors_long.weight"),
@@ -248,23 +255,26 @@ class ConfigBuilder {
     return {};
   }
 
-  // rope_freqs.weight holds the divisors that Llama 3's scaling amounts to. The config names the rule, so the rule's
-  // parameters are those of the published models that give exactly these divisors.
+  // rope_freqs.weight holds the divisors that Llama 3's scaling amounts to. The config names the rule, with parameters of published
+  // models that give exactly these divisors; others are divisors of long rope, which needs no rule.
   Status llama3_scaling(const io::RawTensor& tensor) {
     NBL_ASSIGN(const Array array, io::to_array(tensor));
     NBL_ASSIGN(const std::vector<float> divisors, array.to_f32());
     NBL_ASSIGN(const double theta, real("rope.freq_base", 10000.0));
-    const auto half = static_cast<std::size_t>(head_dim_ / 2);
+    const auto half = static_cast<std::size_t>(rotated_ / 2);
     if (divisors.size() != half)
-      return bad(fmt::format("rope_freqs.weight has {} divisors for heads of {}", divisors.size(), head_dim_));
+      return bad(fmt::format("rope_freqs.weight has {} divisors for heads of which {} components turn", divisors.size(), rotated_));
     double factor = 1;
-    for (const float d : divisors) factor = std::max(factor, static_cast<double>(d));
+    for (const float d : divisors) {
+      if (!(d > 0 && std::isfinite(d))) return bad(fmt::format("rope_freqs.weight divides by {}", d));
+      factor = std::max(factor, static_cast<double>(d));
+    }
     constexpr double kLow = 1, kHigh = 4;
     for (const double original : {8192.0, 4096.0, 16384.0, 32768.0, 131072.0}) {
       bool same = true;
       for (std::size_t i = 0; i < half && same; ++i) {
         const double wavelength =
-            2 * M_PI * std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(head_dim_));
+            2 * M_PI * std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(rotated_));
         double expected = 1;
         if (wavelength > original / kLow) {
           expected = factor;
@@ -284,8 +294,14 @@ class ConfigBuilder {
       config_.set("rope_scaling", std::move(scaling));
       return {};
     }
-    return Status(Code::unsupported,
-                  fmt::format("{}: the divisors in rope_freqs.weight follow no known rule", container_.origin()));
+    Json scaling = Json::object(), list = Json::array();
+    for (const float d : divisors) list.push_back(decimal_of(static_cast<double>(d)));
+    scaling.set("rope_type", "longrope");
+    scaling.set("short_factor", list);
+    scaling.set("long_factor", std::move(list));
+    scaling.set("attention_factor", 1.0);
+    config_.set("rope_scaling", std::move(scaling));
+    return {};
   }
 
   void special_ids() {
@@ -308,7 +324,7 @@ class ConfigBuilder {
   const io::Container& container_;
   const GgufArch& arch_;
   Json config_;
-  int64_t heads_ = 0, hidden_ = 0, head_dim_ = 0;
+  int64_t heads_ = 0, hidden_ = 0, head_dim_ = 0, rotated_ = 0;
 };
 
 }  // namespace

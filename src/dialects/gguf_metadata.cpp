@@ -147,7 +147,7 @@ class MetadataBuilder {
 
   Status rope() {
     if (!out_.has(name("rope.freq_base"))) out_.set_f32(name("rope.freq_base"), 10000.0f);
-    double share = number(config_, arch_.rotary_key, 1.0);
+    double share = number(config_, arch_.rotary_key, arch_.share);
     if (rope_ != nullptr) share = number(*rope_, "partial_rotary_factor", share);
     const double rotated = static_cast<double>(head_dim_) * share;
     if (!(rotated >= 0 && rotated <= static_cast<double>(kMaxWidth.get()))) {

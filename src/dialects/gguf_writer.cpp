@@ -40,6 +40,11 @@ class GgufWriter final : public CheckpointWriter {
     NBL_ASSIGN(arch_, gguf_arch_of(config));
     const Json* text = config.find_value("text_config");
     config_ = text != nullptr ? *text : config;
+    if (!arch_->silent.empty()) {
+      NBL_ASSIGN(const Json meant, Json::parse(arch_->silent, "built-in description"));
+      for (const auto& [key, value] : meant.members())
+        if (config_.find_value(key) == nullptr) config_.set(key, value);
+    }
     return {};
   }
   Status set_manifest(const Json& manifest) override {

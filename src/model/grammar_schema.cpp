@@ -3,7 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "base/bounds.h"
@@ -22,6 +27,22 @@ constexpr BoundOf<int64_t> kMaxCount{nbl::Bound::schema_count};
 constexpr BoundOf<int> kMaxNesting{nbl::Bound::schema_depth};
 constexpr std::size_t kMaxNames = 20'000;         ///< bytes of property names that other names are told from; more make too large a grammar
 constexpr std::size_t kNamesBytesOfRule = 64;     ///< of a name in one rule
+constexpr int64_t kMaxStep = 1000;                ///< of multipleOf: a rule for each remainder and number of digits
+constexpr std::size_t kMaxDistinct = 10;          ///< values of uniqueItems: a rule for each set of them
+
+/// The whole numbers among the multiples of `value` are the multiples of this one.
+int64_t whole_multiple(double value) {
+  int64_t scale = 1;
+  for (int digits = 0; digits <= 15; ++digits, scale *= 10) {
+    const double scaled = value * static_cast<double>(scale), whole = std::round(scaled);
+    if (scaled > 1e15) break;
+    if (whole >= 1 && std::abs(scaled - whole) <= 1e-12 * scaled) {
+      const auto numerator = static_cast<int64_t>(whole);
+      return numerator / std::gcd(numerator, scale);
+    }
+  }
+  return std::numeric_limits<int64_t>::max();
+}
 
 class SchemaCompiler {
  public:
@@ -153,8 +174,14 @@ class SchemaCompiler {
   }
 
   Result<Node> number(const Json& s, const std::string& place, bool integer) {
-    if (const Json* step = s.find("multipleOf"); step != nullptr && !(integer && step->as_double() == 1))
-      return refuse(place, "the keyword \"multipleOf\"");
+    int64_t step = 1;
+    const Json* multiple = s.find("multipleOf");
+    if (multiple != nullptr) {
+      if (!(multiple->as_double() > 0))
+        return Status(Code::invalid_argument, fmt::format("JSON schema, {}: multipleOf is not above 0", place));
+      step = whole_multiple(multiple->as_double());
+      if (step > kMaxStep) return refuse(place, fmt::format("a \"multipleOf\" whose whole multiples are further than {} apart", kMaxStep));
+    }
     std::optional<Bound> low, high;
     for (const auto& [key, upper, exclusive] : {std::tuple{"minimum", false, false}, std::tuple{"exclusiveMinimum", false, true},
                                                std::tuple{"maximum", true, false}, std::tuple{"exclusiveMaximum", true, true}}) {
@@ -166,8 +193,17 @@ class SchemaCompiler {
       const bool tighter = !b || (upper ? value < b->value : value > b->value) || (value == b->value && exclusive);
       if (tighter) b = Bound{value, exclusive};
     }
-    if (low || high) {
-      auto node = json_number_range(b_, low, high, integer);
+    // Of the multiples of a fraction, the whole ones are written: how the others are divided hangs on the reader's arithmetic.
+    if (multiple != nullptr && !integer && low && high) {
+      const auto width = static_cast<double>(step);
+      double first = std::ceil(low->value / width) * width;
+      if (low->exclusive && first == low->value) first += width;
+      if (first > high->value || (high->exclusive && first == high->value))
+        return refuse(place, "a \"multipleOf\" without a whole number between the bounds");
+    }
+    integer = integer || multiple != nullptr;
+    if (low || high || step > 1) {
+      auto node = json_number_range(b_, low, high, integer, step);
       if (!node.ok()) return node.status().with_context("JSON schema, " + place);
       return *node;
     }
@@ -209,11 +245,52 @@ class SchemaCompiler {
     return b_.sequence({b_.literal("\""), inside, b_.literal("\"")});
   }
 
+  /// Arrays without a value twice, of items that are a few listed values: what was used is what a rule knows.
+  Result<Node> distinct(const Json& s, const std::string& place, int64_t min, int64_t max) {
+    const Json* items = s.find("items");
+    std::vector<Json> values;
+    if (items != nullptr && items->is_object()) {
+      const Json *list = items->find("enum"), *type = items->find("type");
+      if (list != nullptr && list->is_array()) {
+        for (const Json& v : list->elements())
+          if (schema_admits_scalar(*items, v) && std::find(values.begin(), values.end(), v) == values.end()) values.push_back(v);
+      } else if (const Json* one = items->find("const")) {
+        values.push_back(*one);
+      } else if (type != nullptr && type->as_string() == "boolean" && items->size() == 1) {
+        values = {Json(true), Json(false)};
+      }
+    }
+    if (values.empty() || values.size() > kMaxDistinct || s.find("prefixItems") != nullptr ||
+        std::any_of(values.begin(), values.end(), [](const Json& v) { return v.is_array() || v.is_object(); }))
+      return refuse(place, fmt::format("the keyword \"uniqueItems\" but of items that are an enum of {} plain values at most", kMaxDistinct));
+    if (min > static_cast<int64_t>(values.size())) return none();
+    const auto most = static_cast<std::size_t>(max < 0 ? kMaxDistinct : std::min<int64_t>(max, kMaxDistinct));
+    std::map<uint32_t, int32_t> rules;
+    const std::function<Node(uint32_t)> after = [&](uint32_t used) -> Node {
+      const auto [it, fresh] = rules.try_emplace(used, 0);
+      if (!fresh) return b_.call(it->second);
+      const int32_t rule = it->second = b_.declare("distinct");
+      const auto count = static_cast<std::size_t>(std::popcount(used));
+      std::vector<Node> all;
+      for (std::size_t i = 0; i < values.size() && count < most; ++i) {
+        if (used >> i & 1u) continue;
+        std::vector<Node> parts = {b_.literal(values[i].dump()), after(used | 1u << i)};
+        if (count > 0) parts.insert(parts.begin(), comma());
+        all.push_back(b_.sequence(std::move(parts)));
+      }
+      if (static_cast<int64_t>(count) >= min) all.push_back(b_.empty());
+      b_.define(rule, b_.choice(std::move(all)));
+      return b_.call(rule);
+    };
+    return b_.sequence({b_.literal("["), space(), after(0), space(), b_.literal("]")});
+  }
+
   Result<Node> array(const Json& s, const std::string& place, int depth) {
     NBL_ASSIGN(const int64_t min, count(s, "minItems", 0, place));
     NBL_ASSIGN(const int64_t max, count(s, "maxItems", -1, place));
-    if (const Json* unique = s.find("uniqueItems"); unique != nullptr && unique->as_bool() && (max < 0 || max > 1))
-      return refuse(place, "the keyword \"uniqueItems\"");
+    if (const Json* unique = s.find("uniqueItems"); unique != nullptr && unique->as_bool() && (max < 0 || max > 1)) {
+      return distinct(s, place, min, max);
+    }
     // Draft 7 writes prefixItems as an array of items, and what follows as additionalItems.
     const Json* items = s.find("items");
     const Json* prefix = s.find("prefixItems");

@@ -28,9 +28,9 @@ struct Bound {
   double value = 0;
   bool exclusive = false;
 };
-/// Numbers between the bounds, written without exponent; integers, or with a fraction.
+/// Numbers between the bounds, written without exponent; integers, or with a fraction. `step` above 1: the integers that it divides.
 /// Code::unsupported for bounds from 1e14 on and for those below 1e-23.
 Result<GrammarBuilder::Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std::optional<Bound> high,
-                                               bool integer);
+                                               bool integer, int64_t step = 1);
 
 }  // namespace nbl::model

@@ -57,8 +57,8 @@ Result<Decimal> decimal(double value, bool exclusive, double inward) {
 
 class MagnitudeRange {
  public:
-  MagnitudeRange(GrammarBuilder& b, Decimal low, std::optional<Decimal> high, bool integer)
-      : b_(b), low_(std::move(low)), high_(std::move(high)), integer_(integer) {
+  MagnitudeRange(GrammarBuilder& b, Decimal low, std::optional<Decimal> high, bool integer, int64_t step)
+      : b_(b), low_(std::move(low)), high_(std::move(high)), integer_(integer || step > 1), step_(step) {
     std::size_t digits = low_.fraction.size();
     if (high_) digits = std::max(digits, high_->fraction.size());
     const std::size_t whole = high_ ? high_->whole.size() : low_.whole.size();
@@ -71,12 +71,12 @@ class MagnitudeRange {
     std::vector<Node> all;
     const std::size_t most = high_ ? high_->whole.size() : std::max<std::size_t>(low_.whole.size(), kMaxDigits - 3);
     for (std::size_t n = low_.whole.size(); n <= most; ++n)
-      all.push_back(whole(n, 0, n == low_.whole.size(), high_ && n == high_->whole.size()));
+      all.push_back(whole(n, 0, n == low_.whole.size(), high_ && n == high_->whole.size(), 0));
     return b_.choice(std::move(all));
   }
 
  private:
-  using Key = std::tuple<bool, std::size_t, std::size_t, bool, bool>;
+  using Key = std::tuple<bool, std::size_t, std::size_t, bool, bool, int64_t>;
 
   Node digits(int from, int to) {
     return b_.chars({{static_cast<uint32_t>('0' + from), static_cast<uint32_t>('0' + to)}});
@@ -99,8 +99,8 @@ class MagnitudeRange {
     for (int d = from; d <= to;) {
       const bool l = at_low && d == low, h = at_high && d == high;
       int end = d;
-      while (!l && !h && end + 1 <= to && !(at_high && end + 1 == high)) ++end;
-      all.push_back(b_.sequence({digits(d, end), next(l, h)}));
+      while (step_ == 1 && !l && !h && end + 1 <= to && !(at_high && end + 1 == high)) ++end;
+      all.push_back(b_.sequence({digits(d, end), next(l, h, d)}));
       d = end + 1;
     }
     return b_.choice(std::move(all));
@@ -117,11 +117,14 @@ class MagnitudeRange {
     return b_.call(it->second);
   }
 
-  Node whole(std::size_t n, std::size_t i, bool at_low, bool at_high) {
-    if (i == n) return after_whole(at_low, at_high);
-    return shared({false, n, i, at_low, at_high}, [&] {
+  /// remainder: what the digits so far leave when the step divides them.
+  Node whole(std::size_t n, std::size_t i, bool at_low, bool at_high, int64_t remainder) {
+    if (i == n) return remainder == 0 ? after_whole(at_low, at_high) : b_.choice({});
+    // Where no bound binds any more, only how many digits follow matters.
+    const bool free = i > 0 && !at_low && !at_high;
+    return shared({false, free ? n - i : n, free ? 0 : i, at_low, at_high, free ? remainder : remainder + step_}, [&] {
       return step(i == 0 && n > 1 ? 1 : 0, digit_of(low_.whole, i), high_ ? digit_of(high_->whole, i) : 9, at_low, at_high,
-                  [&](bool l, bool h) { return whole(n, i + 1, l, h); });
+                  [&](bool l, bool h, int d) { return whole(n, i + 1, l, h, (10 * remainder + d) % step_); });
     });
   }
   Node after_whole(bool at_low, bool at_high) {
@@ -131,9 +134,9 @@ class MagnitudeRange {
     return b_.choice(std::move(all));
   }
   Node fraction(std::size_t i, bool at_low, bool at_high) {
-    return shared({true, 0, i, at_low, at_high}, [&] {
+    return shared({true, 0, i, at_low, at_high, 0}, [&] {
       return step(0, digit_of(low_.fraction, i), high_ ? digit_of(high_->fraction, i) : 9, at_low, at_high,
-                  [&](bool l, bool h) {
+                  [&](bool l, bool h, int) {
                     std::vector<Node> all;
                     if (may_end(i + 1, l, h)) all.push_back(b_.empty());
                     if (i + 1 < fraction_) all.push_back(fraction(i + 1, l, h));
@@ -146,13 +149,15 @@ class MagnitudeRange {
   Decimal low_;
   std::optional<Decimal> high_;
   bool integer_;
+  int64_t step_;
   std::size_t fraction_ = 0;  ///< digits after the point at most
   std::map<Key, int32_t> rules_;
 };
 
 }  // namespace
 
-Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std::optional<Bound> high, bool integer) {
+Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std::optional<Bound> high, bool integer,
+                               int64_t step) {
   // Bounds beyond the digits that are ever written do not bind.
   if (high && high->value >= 1e14) high.reset();
   if (low && low->value <= -1e14) low.reset();
@@ -168,7 +173,7 @@ Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std:
     if (high) {
       NBL_ASSIGN(to, decimal(high->value, high->exclusive, -INFINITY));
     }
-    if (!low || !high || low->value <= high->value) all.push_back(MagnitudeRange(b, from, to, integer).node());
+    if (!low || !high || low->value <= high->value) all.push_back(MagnitudeRange(b, from, to, integer, step).node());
   }
   if (!low || low->value < 0) {
     Decimal from;  // minus nothing is left to the other side
@@ -181,7 +186,7 @@ Result<Node> json_number_range(GrammarBuilder& b, std::optional<Bound> low, std:
       NBL_ASSIGN(to, decimal(low->value, low->exclusive, INFINITY));
     }
     if (!low || !high || low->value <= high->value)
-      all.push_back(b.sequence({b.literal("-"), MagnitudeRange(b, from, to, integer).node()}));
+      all.push_back(b.sequence({b.literal("-"), MagnitudeRange(b, from, to, integer, step).node()}));
   }
   return b.choice(std::move(all));
 }

@@ -1,6 +1,9 @@
 // Hugging Face tokenizer.json.
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
+
 #include "base/bounds.h"
 #include "base/json_document.h"
 #include "text/bpe.h"
@@ -90,6 +93,45 @@ Result<std::unique_ptr<Model>> read_bpe(const Json& json, const JsonDocument& fi
   return std::unique_ptr<Model>(std::move(model));
 }
 
+/// A score as the `tokenizers` library reads it: serde_json's parser, which takes the digits as an integer, rounded to double, and divides
+/// by a power of ten. Every fourth score of 17 digits is one unit in the last place beside the nearest double, which decides between
+/// paths of equal sums (runs of one character).
+double score_as_read(double nearest) {
+  static const std::vector<double> powers = [] {
+    std::vector<double> all;
+    for (int i = 0; i <= 308; ++i) {
+      const std::string digits = fmt::format("1e{}", i);
+      double power = 0;
+      std::from_chars(digits.data(), digits.data() + digits.size(), power);
+      all.push_back(power);
+    }
+    return all;
+  }();
+  char text[40];  // the shortest digits that read back, as files have them: d.ddde-dd
+  const char* const end = std::to_chars(text, text + sizeof text, std::abs(nearest), std::chars_format::scientific).ptr;
+  uint64_t digits = 0;
+  int exponent = 0;
+  bool fraction = false;
+  for (const char* p = text; p < end; ++p) {
+    if (*p == 'e') {
+      int stated = 0;
+      std::from_chars(p[1] == '+' ? p + 2 : p + 1, end, stated);
+      exponent += stated;
+      break;
+    }
+    if (*p == '.') {
+      fraction = true;
+    } else {
+      digits = digits * 10 + static_cast<uint64_t>(*p - '0');
+      exponent -= fraction ? 1 : 0;
+    }
+  }
+  if (std::abs(exponent) > 308) return nearest;
+  const double power = powers[static_cast<std::size_t>(std::abs(exponent))];
+  const double value = exponent < 0 ? static_cast<double>(digits) / power : static_cast<double>(digits) * power;
+  return std::copysign(value, nearest);
+}
+
 Result<std::unique_ptr<Model>> read_unigram(const Json& json, const JsonDocument& file) {
   if (file.kind(kVocab) != Json::Kind::array) return Status(Code::corrupt, "the model has no list \"vocab\"");
   const std::size_t size = file.size(kVocab);
@@ -106,7 +148,7 @@ Result<std::unique_ptr<Model>> read_unigram(const Json& json, const JsonDocument
       return Status(Code::corrupt,
                     fmt::format("vocabulary entry {} is {}, not [piece, score]", i, file.element(kVocab, i).dump()));
     }
-    scores.push_back(pair[1].real);
+    scores.push_back(std::isfinite(pair[1].real) ? score_as_read(pair[1].real) : pair[1].real);
     return vocabulary.insert(pair[0].text, static_cast<int64_t>(i));
   }));
   UnigramOptions options;

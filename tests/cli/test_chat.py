@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 import unittest
+import unittest.mock
 
 from support import MODEL, NIBBLE, Case, nibble
 
@@ -50,6 +51,17 @@ class Chat(Case):
         self.assertIn('mood "happy"', out)
         self.assertEqual([m["content"] for m in messages if m["role"] == "user"], ["One", "/literal"])
         self.assertEqual(json.loads(saved.read_text())["messages"], messages[:2])
+
+    def test_every_generation_setting_can_be_set(self):
+        plain, _ = self.messages(["It was"], "--compute", "exact")
+        words = plain[1]["content"].split()
+        stopped, out = self.messages(["/set stop " + words[1], "/set repetition_window 64", "/set mood happy", "/set", "It was"], "--compute", "exact")
+        self.assertEqual(stopped[1]["content"].strip(), plain[1]["content"].split(words[1])[0].strip())
+        self.assertIn("repetition_window 64", out)
+        same, _ = self.messages(["It was"], "--compute", "exact", "--set", f"stop={words[1]}", "--set", "kv_type=f32")
+        self.assertEqual(same, stopped)
+        _, err = self.chat(["/set min_p 7"], status=3)
+        self.assertIn("min_p", err)
 
     def test_retry_answers_again(self):
         messages, _ = self.messages(["One", "/retry"])
@@ -130,6 +142,11 @@ class Chat(Case):
         # Backspace; cursor left; the beginning of the line and its end; the line before, again; a line given up.
         messages, seen = self.on_a_terminal([b"It wax\x7fs\n", b"ac\x1b[Db\n", b"was\x01It \x05.\n", b"\x1b[A\n", b"given up\x03", b"/quit\n"], term="xterm")
         self.assertEqual([m["content"] for m in messages if m["role"] == "user"], ["It was", "abc", "It was.", "It was."], seen)
+        # Whatever the locale: characters beyond ASCII, and edited as characters.
+        for locale in ("C", "C.UTF-8"):
+            with unittest.mock.patch.dict(os.environ, {"LC_ALL": locale}):
+                messages, seen = self.on_a_terminal(["Straße 你好\n".encode(), "äx\x1b[Dö 你\x7f\n".encode(), b"/quit\n"], term="xterm")
+            self.assertEqual([m["content"] for m in messages if m["role"] == "user"], ["Straße 你好", "äö x"], seen)
 
     def test_an_interruption_stops_within_one_token(self):
         # The answer is cut where the signal came: no more is written than the token that was being computed.

@@ -24,6 +24,12 @@ def command(program, *arguments):
     return json.loads(done.stdout)
 
 
+def multiplies_in_float32():
+    """This llama.cpp hands products of many rows to a BLAS, with the weights as float32 and activations as they are. Weights that it
+    repacks for its own kernels would stay there: it has to be built without (run.sh does)."""
+    return any(pathlib.Path(llama_cpp.llama_cpp._lib._name).parent.glob("libggml-blas.*"))
+
+
 def fetched(name):
     """The path of a published GGUF file that scripts/fetch-NAME.sh gets; None when it cannot be had."""
     done = subprocess.run(["sh", SCRIPTS / f"fetch-{name}.sh"], capture_output=True, text=True)

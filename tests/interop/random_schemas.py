@@ -59,6 +59,8 @@ class Maker:
             s[r.choice(["minimum", "exclusiveMinimum"])] = low
         if r.random() < 0.5:
             s[r.choice(["maximum", "exclusiveMaximum"])] = low + r.choice([2, 3.75, 100, 5000.5])
+        elif r.random() < 0.3:
+            s["multipleOf"] = r.choice([2, 3, 5, 7, 10, 25, 64, 100, 360, 0.5, 0.25, 2.5, 0.01])
         return s
 
     def array(self, depth):
@@ -68,6 +70,8 @@ class Maker:
             s["items"] = r.choice([False, self.schema(depth - 1)])
         elif r.random() < 0.85:
             s["items"] = self.schema(depth - 1)
+        if "prefixItems" not in s and r.random() < 0.15:
+            return {"type": "array", "items": {"enum": ["a", "b", 1, 2.5, None, "\u00e9"][:r.randrange(1, 7)]}, "uniqueItems": True, "minItems": r.randrange(2)}
         low = r.randrange(3)
         if r.random() < 0.5 and s.get("items", True) is not False:
             s["minItems"] = low

@@ -302,7 +302,7 @@ def a_text(rng, mix, added):
         elif kind < 0.5 and added:
             parts.append(rng.choice(["", "", " ", "  ", "a"]) + rng.choice(added)["content"] + rng.choice(["", "", " ", "\t", "b"]))
         elif kind < 0.7:
-            parts.append(rng.choice(BITS))
+            parts.append(rng.choice(BITS) if rng.random() < 0.9 else rng.choice("-=a. ") * rng.randrange(2, 120))
         else:
             parts.append(random_text(mix)[:rng.randrange(1, 20)])
     return "".join(parts)

@@ -29,6 +29,10 @@ if [ -z "${NIBBLE_INTEROP_VENV:-}" ]; then
   flock 9
   if [ ! -e "$venv/made/$script" ]; then
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || exit 77
+    # With OpenBLAS (libopenblas-dev) llama.cpp multiplies quantized weights by float32 activations, as nibble's exact compute does.
+    if pkg-config --exists openblas 2>/dev/null; then
+      export CMAKE_ARGS="${CMAKE_ARGS:-} -DGGML_BLAS=ON -DGGML_BLAS_VENDOR=OpenBLAS -DGGML_CPU_REPACK=OFF"
+    fi
     # shellcheck disable=SC2086 # a list
     "$venv/bin/pip" install --quiet $packages >&2 || exit 77
     # These ask for compilers and GPUs that unpacking does not need.

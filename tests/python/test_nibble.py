@@ -190,6 +190,12 @@ class Models(unittest.TestCase):
             plain.sample([0.0, 1.0])
         with self.assertRaises(nibble.InvalidArgumentError):
             plain.set("beams", 2)
+        plain.set(banned_tokens=[2], temperature=0)
+        plain.reset()
+        self.assertEqual(plain.choose([0.0, 1.0, 3.0, 2.0]), 3)
+        with self.model.session(8) as session:
+            session.set("kv_type", "q8")
+            session.set(kv_type="f16", top_k=3)
         self.assertIn("end_tokens", [s["name"] for s in nibble.sampler_settings()])
 
     def test_leaving_a_stream_stops_it(self):

@@ -15,7 +15,7 @@ from ._lib import (Callbacks, Handle, InvalidArgumentError, NotFoundError, Path,
                    take_json)
 from ._progress import ProgressLike
 from ._results import Generated, Result
-from ._runtime import Checkpoint, Runtime, Tokenizer, compute_mode, default_runtime, id_array, setting_text
+from ._runtime import Checkpoint, Runtime, Tokenizer, compute_mode, default_runtime, id_array, named_settings, setting_text
 
 LOGITS = {"none": _abi.NBL_LOGITS_NONE, "last": _abi.NBL_LOGITS_LAST, "all": _abi.NBL_LOGITS_ALL}
 
@@ -240,13 +240,13 @@ class Session(Handle):
         super().__init__(out)
         self.set(**settings)
 
-    def set(self, **settings: Any) -> None:
-        """Settings of generation by name: temperature, top_k, top_p, min_p, typical, repetition_penalty, stop, n, logprobs,
+    def set(self, name: str | None = None, value: Any = None, /, **settings: Any) -> None:
+        """Settings of generation by name, set("top_k", 5) or set(top_k=5): temperature, top_k, top_p, min_p, typical, repetition_penalty, stop, n, logprobs,
         grammar, json_schema, ... (nibble.generation_settings() lists them), and kv_type while the session is empty. Lists and
         dicts are passed as JSON; None takes a setting back to its default."""
-        for name, value in settings.items():
-            check(lib.nbl_session_set(self.handle, encode(name), encode(setting_text(value))))
-            self._settings[name] = value
+        for key, given in named_settings(name, value, settings):
+            check(lib.nbl_session_set(self.handle, encode(key), encode(setting_text(given))))
+            self._settings[key] = given
 
     def set_draft(self, model: Model | None) -> None:
         """A smaller model with the same vocabulary drafts tokens for this one to check; None: none."""

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import threading
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from . import _abi, _memory
 from ._lib import (Callbacks, Handle, InvalidArgumentError, Path, buffer_result, check, encode, lib, read_errors, take_bytes,
@@ -50,6 +50,13 @@ def setting_text(value: Any) -> Any:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value)
     return value if isinstance(value, str) else str(value)
+
+
+def named_settings(name: str | None, value: Any, more: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of a call set(name, value) or set(name=value, ...)."""
+    if name is not None:
+        yield name, value
+    yield from more.items()
 
 
 def limits() -> dict[str, int]:

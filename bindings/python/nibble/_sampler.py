@@ -8,7 +8,7 @@ from typing import Any, Sequence
 from . import _abi
 from ._lib import Handle, InvalidArgumentError, check, encode, lib
 from ._qtensor import Floats
-from ._runtime import Tokenizer, id_array, setting_text
+from ._runtime import Tokenizer, id_array, named_settings, setting_text
 
 
 def sampler_settings() -> list[dict]:
@@ -44,9 +44,10 @@ class Sampler(Handle):
         Handle.__init__(copy, out)
         return copy
 
-    def set(self, name: str, value: Any) -> None:
-        """One setting; None takes it back to its default. Another grammar begins at the next token."""
-        check(lib.nbl_sampler_set(self.handle, encode(name), encode(setting_text(value))))
+    def set(self, name: str | None = None, value: Any = None, /, **settings: Any) -> None:
+        """Settings, set("top_k", 5) or set(top_k=5); None takes one back to its default. Another grammar begins at the next token."""
+        for key, given in named_settings(name, value, settings):
+            check(lib.nbl_sampler_set(self.handle, encode(key), encode(setting_text(given))))
 
     def reset(self, prompt: Sequence[int] = ()) -> None:
         """Begins a text: `prompt` comes before the first choice, for the penalties."""

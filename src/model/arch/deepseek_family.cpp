@@ -10,7 +10,7 @@ constexpr uint32_t kDirectQueries = 1, kLatentQueries = 2, kAttentionBias = 4;
 }  // namespace
 
 Result<Config> read_deepseek_config(const ConfigReader& r, std::string_view id,
-                                    std::initializer_list<std::string_view> known) {
+                                    std::initializer_list<std::string_view> known, const DeepseekDefaults& silent) {
   NBL_ASSIGN(Config c, read_dimensions(r, id, {.head_dim = 64, .max_positions = 4096}));
   NBL_TRY(r.refuse_foreign(known, {"n_routed_experts", "n_shared_experts", "kv_lora_rank", "q_lora_rank", "v_head_dim",
                                    "first_k_dense_replace", "moe_layer_freq", "routed_scaling_factor", "n_group", "topk_group",
@@ -47,12 +47,12 @@ Result<Config> read_deepseek_config(const ConfigReader& r, std::string_view id,
   NBL_ASSIGN(c.experts.count, r.count("n_routed_experts", 65536));
   NBL_ASSIGN(c.experts.per_token, r.count("num_experts_per_tok", 65536));
   NBL_ASSIGN(c.experts.ffn, r.count("moe_intermediate_size", kMaxDimension));
-  NBL_ASSIGN(const int64_t shared, r.count("n_shared_experts", 1024));
+  NBL_ASSIGN(const int64_t shared, r.count_or("n_shared_experts", silent.shared_experts, 1024));
   c.experts.shared_ffn = shared * c.experts.ffn;
-  NBL_ASSIGN(const double factor, r.positive_or("routed_scaling_factor", 1));
+  NBL_ASSIGN(const double factor, r.positive_or("routed_scaling_factor", silent.routed_scaling));
   c.experts.scale = static_cast<float>(factor);
   const Json* dense = r.json().find_value("first_k_dense_replace");
-  const int64_t first = dense == nullptr ? 0 : dense->as_int(-1);
+  const int64_t first = dense == nullptr ? silent.dense_layers : dense->as_int(-1);
   if (first < 0) return r.error("first_k_dense_replace", "no number of layers", "0 or more");
   NBL_ASSIGN(const int64_t frequency, r.count_or("moe_layer_freq", 1, kMaxLayers));
   if (frequency != 1) return r.refuse("moe_layer_freq", 1.0);

@@ -8,7 +8,8 @@ namespace {
 
 Result<Config> read_config(const Json& config, std::string_view origin) {
   const ConfigReader reader(config, origin);
-  NBL_ASSIGN(Config c, read_deepseek_config(reader, "deepseek_v3", {"num_local_experts"}));
+  NBL_ASSIGN(Config c, read_deepseek_config(reader, "deepseek_v3", {"num_local_experts"},
+                                            {.routed_scaling = 2.5, .dense_layers = 3, .shared_experts = 1}));
   NBL_ASSIGN(const std::string_view method, reader.text_or("topk_method", "noaux_tc"));
   NBL_ASSIGN(const std::string_view scoring, reader.text_or("scoring_func", "sigmoid"));
   if (method != "noaux_tc" || scoring != "sigmoid")

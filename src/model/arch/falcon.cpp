@@ -27,7 +27,10 @@ Result<Config> read_config(const Json& config, std::string_view origin) {
                    fmt::format("a divisor of hidden_size {}", c.hidden));
   c.head_dim = c.hidden / c.heads;
   NBL_ASSIGN(const bool alibi, r.flag_or("alibi", false));
-  NBL_ASSIGN(const bool new_decoder, r.flag_or("new_decoder_architecture", false));
+  // The 40B model's first release says so by its type alone.
+  const Json* type = config.find_value("model_type");
+  const bool first_wide = type != nullptr && type->as_string() == "RefinedWeb";
+  NBL_ASSIGN(const bool new_decoder, r.flag_or("new_decoder_architecture", first_wide));
   NBL_ASSIGN(const bool multi_query, r.flag_or("multi_query", true));
   NBL_ASSIGN(const bool parallel, r.flag_or("parallel_attn", true));
   NBL_ASSIGN(const bool bias, r.flag_or("bias", false));

@@ -17,9 +17,11 @@ Result<Config> read_config(const Json& whole, std::string_view origin) {
   const Json* text = whole.find_value("text_config");
   const Json& config = text != nullptr && text->is_object() ? *text : whole;
   const ConfigReader reader(config, origin);
+  // The published multimodal configs leave out what is as in the 4B model.
   NBL_ASSIGN(Config c, read_gemma_config(reader, "gemma3",
                                          {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar",
-                                          "sliding_window", "layer_types", "rope_local_base_freq"}));
+                                          "sliding_window", "layer_types", "rope_local_base_freq"},
+                                         {.vocab = 262208, .heads = 8, .kv_heads = 4, .max_positions = 131072}));
   if (&config != &whole && c.eos.empty()) NBL_TRY(ConfigReader(whole, origin).read_tokens(&c));
   NBL_TRY(read_gemma_caps(reader, 0, 0, &c));
   c.score_cap = 0;  // its config has Gemma 2's key, which its attention does not read

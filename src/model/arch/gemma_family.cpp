@@ -5,12 +5,15 @@
 namespace nbl::model::arch {
 
 Result<Config> read_gemma_config(const ConfigReader& r, std::string_view id,
-                                 std::initializer_list<std::string_view> known) {
+                                 std::initializer_list<std::string_view> known, const GemmaSizes& silent) {
   NBL_ASSIGN(Config c, read_dimensions(r, id,
                                        {.tied = true,
                                         .activation = "gelu_pytorch_tanh",
                                         .head_dim = 256,
-                                        .max_positions = 8192}));
+                                        .max_positions = silent.max_positions,
+                                        .vocab = silent.vocab,
+                                        .heads = silent.heads,
+                                        .kv_heads = silent.kv_heads}));
   NBL_TRY(r.refuse_foreign(known, {"partial_rotary_factor"}));
   // The first releases say hidden_act "gelu" and mean the tanh form; hidden_activation says what it means.
   if (r.json().find_value("hidden_activation") != nullptr) {

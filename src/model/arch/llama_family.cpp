@@ -70,11 +70,14 @@ std::vector<InputGroup> llama_groups() {
 Result<Config> read_dimensions(const ConfigReader& r, std::string_view id, const LlamaDefaults& defaults) {
   Config c;
   c.architecture = id;
-  NBL_ASSIGN(c.vocab, r.count("vocab_size", kMaxVocab));
+  const auto stated = [&](std::string_view key, int64_t silent, int64_t max) {
+    return silent > 0 ? r.count_or(key, silent, max) : r.count(key, max);
+  };
+  NBL_ASSIGN(c.vocab, stated("vocab_size", defaults.vocab, kMaxVocab));
   NBL_ASSIGN(c.hidden, r.count("hidden_size", kMaxDimension));
   NBL_ASSIGN(c.layers, r.count("num_hidden_layers", kMaxLayers));
-  NBL_ASSIGN(c.heads, r.count("num_attention_heads", kMaxDimension));
-  NBL_ASSIGN(c.kv_heads, r.count_or("num_key_value_heads", c.heads, kMaxDimension));
+  NBL_ASSIGN(c.heads, stated("num_attention_heads", defaults.heads, kMaxDimension));
+  NBL_ASSIGN(c.kv_heads, r.count_or("num_key_value_heads", defaults.kv_heads > 0 ? defaults.kv_heads : c.heads, kMaxDimension));
   NBL_ASSIGN(c.ffn, r.count("intermediate_size", kMaxDimension));
   NBL_ASSIGN(c.max_positions, r.count_or("max_position_embeddings", defaults.max_positions, kMaxPositions));
   if (c.heads % c.kv_heads != 0)

@@ -40,6 +40,7 @@ struct LlamaDefaults {
   int64_t head_dim = 0;  ///< when the config is silent; 0: hidden_size / num_attention_heads
   int64_t max_positions = 2048;
   bool windows = false;  ///< the caller reads sliding_window, use_sliding_window and layer_types
+  int64_t vocab = 0, heads = 0, kv_heads = 0;  ///< when the config is silent; 0: it must not be (kv_heads: as many as heads)
 };
 /// All but windows: Config::layer is filled with layers that see everything and use the one rope table, adjacent pairs
 /// or half-split. `known`: keys that the caller reads though they change the maths in most families.

@@ -151,7 +151,11 @@ TEST(Gguf, Llama3ScalingIsRecognisedFromItsDivisors) {
   EXPECT_NE(scaling.find("\"llama3\""), std::string::npos) << scaling;
   EXPECT_NE(scaling.find("\"factor\":32"), std::string::npos) << scaling;
   EXPECT_NE(scaling.find("8192"), std::string::npos) << scaling;
-  EXPECT_NE(with({1, 1, 5, 32}).find("no known rule"), std::string::npos);
+  // Divisors of no rule with published parameters are kept as they are.
+  const std::string plain = with({1, 1, 5, 32});
+  EXPECT_NE(plain.find("\"longrope\""), std::string::npos) << plain;
+  EXPECT_NE(plain.find("\"short_factor\":[1.0,1.0,5.0,32.0]"), std::string::npos) << plain;
+  EXPECT_NE(with({1, 1, 0, 32}).find("divides by 0"), std::string::npos);
   EXPECT_NE(with({1, 1, 32}).find("3 divisors"), std::string::npos);
 }
 
@@ -212,15 +216,29 @@ TEST(Gguf, WhatWouldChangeTheComputationIsNotIgnored) {
   EXPECT_FALSE(refused(message([](GgufFile& f) { f.entry("llama.attention.causal", 7, GgufFile::raw<uint8_t>(1)); })));
 }
 
+TEST(Gguf, AWindowMakesLlamaMistral) {
+  TempDir dir;
+  TinyLlama tiny;
+  tiny.file.u32("llama.attention.sliding_window", 7);
+  auto model = open(dir.write("m", tiny.file.bytes()));
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ((*model)->config().find("model_type")->as_string(), "mistral");
+  EXPECT_EQ((*model)->config().find("sliding_window")->as_int(), 7);
+}
+
 TEST(Gguf, RowsMustFitTheHeads) {
   TempDir dir;
   TinyLlama tiny;
   tiny.file.tensor("blk.1.attn_q.weight", {30, 32}, std::vector<float>(30 * 32));
+  tiny.file.tensor("blk.2.attn_q.weight", {32, 2, 32}, std::vector<float>(32 * 64));
   auto model = open(dir.write("m", tiny.file.bytes()));
   ASSERT_TRUE(model.ok()) << model.status().message();
   const auto result = (*model)->matrix("model.layers.1.self_attn.q_proj.weight");
   EXPECT_EQ(result.status().code(), Code::mismatch);
   EXPECT_NE(result.status().message().find("30 rows for 4 heads"), std::string::npos) << result.status().message();
+  const Status status = (*model)->array("model.layers.2.self_attn.q_proj.weight").status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("blk.2.attn_q.weight"), std::string::npos) << status.message();
 }
 
 TEST(Gguf, ScalesThatAreNotFiniteAreRefusedByName) {

@@ -101,6 +101,41 @@ TEST(ModelConfig, WindowsByLayer) {
                Code::unsupported, {"layer_types", "linear_attention"});
 }
 
+TEST(ModelConfig, TheMultimodalGemma3LeavesOutWhatIsAsInTheSmallestOne) {
+  const auto config = read(parse(R"({"model_type":"gemma3","text_config":{"hidden_size":2560,"intermediate_size":10240,
+    "model_type":"gemma3_text","num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},"sliding_window":1024}})"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->vocab, 262208);
+  EXPECT_EQ(config->heads, 8);
+  EXPECT_EQ(config->kv_heads, 4);
+  EXPECT_EQ(config->head_dim, 256);
+  EXPECT_EQ(config->max_positions, 131072);
+  EXPECT_FALSE(config->layer[5].window > 0);
+  EXPECT_EQ(config->layer[4].window, 1024);
+}
+
+TEST(ModelConfig, FalconsFirstReleasesSayTheirShapeByTheirType) {
+  const auto of = [](std::string_view type) {
+    return read(with(parse(R"({"alibi":false,"bias":false,"hidden_size":32,"n_head":4,"n_head_kv":2,"n_layer":2,"parallel_attn":true,
+      "vocab_size":50})"), "model_type", std::string(type)));
+  };
+  const auto wide = of("RefinedWeb"), narrow = of("RefinedWebModel");
+  ASSERT_TRUE(wide.ok() && narrow.ok()) << wide.status().message() << narrow.status().message();
+  EXPECT_EQ(wide->kv_heads, 2);
+  EXPECT_EQ(narrow->kv_heads, 1);
+}
+
+TEST(ModelConfig, WhatDeepseekV3LeavesOut) {
+  const auto config = read(parse(R"({"model_type":"deepseek_v3","vocab_size":64,"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,
+    "num_attention_heads":2,"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4,"n_routed_experts":16,
+    "num_experts_per_tok":8,"moe_intermediate_size":8})"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->experts.scale, 2.5f);
+  EXPECT_EQ(config->experts.shared_ffn, 8);
+  EXPECT_FALSE(config->layer[2].experts);
+  EXPECT_TRUE(config->layer[3].experts);
+}
+
 TEST(ModelConfig, BigCode) {
   const auto multi_query = read(test::bigcode_config(true)), multi_head = read(test::bigcode_config(false));
   ASSERT_TRUE(multi_query.ok() && multi_head.ok());

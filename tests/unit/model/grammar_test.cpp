@@ -266,12 +266,54 @@ TEST(JsonSchema, HostileSchemasAreBounded) {
   EXPECT_EQ(grammar_from_schema(R"({"type":"string","pattern":"^.*$","minLength":16000})").status().code(), Code::limit);
 }
 
+/// Whether a text is one of a schema's.
+bool holds(std::string_view schema, std::string_view text) {
+  const auto grammar = grammar_from_schema(schema);
+  EXPECT_TRUE(grammar.ok()) << grammar.status().message();
+  if (!grammar.ok()) return false;
+  const ByteTokenizer bytes;
+  const auto engine = engine_for(*grammar, bytes);
+  const auto state = *engine->next(*engine->start(), text);
+  return state != GrammarEngine::kDead && engine->accepting(state);
+}
+
+TEST(JsonSchema, MultiplesAreDivided) {
+  for (const auto& [schema, step, low, high] : std::initializer_list<std::tuple<const char*, int, int, int>>{
+           {R"({"type":"integer","multipleOf":7})", 7, -500, 500},
+           {R"({"type":"integer","multipleOf":3,"minimum":-20,"exclusiveMaximum":105})", 3, -20, 104},
+           {R"({"type":"integer","multipleOf":12,"minimum":95})", 12, 95, 500},
+           {R"({"type":"number","multipleOf":2.5,"maximum":60})", 5, -500, 60},
+           {R"({"multipleOf":0.01,"minimum":0,"maximum":40})", 1, 0, 40}}) {
+    const ByteTokenizer bytes;
+    const auto engine = engine_for(grammar_from_schema(schema).value(), bytes);
+    for (int i = -500; i <= 500; ++i) {
+      const auto state = *engine->next(*engine->start(), std::to_string(i));
+      const bool held = state != GrammarEngine::kDead && engine->accepting(state);
+      ASSERT_EQ(held, i % step == 0 && i >= low && i <= high) << schema << ": " << i;
+    }
+  }
+  EXPECT_TRUE(holds(R"({"type":"integer","multipleOf":1000})", "123456789000"));
+  EXPECT_FALSE(holds(R"({"type":"integer","multipleOf":1000})", "123456789100"));
+  EXPECT_FALSE(holds(R"({"type":"number","multipleOf":0.5})", "0.5"));  // whole multiples alone are written
+}
+
+TEST(JsonSchema, ItemsOfFewValuesMayBeUnique) {
+  const char* schema = R"({"type":"array","items":{"enum":["a","b",3,3]},"uniqueItems":true,"minItems":1})";
+  for (const char* text : {R"(["a"])", R"([3,"a"])", R"(["b","a",3])"}) EXPECT_TRUE(holds(schema, text)) << text;
+  for (const char* text : {"[]", R"(["a","a"])", R"(["a",3,"b",3])", "[3,3]", R"(["c"])"}) EXPECT_FALSE(holds(schema, text)) << text;
+  const char* flags = R"({"type":"array","items":{"type":"boolean"},"uniqueItems":true,"maxItems":1})";
+  EXPECT_TRUE(holds(flags, "[]"));
+  EXPECT_FALSE(holds(flags, "[true,false]"));
+}
+
 TEST(JsonSchema, RefusesByName) {
   const auto message = [](std::string_view text) { return grammar_from_schema(text).status().message(); };
   for (const auto& [text, name] : std::initializer_list<std::pair<const char*, const char*>>{
            {R"({"not":{"type":"null"}})", "\"not\""},
            {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
-           {R"({"type":"number","multipleOf":0.1})", "multipleOf"},
+           {R"({"type":"array","items":{"type":"string"},"uniqueItems":true})", "uniqueItems"},
+           {R"({"type":"integer","multipleOf":1001})", "multipleOf"},
+           {R"({"type":"number","multipleOf":0.1,"minimum":0.1,"maximum":0.9})", "multipleOf"},
            {R"({"properties":{"a":{"if":{}}}})", "\"if\""},
            {R"({"type":"string","pattern":"(?=a)b"})", "(?="},
            {R"({"type":"string","pattern":"\\bword"})", "\\b"},
