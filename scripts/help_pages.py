@@ -75,6 +75,7 @@ def manual(version, top, per_command):
                 if signature.startswith("-h,"):
                     continue
                 out += [".TP", f"\\fB{roff(signature)}\\fR", roff(explanation) or "\\&"]
+        tail = [line for line in tail if not line.startswith("Options of every command")]  # which this page has
         out += [".PP", *(roff(line) for line in tail)] if tail else []
     out += ['.SH "EXIT STATUS"', *(roff(line) for line in after)]
     return "\n".join(out) + "\n"

@@ -21,6 +21,7 @@
 #include "base/buffer.h"
 #include "base/cpu.h"
 #include "base/memory_files.h"
+#include "base/retrying.h"
 
 namespace nbl {
 namespace {
@@ -80,14 +81,6 @@ class Descriptor {
  private:
   int fd_ = -1;
 };
-
-int open_retrying(const char* path, int flags, mode_t mode = 0) noexcept {
-  int fd;
-  do {
-    fd = ::open(path, flags | O_CLOEXEC, mode);
-  } while (fd < 0 && errno == EINTR);
-  return fd;
-}
 
 struct OpenedFile {
   Descriptor fd;
@@ -428,13 +421,13 @@ int64_t AtomicFile::position() const noexcept { return state_->flushed + static_
 Status AtomicFile::commit() {
   State& s = *state_;
   NBL_TRY(s.flush());
-  if (::fsync(s.fd.get()) != 0) return s.fail(errno, "sync");
+  if (retrying([&] { return ::fsync(s.fd.get()); }) != 0) return s.fail(errno, "sync");
   if (const int error = s.fd.close()) return s.fail(error, "close");
   if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) return s.fail(errno, "rename to");
   s.committed = true;
   // The new name is durable only when the directory is. Some file systems cannot sync one: that is no failure.
   const Descriptor directory(open_retrying(directory_of(s.path).c_str(), O_RDONLY | O_DIRECTORY));
-  if (directory.get() >= 0 && ::fsync(directory.get()) != 0 && errno == EIO)
+  if (directory.get() >= 0 && retrying([&] { return ::fsync(directory.get()); }) != 0 && errno == EIO)
     return s.fail(EIO, "sync the directory of");
   return {};
 }

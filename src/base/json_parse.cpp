@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/bounds.h"
+#include "base/foreign.h"
 #include "base/json_document.h"
 #include "base/json_rep.h"
 
@@ -185,7 +186,16 @@ std::string with_long_integers_as_reals(std::string_view text) {
 // environment.
 simdjson::error_code make_parser(dom::parser& parser, std::size_t capacity, int max_depth) {
   const auto* best = simdjson::get_available_implementations().detect_best_supported();
-  return best->create_dom_parser_implementation(capacity, static_cast<std::size_t>(max_depth), parser.implementation);
+  const auto error = best->create_dom_parser_implementation(capacity, static_cast<std::size_t>(max_depth), parser.implementation);
+  block_filled_elsewhere(parser.implementation.get());
+  return error;
+}
+
+simdjson::error_code parse_text(dom::parser& parser, std::string_view text, dom::element& root) {
+  const auto error = parser.parse(text.data(), text.size(), true).get(root);
+  block_filled_elsewhere(parser.doc.tape.get());
+  block_filled_elsewhere(parser.doc.string_buf.get());
+  return error;
 }
 
 /// The parsed text; valid as long as the parser.
@@ -201,10 +211,10 @@ Result<dom::element> parse_bounded(dom::parser& parser, std::string_view text, s
     return parse_error(error, origin, text, limits);
   }
   dom::element root;
-  auto error = parser.parse(text.data(), text.size(), true).get(root);
+  auto error = parse_text(parser, text, root);
   if (error == simdjson::NUMBER_ERROR) {
     const std::string rewritten = with_long_integers_as_reals(text);
-    error = parser.parse(rewritten.data(), rewritten.size(), true).get(root);
+    error = parse_text(parser, rewritten, root);
   }
   if (error) return parse_error(error, origin, text, limits);
   return root;

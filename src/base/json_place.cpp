@@ -78,7 +78,7 @@ class Walker {
     if (text_.substr(at_, 2) != "\\u" || text_.size() - at_ < 6) return -1;
     int value = 0;
     for (const char h : text_.substr(at_ + 2, 4)) {
-      const std::size_t digit = std::string_view("0123456789abcdef").find(h | (h > '9' ? 0x20 : 0));
+      const std::size_t digit = std::string_view("0123456789abcdef").find(h > '9' ? static_cast<char>(h | 0x20) : h);
       if (digit == std::string_view::npos) return -1;
       value = value * 16 + static_cast<int>(digit);
     }
@@ -181,7 +181,7 @@ std::string json_error_place(std::string_view text) {
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
   const std::size_t start = before.rfind('\n');
   const std::size_t column = start == std::string_view::npos ? at + 1 : at - start;
-  const std::string place = fmt::format("line {}, column {}", line, column);
+  std::string place = fmt::format("line {}, column {}", line, column);
   // What other writers put out and readers of JSON do not know.
   if (text.starts_with("\xef\xbb\xbf")) return place + " (a byte order mark)";
   std::string_view rest = text.substr(at > 0 && at < text.size() && text[at] != '-' && text[at - 1] == '-' ? at - 1 : at);

@@ -14,6 +14,7 @@
 
 #include "base/bounds.h"
 #include "base/file.h"
+#include "base/retrying.h"
 
 namespace nbl {
 namespace {
@@ -118,9 +119,9 @@ Status in_use(const fs::path& path) {
 
 /// The name is durable only when the directory is; some file systems cannot sync one.
 int sync_directory_of(const fs::path& path) {
-  const int fd = ::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = open_retrying(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY);
   if (fd < 0) return 0;
-  const int error = ::fsync(fd) != 0 && errno == EIO ? EIO : 0;
+  const int error = retrying([&] { return ::fsync(fd); }) != 0 && errno == EIO ? EIO : 0;
   ::close(fd);
   return error;
 }
@@ -145,10 +146,10 @@ RecordFile& RecordFile::operator=(RecordFile&&) noexcept = default;
 Result<RecordFile> RecordFile::create(const fs::path& path) {
   auto state = std::make_unique<State>();
   state->path = path;
-  state->fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  state->fd = open_retrying(path.c_str(), O_RDWR | O_CREAT, 0666);
   if (state->fd < 0) return failed(errno, "create", path);
   if (lock_file(state->fd) != 0) return in_use(path);
-  int error = ::ftruncate(state->fd, 0) != 0 ? errno : write_at(state->fd, kMagic, sizeof(kMagic), 0);
+  int error = retrying([&] { return ::ftruncate(state->fd, 0); }) != 0 ? errno : write_at(state->fd, kMagic, sizeof(kMagic), 0);
   if (error == 0) error = sync_directory_of(path);
   if (error != 0) {
     ::unlink(path.c_str());
@@ -161,7 +162,7 @@ Result<RecordFile> RecordFile::create(const fs::path& path) {
 Result<RecordFile> RecordFile::open(const fs::path& path) {
   auto state = std::make_unique<State>();
   state->path = path;
-  state->fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  state->fd = open_retrying(path.c_str(), O_RDWR | O_NONBLOCK);
   if (state->fd < 0) return failed(errno, "open", path);
   if (lock_file(state->fd) != 0) return in_use(path);
   char magic[sizeof(kMagic)] = {};
@@ -204,7 +205,7 @@ Result<bool> RecordFile::next(std::string* record) {
   if (!whole) {
     record->clear();
     s.reading = false;
-    if (::ftruncate(s.fd, s.at) != 0) return failed(errno, "shorten", s.path);
+    if (retrying([&] { return ::ftruncate(s.fd, s.at); }) != 0) return failed(errno, "shorten", s.path);
     return false;
   }
   s.at += static_cast<int64_t>(sizeof(header) + header.size);
@@ -217,10 +218,10 @@ Status RecordFile::append(std::string_view record) {
   const Header header{record.size(), checksum(record)};
   int error = write_at(s.fd, &header, sizeof(header), s.at);
   if (error == 0) error = write_at(s.fd, record.data(), record.size(), s.at + static_cast<int64_t>(sizeof(header)));
-  if (error == 0 && ::fdatasync(s.fd) != 0) error = errno;
+  if (error == 0 && retrying([&] { return ::fdatasync(s.fd); }) != 0) error = errno;
   if (error != 0) {
     // What was written of it is no whole record: the next reader cuts it off, should this fail.
-    if (::ftruncate(s.fd, s.at) != 0) s.reading = false;
+    (void)retrying([&] { return ::ftruncate(s.fd, s.at); });
     return failed(error, "write", s.path);
   }
   s.at += static_cast<int64_t>(sizeof(header) + record.size());
@@ -248,7 +249,7 @@ ScratchFile& ScratchFile::operator=(ScratchFile&&) noexcept = default;
 Result<ScratchFile> ScratchFile::create(const fs::path& directory) {
   auto state = std::make_unique<State>();
   state->directory = directory.empty() ? fs::path(".") : directory;
-  state->fd = ::open(state->directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  state->fd = open_retrying(state->directory.c_str(), O_TMPFILE | O_RDWR, 0600);
   if (state->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
     std::string name = (state->directory / ".nibble-XXXXXX").string();
     state->fd = ::mkostemp(name.data(), O_CLOEXEC);
@@ -288,7 +289,7 @@ void remove_stale_temporaries(const fs::path& path) noexcept {
       if (::kill(process, 0) == 0 || errno != ESRCH) continue;  // still being written
       // Its number says nothing when the writer lives in another container: it holds a lock as long as it lives.
       const fs::path stale = parent_of(path) / name;
-      const int fd = ::open(stale.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      const int fd = open_retrying(stale.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
       if (fd < 0) continue;
       const bool left = lock_file(fd) == 0;
       std::error_code ec;

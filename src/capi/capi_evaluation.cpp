@@ -161,7 +161,7 @@ Status score(nbl_evaluation* e, std::string_view lines, Json* out) {
 /// "1,8,64", each between least and most.
 Result<std::vector<int64_t>> numbers_of(const Options& settings, std::string_view key, int64_t least, int64_t most) {
   std::vector<int64_t> numbers;
-  const std::string text(settings.text(key));
+  const std::string& text = settings.text(key);
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(',', at), text.size());
     int64_t value = 0;

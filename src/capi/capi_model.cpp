@@ -42,7 +42,6 @@ Status load(const RuntimePtr& runtime, const std::shared_ptr<const Checkpoint>& 
 }  // namespace
 }  // namespace nbl::capi
 
-using nbl::Code;
 using nbl::Json;
 using nbl::Status;
 using namespace nbl::capi;
@@ -81,6 +80,7 @@ nbl_status nbl_model_add_adapter(nbl_model* model, const char* path, float scale
     auto adapted = std::make_unique<nbl_model>();
     adapted->runtime = model->runtime;
     adapted->load_seconds = model->load_seconds;
+    adapted->chat = model->chat;
     NBL_ASSIGN(adapted->model, nbl::model::Model::with_adapter(model->model, std::move(adapter)));
     *out_model = adapted.release();
     return {};

@@ -120,6 +120,8 @@ int64_t parse_size(const std::string& text);
 
 /// Ctrl-C and SIGTERM ask the running job to stop; a second one kills.
 void catch_signals();
+/// A mapped file that another process cuts short is then bad input, said with its name, and not the end by a signal.
+void catch_bus_errors();
 bool interrupted();
 /// Goes on after an interruption: the next Ctrl-C asks again, and ends a read that waits for input.
 void clear_interruption();

@@ -86,6 +86,10 @@ int run(int argc, char** argv) {
   add_verify(commands);
   add_doctor(commands);
   add_help(commands);
+  for (CLI::App* command : app.get_subcommands({})) {
+    const std::string own = command->get_footer();
+    command->footer(own + (own.empty() ? "" : "\n") + "Options of every command, --threads, --no-mmap and --json among them: `nibble --help`.");
+  }
   app.footer(
       "Exit status: 0 done; 1 done, and the answer is no; 2 wrong usage; 3 bad input; 4 a limit (memory, disk,\n"
       "unsupported CPU); 130 cancelled. `nibble COMMAND --help` shows a command's options.");
@@ -97,6 +101,7 @@ int run(int argc, char** argv) {
     return kUsage;
   }
   catch_signals();
+  catch_bus_errors();
   return chosen();
 }
 

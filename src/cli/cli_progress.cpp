@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 
@@ -19,7 +20,7 @@ void on_signal(int) { stop_asked = 1; }
 using Clock = std::chrono::steady_clock;
 
 std::string duration(double seconds) {
-  const auto s = static_cast<int64_t>(seconds + 0.5);
+  const int64_t s = std::llround(seconds);
   if (s < 60) return fmt::format("{}s", s);
   if (s < 3600) return fmt::format("{}m{:02}s", s / 60, s % 60);
   return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
@@ -76,7 +77,7 @@ class Display {
  private:
   static std::string bar(double share) {
     constexpr int kWidth = 24;
-    const int full = static_cast<int>(share * kWidth + 0.5);
+    const int full = static_cast<int>(std::lround(share * kWidth));
     std::string text = "[";
     for (int i = 0; i < kWidth; ++i) text += i < full ? '#' : '.';
     return text + "]";

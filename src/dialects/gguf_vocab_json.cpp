@@ -227,7 +227,7 @@ void mark_words(GgufVocabulary& v) {
     if (token.starts_with("##")) {
       token = token.substr(2);
     } else if (!(token.starts_with("[") && token.ends_with("]"))) {
-      token = "\xe2\x96\x81" + token;
+      token.insert(0, "\xe2\x96\x81");
     }
   }
 }
@@ -261,7 +261,7 @@ Result<GgufVocabulary> vocabulary_of_json(const Json& tokenizer, int64_t rows) {
   } else if (kind == "BPE") {
     v.model = "gpt2";
     NBL_ASSIGN(v.pre, pre_tokenizer_name(tokenizer));
-    for (const auto& [left, right] : merges_of(*model)) v.merges.push_back(left + " " + right);
+    for (const auto& [left, right] : merges_of(*model)) v.merges.push_back(fmt::format("{} {}", left, right));
     v.scores.clear();
   } else if (kind == "Unigram") {
     v.model = "t5";

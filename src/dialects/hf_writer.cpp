@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/retrying.h"
 #include "dialects/common.h"
 #include "dialects/hf_conv1d.h"
 #include "dialects/model_card.h"
@@ -53,7 +54,7 @@ class StagedDirectory {
     do {
       staged.path_ = parent / fmt::format(".{}.{}.{}.tmp", last, ::getpid(), counter.fetch_add(1));
     } while (::mkdir(staged.path_.c_str(), 0777) != 0 && errno == EEXIST);
-    staged.lock_ = ::open(staged.path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    staged.lock_ = open_retrying(staged.path_.c_str(), O_RDONLY | O_DIRECTORY);
     if (staged.lock_ < 0) {
       const int code = errno;
       return Status(code == ENOSPC ? Code::limit : Code::io,
@@ -91,9 +92,9 @@ class StagedDirectory {
  private:
   StagedDirectory() = default;
   static void sync(const fs::path& directory) {
-    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = open_retrying(directory.c_str(), O_RDONLY | O_DIRECTORY);
     if (fd < 0) return;
-    ::fsync(fd);
+    (void)retrying([&] { return ::fsync(fd); });
     ::close(fd);
   }
   fs::path path_, target_;

@@ -168,7 +168,7 @@ class Layout {
 // tokenizer.bin, or tok<vocab>.bin as the training scripts name it, beside the model.
 fs::path find_tokenizer(const fs::path& model, int64_t vocab) {
   for (const std::string& name : {fmt::format("tok{}.bin", vocab), std::string("tokenizer.bin")}) {
-    const fs::path path = model.parent_path() / name;
+    fs::path path = model.parent_path() / name;
     if (file_exists(path)) return path;
   }
   return {};

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "base/foreign.h"
+
 namespace nbl::eval {
 namespace {
 
@@ -78,7 +80,9 @@ Result<std::optional<std::string>> AnswerCache::find(std::string_view key) {
   std::optional<std::string> answer;
   if (code == SQLITE_ROW) {
     const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(s, 0));
-    answer.emplace(text == nullptr ? "" : text, static_cast<std::size_t>(sqlite3_column_bytes(s, 0)));
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(s, 0));
+    filled_elsewhere(text, text == nullptr ? 0 : size);
+    answer.emplace(text == nullptr ? "" : text, size);
   } else if (code != SQLITE_DONE) {
     return impl_->fail(code);
   }

@@ -7,6 +7,7 @@
 #include <cassert>
 
 #include "base/bounds.h"
+#include "base/foreign.h"
 #include "eval/characters.h"
 
 namespace nbl::eval {
@@ -86,6 +87,7 @@ std::vector<PythonRegex::Match> PythonRegex::find_all(std::string_view text) con
       continue;
     }
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
+    filled_elsewhere(ends, 2 * sizeof *ends * static_cast<std::size_t>(rc));
     Match match;
     match.begin = ends[0];
     match.end = ends[1];
@@ -110,6 +112,7 @@ bool PythonRegex::search(std::string_view text, Match* first) const {
   if (rc < 0) return false;
   if (first != nullptr) {
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
+    filled_elsewhere(ends, 2 * sizeof *ends * static_cast<std::size_t>(rc));
     first->begin = ends[0];
     first->end = ends[1];
     first->groups.clear();

@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/parallel.h"
+#include "base/retrying.h"
 
 namespace nbl::io {
 namespace {
@@ -29,10 +30,7 @@ Status system_error(int error, std::string_view verb, const fs::path& directory)
 }
 
 int open_unnamed(const fs::path& directory) {
-  int fd = -1;
-  do {
-    fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  } while (fd < 0 && errno == EINTR);
+  const int fd = open_retrying(directory.c_str(), O_TMPFILE | O_RDWR, 0600);
   if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
   std::string name = (directory / ".nibble-XXXXXX").string();
   const int named = ::mkostemp(name.data(), O_CLOEXEC);

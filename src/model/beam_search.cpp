@@ -167,6 +167,7 @@ Result<std::vector<Beam>> beam_search(Session& base, std::span<const float> logi
 
     NBL_TRY(reorder(sessions, parents));
     std::vector<Session*> pointers;
+    pointers.reserve(sessions.size());
     for (const auto& session : sessions) pointers.push_back(session.get());
     NBL_ASSIGN(logits, batch->step(pointers, tokens));
     log_probabilities(logits, vocab, beams, team, log_probs);

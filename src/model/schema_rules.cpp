@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "base/bounds.h"
@@ -14,6 +15,7 @@
 namespace nbl::model {
 namespace {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr BoundOf<std::size_t> kMaxAlternatives{Bound::schema_alternatives};
 constexpr int kMaxDepth = 48;  ///< of references and combinations at one place
 constexpr std::size_t kMaxPairs = 10'000'000;  ///< of elements of two lists that are compared
@@ -181,6 +183,8 @@ std::set<std::string_view> required_names(const Json& schema) {
   return names;
 }
 
+double number_or(const Json* number, double otherwise) { return number == nullptr ? otherwise : number->as_double(); }
+
 /// No scalar that the first admits is admitted by the second.
 bool disjoint_scalars(const Json& a, const Json& b) {
   const auto va = values_of(a), vb = values_of(b);
@@ -192,13 +196,13 @@ bool disjoint_scalars(const Json& a, const Json& b) {
   if (vb) return none(*vb, a);
   const auto low = [](const Json& s) {
     const Json *m = s.find("minimum"), *e = s.find("exclusiveMinimum");
-    return std::max(m != nullptr ? m->as_double() : -INFINITY, e != nullptr ? e->as_double() : -INFINITY);
+    return std::max(number_or(m, -kInfinity), number_or(e, -kInfinity));
   };
   const auto high = [](const Json& s) {
     const Json *m = s.find("maximum"), *e = s.find("exclusiveMaximum");
-    return std::min(m != nullptr ? m->as_double() : INFINITY, e != nullptr ? e->as_double() : INFINITY);
+    return std::min(number_or(m, kInfinity), number_or(e, kInfinity));
   };
-  return false || low(a) > high(b) || low(b) > high(a);
+  return low(a) > high(b) || low(b) > high(a);
 }
 
 /// No text that is written for `a` is valid under `b`. Only what is certain counts.
@@ -400,18 +404,18 @@ bool schema_admits_scalar(const Json& schema, const Json& value) {
   };
   if (value.is_number()) {
     const double x = value.as_double();
-    if (x < bound("minimum", -INFINITY) || x > bound("maximum", INFINITY)) return false;
-    if (!(x > bound("exclusiveMinimum", -INFINITY)) || !(x < bound("exclusiveMaximum", INFINITY))) return false;
+    if (x < bound("minimum", -kInfinity) || x > bound("maximum", kInfinity)) return false;
+    if (!(x > bound("exclusiveMinimum", -kInfinity)) || !(x < bound("exclusiveMaximum", kInfinity))) return false;
     const double step = bound("multipleOf", 0);
     if (step > 0 && std::abs(std::remainder(x, step)) > 1e-9 * std::abs(x)) return false;
   }
   if (value.is_string()) {
     double length = 0;
     for (const char c : value.as_string()) length += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    if (length < bound("minLength", 0) || length > bound("maxLength", INFINITY)) return false;
+    if (length < bound("minLength", 0) || length > bound("maxLength", kInfinity)) return false;
   }
   if (value.is_array() && (static_cast<double>(value.size()) < bound("minItems", 0) ||
-                           static_cast<double>(value.size()) > bound("maxItems", INFINITY)))
+                           static_cast<double>(value.size()) > bound("maxItems", kInfinity)))
     return false;
   return true;
 }

@@ -121,11 +121,11 @@ class Job {
   }
 
   Status add_array(const std::string& name, const Array& array) {
-    const Status status = writer_->add_array(name, array);
+    Status status = writer_->add_array(name, array);
     if (status.code() != Code::unsupported) return status;
     if (options_.allow_lossy && report_.refused.empty()) {
       writer_->set_rounding(true);
-      const Status rounded = writer_->add_array(name, array);
+      Status rounded = writer_->add_array(name, array);
       writer_->set_rounding(false);
       if (rounded.ok()) {
         rounded_ = true;
@@ -139,7 +139,7 @@ class Job {
 
   Status matrix(const std::string& name, const QTensor& tensor) {
     // Once something is refused there will be no output: the rest is only asked.
-    const Status status =
+    Status status =
         report_.refused.empty() ? writer_->add_matrix(name, tensor) : dialect_.can_represent(name, tensor);
     if (status.code() != Code::unsupported) return status;
     const std::string reason = without_advice(status.message());

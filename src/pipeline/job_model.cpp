@@ -7,10 +7,6 @@
 #include "pipeline/model_tuner.h"
 
 namespace nbl::pipeline {
-
-using model::LayerWeights;
-using model::TensorSpec;
-
 namespace {
 
 /// The codes of a tensor that is nothing but affine codes in natural column order; else nothing.

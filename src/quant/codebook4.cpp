@@ -121,6 +121,7 @@ struct Nested {
 /// nearest to x.
 uint8_t map_code(float x) noexcept {
   const auto& map = dynamic_map();
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): its rounding, to the bit
   x = static_cast<float>(static_cast<int>((x + 1.0f) * 32767.5f + 0.5f)) / 32767.5f - 1.0f;
   const auto above = std::lower_bound(map.begin(), map.end(), x);
   if (above == map.begin()) return 0;

@@ -39,17 +39,17 @@ class PanelRefiner {
     for (int64_t g = 0; g < groups_; ++g) {
       for (int64_t r = 0; r < kPanelRows; ++r) {
         const std::size_t at = static_cast<std::size_t>((row_ + r) * groups_ + g);
-        at_(scales_, g)[r] = r < rows_ ? out_.scales[at] : 1.0f;
-        at_(zeros_, g)[r] = r >= rows_ ? 0.0f : out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at];
+        column_of(scales_, g)[r] = r < rows_ ? out_.scales[at] : 1.0f;
+        column_of(zeros_, g)[r] = r >= rows_ ? 0.0f : out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at];
       }
     }
     for (int64_t p = 0; p < k_; ++p) {
       const int64_t c = packed || factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
-      const float *scale = at_(scales_, c / out_.group), *zero = at_(zeros_, c / out_.group);
+      const float *scale = column_of(scales_, c / out_.group), *zero = column_of(zeros_, c / out_.group);
       for (int64_t r = 0; r < kPanelRows; ++r) {
         const float code = r < rows_ ? static_cast<float>(out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)]) : 0.0f;
-        at_(level_, c)[r] = code - zero[r];
-        at_(error_, c)[r] = target[p * kPanelRows + r] - scale[r] * (code - zero[r]);
+        column_of(level_, c)[r] = code - zero[r];
+        column_of(error_, c)[r] = target[p * kPanelRows + r] - scale[r] * (code - zero[r]);
       }
     }
     for (int round = 0; round < rule_.refine; ++round) {
@@ -61,7 +61,7 @@ class PanelRefiner {
   }
 
  private:
-  static float* at_(AlignedFloats& panel, int64_t column) { return panel.data() + column * kPanelRows; }
+  static float* column_of(AlignedFloats& panel, int64_t column) { return panel.data() + column * kPanelRows; }
 
   /// For every row the least-squares change of its scales: A d = b, A_gh = level_g H level_h, b_g = level_g H e.
   void refit_scales() {
@@ -75,7 +75,7 @@ class PanelRefiner {
         const int64_t g = (j + c) / out_.group;
         for (int64_t r = 0; r < kPanelRows; ++r) {
           b[static_cast<std::size_t>(g * kPanelRows + r)] +=
-              static_cast<double>(at_(level_, j + c)[r]) * static_cast<double>(at_(local_, c)[r]);
+              static_cast<double>(column_of(level_, j + c)[r]) * static_cast<double>(column_of(local_, c)[r]);
         }
       }
       // A is symmetric: of each pair of groups the one that is not above the diagonal.
@@ -87,7 +87,7 @@ class PanelRefiner {
           if (other > g) continue;
           double* sum = a.data() + (g * groups_ + other) * kPanelRows;
           for (int64_t r = 0; r < kPanelRows; ++r) {
-            sum[r] += static_cast<double>(at_(level_, j + c)[r]) * static_cast<double>(at_(local_, c)[r]);
+            sum[r] += static_cast<double>(column_of(level_, j + c)[r]) * static_cast<double>(column_of(local_, c)[r]);
           }
         }
       }
@@ -95,9 +95,9 @@ class PanelRefiner {
     std::vector<double> system(square), change(static_cast<std::size_t>(groups_));
     for (int64_t r = 0; r < rows_; ++r) solve_row(r, a, b, &system, &change);
     for (int64_t c = 0; c < k_; ++c) {
-      const float* d = at_(change_, c / out_.group);  // solve_row left the changes of the scales here
-      float* e = at_(error_, c);
-      for (int64_t r = 0; r < rows_; ++r) e[r] -= d[r] * at_(level_, c)[r];
+      const float* d = column_of(change_, c / out_.group);  // solve_row left the changes of the scales here
+      float* e = column_of(error_, c);
+      for (int64_t r = 0; r < rows_; ++r) e[r] -= d[r] * column_of(level_, c)[r];
     }
   }
 
@@ -116,7 +116,7 @@ class PanelRefiner {
     // The change as it can be stored, and what it is worth.
     double gain = 0;
     for (int64_t g = 0; g < groups_ && good; ++g) {
-      const float old = at_(scales_, g)[r];
+      const float old = column_of(scales_, g)[r];
       const double wanted = static_cast<double>(old) + (*change)[static_cast<std::size_t>(g)];
       good = wanted > 0.5 * static_cast<double>(old) && wanted < 2.0 * static_cast<double>(old);
       if (!good) break;
@@ -131,9 +131,9 @@ class PanelRefiner {
     }
     if (!(gain > 0)) good = false;
     for (int64_t g = 0; g < groups_; ++g) {
-      float& scale = at_(scales_, g)[r];
+      float& scale = column_of(scales_, g)[r];
       const float changed = good ? static_cast<float>(static_cast<double>(scale) + (*change)[static_cast<std::size_t>(g)]) : scale;
-      at_(change_, g)[r] = changed - scale;
+      column_of(change_, g)[r] = changed - scale;
       scale = changed;
     }
   }
@@ -146,9 +146,9 @@ class PanelRefiner {
       feedback_(FeedbackArgs{h, k_, columns, error_.data(), 0, k_, local_.data()});
       for (int64_t c = 0; c < columns; ++c) {
         const float inverse = 1.0f / h[c * k_ + j + c];
-        const float *scale = at_(scales_, (j + c) / out_.group), *zero = at_(zeros_, (j + c) / out_.group);
-        float *level = at_(level_, j + c), *e = at_(error_, j + c);
-        const float* slope = at_(local_, c);
+        const float *scale = column_of(scales_, (j + c) / out_.group), *zero = column_of(zeros_, (j + c) / out_.group);
+        float *level = column_of(level_, j + c), *e = column_of(error_, j + c);
+        const float* slope = column_of(local_, c);
         float moved[kPanelRows];
         for (int64_t r = 0; r < kPanelRows; ++r) {
           const Grid grid{scale[r], zero[r]};
@@ -160,7 +160,7 @@ class PanelRefiner {
         }
         for (int64_t other = c + 1; other < columns; ++other) {
           const float factor = h[other * k_ + j + c];
-          float* s = at_(local_, other);
+          float* s = column_of(local_, other);
           for (int64_t r = 0; r < kPanelRows; ++r) s[r] -= factor * moved[r];
         }
       }
@@ -170,10 +170,10 @@ class PanelRefiner {
   void store() {
     for (int64_t r = 0; r < rows_; ++r) {
       for (int64_t g = 0; g < groups_; ++g) {
-        out_.scales[static_cast<std::size_t>((row_ + r) * groups_ + g)] = at_(scales_, g)[r];
+        out_.scales[static_cast<std::size_t>((row_ + r) * groups_ + g)] = column_of(scales_, g)[r];
       }
       for (int64_t c = 0; c < k_; ++c) {
-        const float code = at_(level_, c)[r] + at_(zeros_, c / out_.group)[r];
+        const float code = column_of(level_, c)[r] + column_of(zeros_, c / out_.group)[r];
         out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)] = static_cast<uint8_t>(code);
       }
     }

@@ -97,7 +97,8 @@ class Fuse final : public Decoder {
  public:
   Status apply(std::vector<std::string>& pieces) const override {
     std::string whole = join(pieces);
-    pieces.assign(1, std::move(whole));
+    pieces.clear();
+    pieces.push_back(std::move(whole));
     return {};
   }
 };

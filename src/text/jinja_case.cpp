@@ -3,7 +3,9 @@
 #include <utf8proc.h>
 
 #include <cstdlib>
+#include <new>
 
+#include "base/foreign.h"
 #include "text/jinja_value.h"
 #include "text/utf8.h"
 
@@ -107,6 +109,8 @@ std::string fold_case(std::string_view text) {
   utf8proc_uint8_t* folded = nullptr;
   const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
                                  &folded, UTF8PROC_CASEFOLD);
+  if (size == UTF8PROC_ERROR_NOMEM) throw std::bad_alloc();
+  if (size >= 0) filled_elsewhere(folded, static_cast<std::size_t>(size));
   std::string out = size < 0 ? lower(text) : std::string(reinterpret_cast<const char*>(folded), static_cast<std::size_t>(size));
   std::free(folded);
   return out;

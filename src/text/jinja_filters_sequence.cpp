@@ -148,6 +148,7 @@ Result<Value> dictsort(Evaluator& e, const Value& v, const Bound& bound, Args) {
   }
   NBL_TRY(sort_by_keys(e, keyed, descending));
   std::vector<Value> out;
+  out.reserve(keyed.size());
   for (auto& [key, pair] : keyed) out.push_back(std::move(pair));
   return e.list(std::move(out));
 }

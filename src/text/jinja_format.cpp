@@ -39,7 +39,7 @@ std::string padded(std::string body, const Spec& spec, char default_align) {
   return repeated(missing) + body;
 }
 
-std::string with_sign(bool negative, const Spec& spec, std::string digits) {
+std::string with_sign(bool negative, const Spec& spec, const std::string& digits) {
   if (negative) return "-" + digits;
   return spec.sign == '+' || spec.sign == ' ' ? std::string(1, spec.sign) + digits : digits;
 }
@@ -72,7 +72,7 @@ Result<std::string> number_text(const Value& value, const Spec& spec) {
     if (spec.alternate && (type == 'x' || type == 'X' || type == 'o' || type == 'b'))
       digits = fmt::format("0{}{}", type, digits);
     if (spec.comma) digits = grouped(std::move(digits));
-    return with_sign(v < 0, spec, std::move(digits));
+    return with_sign(v < 0, spec, digits);
   }
   const double v = value.real();
   const double magnitude = std::fabs(v);
@@ -86,17 +86,15 @@ Result<std::string> number_text(const Value& value, const Spec& spec) {
     digits = type == 'e' ? fmt::format("{:.{}e}", magnitude, precision) : fmt::format("{:.{}E}", magnitude, precision);
   } else if (type == '%') {
     digits = fmt::format("{:.{}f}%", magnitude * 100, precision);
-  } else if (type == 'g' || type == 'G') {
-    digits = fmt::format("{:.{}g}", magnitude, std::max(1, precision));
   } else if (type == 0 && spec.precision < 0) {
     digits = repr_float(magnitude);
-  } else if (type == 0) {
+  } else if (type == 0 || type == 'g' || type == 'G') {
     digits = fmt::format("{:.{}g}", magnitude, std::max(1, precision));
   } else {
     return Status(Code::corrupt, fmt::format("Unknown format code '{}' for object of type 'float'", type));
   }
   if (spec.comma) digits = grouped(std::move(digits));
-  return with_sign(std::signbit(v) && !std::isnan(v), spec, std::move(digits));
+  return with_sign(std::signbit(v) && !std::isnan(v), spec, digits);
 }
 
 std::string cut(const std::string& text, int64_t precision) {

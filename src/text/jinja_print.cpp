@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/foreign.h"
 #include "text/jinja_value.h"
 #include "text/utf8.h"
 
@@ -183,6 +184,7 @@ std::string repr_float(double value) {
   char buffer[64];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
+  filled_elsewhere(text.data(), text.size());
   const std::size_t e = text.find('e');
   const int exponent = std::atoi(std::string(text.substr(e + 1)).c_str());
   std::string digits;
@@ -199,7 +201,7 @@ std::string repr_float(double value) {
   if (exponent < 0) return out + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
   if (count <= exponent + 1)
     return out + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
-  const auto whole = static_cast<std::size_t>(exponent + 1);
+  const auto whole = static_cast<std::size_t>(exponent) + 1;
   return out + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 

@@ -79,7 +79,7 @@ class Value {
   /// Undefined for a reason of its own, rather than absent.
   bool is_refused() const noexcept { return is_undefined() && std::get<Undefined>(data_).why != nullptr; }
   /// The same object in memory, or the same constant (Python's `is`).
-  bool same_as(const Value& other) const noexcept;
+  bool same_as(const Value& other) const noexcept;  // NOLINT(bugprone-exception-escape)
 
  private:
   struct Undefined {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/foreign.h"
 #include "text/char_table.h"
 #include "text/utf8.h"
 
@@ -25,7 +26,11 @@ Status append_form(std::string& out, std::string_view text, int options) {
   const utf8proc_ssize_t n =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
                    &made, static_cast<utf8proc_option_t>(options));
-  if (n < 0) return Status(Code::internal, fmt::format("Unicode normalization failed: {}", utf8proc_errmsg(n)));
+  if (n < 0) {
+    return Status(n == UTF8PROC_ERROR_NOMEM ? Code::out_of_memory : Code::internal,
+                  fmt::format("Unicode normalization failed: {}", utf8proc_errmsg(n)));
+  }
+  filled_elsewhere(made, static_cast<std::size_t>(n));
   out.append(reinterpret_cast<const char*>(made), static_cast<std::size_t>(n));
   std::free(made);
   return {};
@@ -179,11 +184,9 @@ class BertNormalizer final : public Normalizer {
   Status apply(std::string& text) const override {
     if (clean_) {
       rewrite(text, [](std::string& out, uint32_t c) {
-        if (c == '\t' || c == '\n' || c == '\r') {
-          out += ' ';
-        } else if (c == kReplacementCharacter || is_bert_control(c)) {
-          return;
-        } else if (CharTable::get()[c] & kSpace) {
+        const bool blank = c == '\t' || c == '\n' || c == '\r';  // controls too, and kept
+        if (!blank && (c == kReplacementCharacter || is_bert_control(c))) return;
+        if (blank || CharTable::get()[c] & kSpace) {
           out += ' ';
         } else {
           append_utf8(out, c);

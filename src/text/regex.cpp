@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "base/bounds.h"
+#include "base/foreign.h"
 #include "text/char_table.h"
 #include "text/utf8.h"
 
@@ -157,6 +158,7 @@ Status Regex::find_all(std::string_view subject, FunctionRef<bool(std::size_t, s
                                 pattern_.substr(0, kShown), subject.size(), rc));
     }
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
+    filled_elsewhere(bounds, 2 * sizeof *bounds);
     const std::size_t begin = bounds[0];
     const std::size_t end = bounds[1];
     if (end < begin) {

@@ -257,6 +257,25 @@ class Interruption(Case):
         out, _ = self.interrupt(["run", "builtin", "-p", "It was", "-n", 10**6, "--ignore-eos", "--context", 10**6], after=0.6)
         self.assertTrue(out.decode("utf-8").strip())
 
+    def test_a_mapped_file_that_is_cut_short_is_bad_input(self):
+        model = self.dir / "model\x1b[31m.safetensors"
+        for more, wanted in (([], 3), (["--no-mmap"], 130)):
+            self.accept("quantize", "builtin", "--method", "rtn", "-o", model)
+            process = subprocess.Popen([NIBBLE, "run", str(model), "-p", "It was", "-n", str(10**6), "--ignore-eos", "--context", str(10**6), *more],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertTrue(process.stdout.read(1))
+            os.truncate(model, 4096)
+            if more:
+                time.sleep(0.3)
+                self.assertIsNone(process.poll(), "what was read whole is still there")
+                process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, wanted, err)
+            if not more:
+                self.assertIn(b"/model?[31m.safetensors could not be read any more", err)
+                self.assertIn(b"--no-mmap", err)
+                self.assertEqual(err.count(b"nibble: "), 1)
+
     def test_sweep_removes_its_scratch(self):
         env = {**os.environ, "TMPDIR": str(self.dir)}
         process = subprocess.Popen([NIBBLE, "sweep", "builtin", "--recipes", "gptq,awq"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -82,7 +82,7 @@ int io_fault(Kind kind) {
 }  // namespace
 
 const char* name(Kind kind) {
-  static const char* const kNames[] = {"allocation", "open", "read", "write", "sync", "rename", "mapping", "thread"};
+  static const char* const kNames[] = {"allocation", "open", "read", "write", "sync", "rename", "mapping", "thread", "truncation", "removal"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -242,6 +242,18 @@ int rename(const char* from, const char* to) {
   if (nbl::faults::io_fault(Kind::rename) == 1) return -1;
   static const auto real = nbl::faults::next<int (*)(const char*, const char*)>("rename");
   return real(from, to);
+}
+
+int ftruncate(int fd, off_t size) {
+  if (nbl::faults::io_fault(Kind::truncate) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(int, off_t)>("ftruncate");
+  return real(fd, size);
+}
+
+int unlink(const char* path) {
+  if (nbl::faults::io_fault(Kind::remove) == 1) return -1;
+  static const auto real = nbl::faults::next<int (*)(const char*)>("unlink");
+  return real(path);
 }
 
 void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {

@@ -5,7 +5,7 @@
 
 namespace nbl::faults {
 
-enum class Kind : int32_t { allocate, open, read, write, sync, rename, map, thread };
+enum class Kind : int32_t { allocate, open, read, write, sync, rename, map, thread, truncate, remove };
 inline constexpr Kind kKinds[] = {Kind::allocate, Kind::open, Kind::read, Kind::write, Kind::sync, Kind::rename, Kind::map};
 const char* name(Kind kind);
 

@@ -1,9 +1,8 @@
 // Writing what was read: config.json and tokenizer.json (behind a record separator) are the input, around the weights of a tiny model, and
 // the checkpoint is written as GGUF, as a directory or as a native file.
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
+#include "base/file.h"
 #include "base/parallel.h"
 #include "dialects/dialects.h"
 #include "fuzz/fuzz.h"
@@ -11,8 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::string weights = [] {
-    std::ifstream file(NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/llama/model.safetensors", std::ios::binary);
-    return std::string{std::istreambuf_iterator<char>(file), {}};
+    return nbl::read_text_file(NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/llama/model.safetensors", 1 << 26).value();
   }();
   static nbl::Team team(1);
   const auto input = nbl::fuzz::text_of(data, size);

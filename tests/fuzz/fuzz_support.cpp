@@ -43,12 +43,6 @@ const Folder& folder() {
   return one;
 }
 
-bool failed(const Status& status) {
-  if (status.ok()) return false;
-  if (status.message().empty()) std::abort();
-  return true;
-}
-
 void use(const Checkpoint& checkpoint, int64_t budget) {
   std::vector<float> row;
   for (const TensorInfo& info : checkpoint.tensors()) {

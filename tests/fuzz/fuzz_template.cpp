@@ -1,15 +1,13 @@
 // A template: compiling it, and rendering it with a conversation.
-#include <fstream>
-#include <iterator>
 
+#include "base/file.h"
 #include "fuzz/fuzz.h"
 #include "text/chat_template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // The variables of the golden templates, which are seeds, and those of a conversation.
   static const nbl::Json variables = [] {
-    std::ifstream file(NIBBLE_SOURCE_DIR "/tests/golden/chat/golden.json", std::ios::binary);
-    const std::string golden{std::istreambuf_iterator<char>(file), {}};
+    const std::string golden = nbl::read_text_file(NIBBLE_SOURCE_DIR "/tests/golden/chat/golden.json", 1 << 26).value();
     nbl::Json all = *nbl::Json::parse(golden, "golden.json")->find_value("values");
     all.set("tools", *nbl::Json::parse(R"([{"type": "function", "function": {"name": "f", "parameters": {}}}])", "tools"));
     all.set("add_generation_prompt", true);

@@ -1,16 +1,14 @@
 // Any text through a tokenizer that loses nothing: decoding gives the text back when it is valid UTF-8.
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
+#include "base/file.h"
 #include "fuzz/fuzz.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto tokenizer = [] {
-    std::ifstream file(NIBBLE_SOURCE_DIR "/examples/models/prose-3.7m/tokenizer.json", std::ios::binary);
-    const std::string json{std::istreambuf_iterator<char>(file), {}};
+    const std::string json = nbl::read_text_file(NIBBLE_SOURCE_DIR "/examples/models/prose-3.7m/tokenizer.json", 1 << 26).value();
     auto loaded = nbl::text::load_tokenizer_json(json, {}, "prose-3.7m");
     if (!loaded.ok()) std::abort();
     return std::move(loaded).value();

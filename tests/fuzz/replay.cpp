@@ -6,19 +6,24 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "fuzz/fuzz.h"
 
 namespace {
 namespace fs = std::filesystem;
 
-std::string read(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+std::string read(const std::string& path) {
+  return nbl::read_text_file(path, int64_t{1} << 30).value();
+}
+
+void add_files(const std::string& path, std::vector<std::string>& files) {
+  if (fs::is_regular_file(path)) files.push_back(path);
+  if (!fs::is_directory(path)) return;
+  for (const std::string& name : nbl::directory_names(path)) add_files(path + "/" + name, files);
 }
 
 std::string mutate(std::string bytes, const std::vector<std::string>& seeds, std::mt19937_64& random) {
@@ -68,20 +73,17 @@ void run(const std::string& bytes) {
 
 int main(int argc, char** argv) {
   uint64_t mutations = 0;
-  std::vector<fs::path> files;
+  std::vector<std::string> files;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--mutations") == 0 && i + 1 < argc) {
       mutations = std::strtoull(argv[++i], nullptr, 10);
-    } else if (fs::is_directory(argv[i])) {
-      for (const auto& entry : fs::recursive_directory_iterator(argv[i]))
-        if (entry.is_regular_file()) files.push_back(entry.path());
-    } else if (fs::is_regular_file(argv[i])) {
-      files.emplace_back(argv[i]);
+    } else {
+      add_files(argv[i], files);
     }
   }
   std::sort(files.begin(), files.end());
   std::vector<std::string> seeds;
-  for (const fs::path& file : files) {
+  for (const std::string& file : files) {
     if (fs::file_size(file) <= 200'000) seeds.push_back(read(file));
   }
   if (seeds.empty()) {

@@ -10,6 +10,7 @@ import re
 import struct
 import sys
 
+import seeds_damage
 import seeds_gguf
 import seeds_models
 import seeds_tensors
@@ -173,7 +174,8 @@ def main(source, folder):
                          ("lora", seeds_models.adapters), ("journal", seeds_models.journals), ("session", seeds_models.sessions), ("llama2c", seeds_models.llama2cs), ("index", seeds_models.indexes),
                          ("json", seeds_models.jsons), ("recipe", seeds_models.recipes),
                          ("schema", seeds_text.schemas), ("gbnf", seeds_text.grammars), ("task_file", seeds_text.own_tasks), ("documents", seeds_text.documents),
-                         ("tokenizer_json", seeds_text.tokenizers), ("template", seeds_text.templates)):
+                         ("tokenizer_json", seeds_text.tokenizers), ("template", seeds_text.templates),
+                         ("tokenizer_json", seeds_damage.tokenizers), ("task_file", seeds_damage.own_tasks)):
         for name, content in more():
             put(target, re.sub(r"[^\w.-]", "_", f"more-{name}")[:150], content)
     # What keeps fuzzing possible for a target whose seeds are added later.

@@ -76,7 +76,8 @@ def runtime_settings() -> list[dict[str, Any]]:
 
 class Runtime(Handle):
     """A team of threads and an instruction set. threads: 0 for all processors; isa: none above this one; max_memory_bytes: a job
-    ends with LimitError once the process holds more; log: called with (level, message)."""
+    ends with LimitError once the process holds more; log: called with (level, message); mmap: False reads model files whole instead
+    of mapping them: a mapped file that another process cuts short ends this one by SIGBUS."""
 
     _destroy = "nbl_runtime_destroy"
 

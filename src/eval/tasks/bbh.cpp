@@ -151,11 +151,8 @@ std::string find_number(Fields&, const std::string& said) {
     } else if (any && w == "thousand") {
       total += part * 1000;
       part = 0;
-    } else if (any && w == "and") {
-      continue;
-    } else if (any) {
-      break;
     } else {
+      if (any && w != "and") break;
       continue;
     }
     any = true;

@@ -34,6 +34,7 @@ Json published(Fields& f) {
   if (f.has("choices")) return f.record();
   const bool named = f.has("question");
   std::vector<std::string> choices;
+  choices.reserve(4);
   for (int i = 0; i < 4; ++i) choices.push_back(f.text(named ? "choice" + std::to_string(i) : std::to_string(i + 1)));
   std::string answer = f.text(named ? "answer" : "5");
   if (answer.size() == 1 && answer[0] >= 'A' && answer[0] <= 'D') answer = std::string(1, static_cast<char>(answer[0] - 'A' + '0'));

@@ -23,6 +23,7 @@ const TaskList& all() {
 template <class T>
 std::vector<const T*> pointers(const std::vector<T>& values) {
   std::vector<const T*> result;
+  result.reserve(std::size(values));
   for (const T& v : values) result.push_back(&v);
   return result;
 }

@@ -150,6 +150,47 @@ TEST(Jinja, HostileTemplatesEndSoon) {
   }
 }
 
+// Each place that asks for steps or memory hands the refusal on; none goes on with half a value.
+TEST(Jinja, ABudgetTooSmallIsAnErrorWhereverItEnds) {
+  const Json& values = *golden().find("values");
+  const auto rendered = [&](const std::string& source, int64_t TemplateLimits::*budget, int64_t n) {
+    TemplateOptions options = chat_template_options();
+    options.limits.*budget = n;
+    return Template::compile(source, "the template", options)->render(values);
+  };
+  // The least that is enough. Memory counts from what the values take, so that its limit may lie below 0.
+  const auto least = [&](const std::string& source, int64_t TemplateLimits::*budget) {
+    int64_t fails = -(int64_t{1} << 30), fits = int64_t{1} << 30;
+    while (fits - fails > 1) {
+      const int64_t middle = fails + (fits - fails) / 2;
+      (rendered(source, budget, middle).ok() ? fits : fails) = middle;
+    }
+    return fits;
+  };
+  constexpr int64_t kRounds = 60;
+  int64_t refused = 0;
+  for (const auto& [budget, words] : {std::pair(&TemplateLimits::max_steps, "steps"), std::pair(&TemplateLimits::max_memory_bytes, "of values")}) {
+    const int64_t nothing = least("{{ 'a' ~ 'b' }}", budget) - 2;
+    for (const Json& each : golden().find("rendered")->elements()) {
+      const std::string source(each.find("template")->as_string());
+      const int64_t enough = least(source, budget);
+      EXPECT_EQ(rendered(source, budget, enough).value(), each.find("text")->as_string()) << source;
+      const int64_t step = std::max<int64_t>(1, (enough - nothing) / kRounds);
+      for (int64_t n = nothing; n < enough; n += step) {
+        const auto got = rendered(source, budget, n);
+        if (got.ok()) {  // refusals that the template itself asks about change nothing else
+          EXPECT_EQ(*got, each.find("text")->as_string()) << source;
+          continue;
+        }
+        ++refused;
+        EXPECT_EQ(got.status().code(), Code::limit) << source << "\n" << got.status().message();
+        EXPECT_NE(got.status().message().find(words), std::string::npos) << source << "\n" << got.status().message();
+      }
+    }
+  }
+  EXPECT_GT(refused, 5000);
+}
+
 TEST(Jinja, ALongMessageFits) {
   Json values = Json::object();
   Json messages = Json::array();

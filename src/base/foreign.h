@@ -1,0 +1,34 @@
+// Memory that a library wrote which was not built with the memory sanitizer: its bytes are told to be written where they come in. Nothing
+// in other builds.
+#pragma once
+
+#include <cstddef>
+
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#define NBL_MEMORY_SANITIZER
+#endif
+#endif
+
+#ifdef NBL_MEMORY_SANITIZER
+#include <sanitizer/allocator_interface.h>
+#include <sanitizer/msan_interface.h>
+#endif
+
+namespace nbl {
+
+/// `size` bytes at `data`.
+inline void filled_elsewhere([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t size) {
+#ifdef NBL_MEMORY_SANITIZER
+  __msan_unpoison(data, size);
+#endif
+}
+
+/// The whole of what an allocator gave at `block`; null is nothing.
+inline void block_filled_elsewhere([[maybe_unused]] const void* block) {
+#ifdef NBL_MEMORY_SANITIZER
+  if (block != nullptr) __msan_unpoison(block, __sanitizer_get_allocated_size(block));
+#endif
+}
+
+}  // namespace nbl
