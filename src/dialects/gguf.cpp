@@ -203,6 +203,7 @@ Result<Array> GgufCheckpoint::array(std::string_view name) const {
   NBL_ASSIGN(Array array, io::to_array(raw));
   NBL_ASSIGN(const RowMap rows, row_map(it->second));
   if (rows) {  // a bias goes with the rows of its weight
+    if (raw.shape.size() != 1) return unexpected_shape(raw, "one dimension, or two");
     NBL_ASSIGN(const std::vector<float> values, array.to_f32());
     std::vector<float> moved(values.size());
     for (std::size_t r = 0; r < moved.size(); ++r)

@@ -41,6 +41,11 @@ void list(const Json& object, std::string_view prefix, int depth, std::string& o
   }
 }
 
+std::string figure(const Json* value) {
+  if (value == nullptr) return {};
+  return value->is_number() && !value->is_int() ? fmt::format("{:.5g}", value->as_double()) : scalar(*value);
+}
+
 // An array of flat objects as a table.
 void table(std::string_view title, const Json& rows, std::string& out) {
   if (rows.size() == 0 || rows.size() > 200 || !rows.elements()[0].is_object()) return;
@@ -56,16 +61,10 @@ void table(std::string_view title, const Json& rows, std::string& out) {
     out += "|";
     for (const auto& [key, unused] : rows.elements()[0].members()) {
       if (unused.is_array() || unused.is_object()) continue;
-      const Json* value = row.find(key);
-      out += fmt::format(" {} |", value == nullptr ? std::string() : scalar(*value));
+      out += fmt::format(" {} |", figure(row.find(key)));
     }
     out += "\n";
   }
-}
-
-std::string figure(const Json* value) {
-  if (value == nullptr) return {};
-  return value->is_number() && !value->is_int() ? fmt::format("{:.5g}", value->as_double()) : scalar(*value);
 }
 
 std::string with_error(const Json* value, const Json* error) {

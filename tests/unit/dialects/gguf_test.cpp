@@ -230,11 +230,15 @@ TEST(Gguf, RowsMustFitTheHeads) {
   TempDir dir;
   TinyLlama tiny;
   tiny.file.tensor("blk.1.attn_q.weight", {30, 32}, std::vector<float>(30 * 32));
+  tiny.file.tensor("blk.2.attn_q.weight", {32, 2, 32}, std::vector<float>(32 * 64));
   auto model = open(dir.write("m", tiny.file.bytes()));
   ASSERT_TRUE(model.ok()) << model.status().message();
   const auto result = (*model)->matrix("model.layers.1.self_attn.q_proj.weight");
   EXPECT_EQ(result.status().code(), Code::mismatch);
   EXPECT_NE(result.status().message().find("30 rows for 4 heads"), std::string::npos) << result.status().message();
+  const Status status = (*model)->array("model.layers.2.self_attn.q_proj.weight").status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("blk.2.attn_q.weight"), std::string::npos) << status.message();
 }
 
 TEST(Gguf, ScalesThatAreNotFiniteAreRefusedByName) {
