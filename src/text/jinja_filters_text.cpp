@@ -135,8 +135,15 @@ std::optional<int64_t> read_integer(std::string_view text, int64_t base) {
   return negative ? -value : value;
 }
 
-std::optional<double> read_real(std::string_view text) {
-  text = strip_right(strip_left(text));
+std::optional<double> read_real(std::string_view given) {
+  // As Python has it, an underscore may stand between two digits.
+  std::string plain(strip_right(strip_left(given)));
+  const auto digit = [&](std::size_t i) { return i < plain.size() && plain[i] >= '0' && plain[i] <= '9'; };
+  for (std::size_t i = plain.find('_'); i != std::string::npos; i = plain.find('_', i)) {
+    if (i == 0 || !digit(i - 1) || !digit(i + 1)) return {};
+    plain.erase(i, 1);
+  }
+  std::string_view text = plain;
   if (text.starts_with('+')) text.remove_prefix(1);
   if (text.starts_with("+") || text.find_first_of("xXpP(") != std::string_view::npos) return {};
   double value = 0;
@@ -150,14 +157,14 @@ std::optional<double> read_real(std::string_view text) {
 
 Result<Value> to_int(Evaluator&, const Value& v, const Bound& bound, Args) {
   NBL_ASSIGN(const int64_t base, bound.integer(1, 10));
-  if (base != 0 && (base < 2 || base > 36)) return Status(Code::corrupt, "int() base must be >= 2 and <= 36, or 0");
+  const bool known = base == 0 || (base >= 2 && base <= 36);  // in no other base is a text a whole number
   const Value fallback = bound[0] != nullptr ? *bound[0] : Value(int64_t{0});
   if (v.is_undefined()) return Status(Code::corrupt, std::string(v.why()));
   if (v.is_integral()) return Value(v.integer());
   std::optional<double> real;
   if (v.is(Kind::real)) real = v.real();
   if (v.is_string()) {
-    if (const auto whole = read_integer(v.string(), base)) return Value(*whole);
+    if (const auto whole = known ? read_integer(v.string(), base) : std::nullopt) return Value(*whole);
     real = read_real(v.string());
   }
   if (!real || !std::isfinite(*real)) return fallback;

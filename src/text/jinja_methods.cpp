@@ -202,6 +202,9 @@ Result<Value> has_affix(Evaluator& e, const Value& self, const Bound& bound, Arg
 }
 
 Result<Value> replace(Evaluator& e, const Value& self, const Bound& bound, Args) {
+  for (const std::size_t i : {std::size_t{0}, std::size_t{1}}) {
+    if (bound[i] == nullptr) return Status(Code::corrupt, fmt::format("replace expected at least 2 arguments, got {}", i));
+  }
   NBL_ASSIGN(const std::string from, bound.string(0, ""));
   NBL_ASSIGN(const std::string to, bound.string(1, ""));
   NBL_ASSIGN(const int64_t most, bound.integer(2, -1));

@@ -269,6 +269,8 @@ Status Parser::signature(Stmt& stmt) {
   while (!is_symbol(")")) {
     if (!stmt.names.empty()) NBL_TRY(expect_symbol(","));
     NBL_ASSIGN(std::string name, expect_name());
+    if (std::find(stmt.names.begin(), stmt.names.end(), name) != stmt.names.end())
+      return error(fmt::format("the parameter {} stands there twice", name.substr(0, 64)));
     stmt.names.push_back(std::move(name));
     if (skip_symbol("=")) {
       NBL_ASSIGN(ExprPtr value, expression());

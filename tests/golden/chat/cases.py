@@ -430,6 +430,12 @@ STATEMENTS = [
 
 # Filters that few templates use, and what an interpreter easily has otherwise than jinja2.
 EXPRESSIONS += r"""
+'1_0'|float
+'1__0'|float
+'_1'|float
+'1_0.5_0'|float
+'z'|int(base=99)
+'12'|int(0, 99)
 long|wordwrap(17)
 long|wordwrap(9, wrapstring='|')
 "well-known one-two-three x--y 3-4 supercalifragilistic"|wordwrap(8)
@@ -505,6 +511,8 @@ FAILURES = [
     ("{{ raise_exception('no system role') }}", "no system role"),
     ("{{ 'a' + 1 }}", "can only concatenate str"),
     ("{{ 1 / 0 }}", "division by zero"),
+    ("{{ 'abc'.replace('a') }}", "replace expected at least 2 arguments, got 1"),
+    ("{% macro m(a, b, a) %}{% endmacro %}", "twice"),
     ("{{ l.append(1) }}", "unsafe"),
     ("{{ d.update({}) }}", "unsafe"),
     ("{{ s.__class__.__mro__ }}", "__class__"),
