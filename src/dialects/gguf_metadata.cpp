@@ -205,7 +205,9 @@ class MetadataBuilder {
     const double factor = number(*scaling_, "factor", 8), low = number(*scaling_, "low_freq_factor", 1),
                  high = number(*scaling_, "high_freq_factor", 4),
                  original = number(*scaling_, "original_max_position_embeddings", 8192);
-    const Json* theta = lookup("rope_theta");
+    const Json* theta = nullptr;
+    for (const GgufKey& key : arch_.keys)
+      if (key.gguf == "rope.freq_base") theta = lookup(key.hf);
     const double base = theta == nullptr ? 10000.0 : theta->as_double();
     GgufExtra extra{"rope_freqs.weight", {}};
     for (int64_t i = 0; i < rotated_; i += 2) {
