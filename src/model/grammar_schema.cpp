@@ -264,7 +264,7 @@ class SchemaCompiler {
         std::any_of(values.begin(), values.end(), [](const Json& v) { return v.is_array() || v.is_object(); }))
       return refuse(place, fmt::format("the keyword \"uniqueItems\" but of items that are an enum of {} plain values at most", kMaxDistinct));
     if (min > static_cast<int64_t>(values.size())) return none();
-    const auto most = static_cast<std::size_t>(max < 0 ? kMaxDistinct : std::min<int64_t>(max, kMaxDistinct));
+    const std::size_t most = max < 0 ? kMaxDistinct : std::min(static_cast<std::size_t>(max), kMaxDistinct);
     std::map<uint32_t, int32_t> rules;
     const std::function<Node(uint32_t)> after = [&](uint32_t used) -> Node {
       const auto [it, fresh] = rules.try_emplace(used, 0);
