@@ -159,6 +159,27 @@ TEST(Gguf, Llama3ScalingIsRecognisedFromItsDivisors) {
   EXPECT_NE(with({1, 1, 32}).find("3 divisors"), std::string::npos);
 }
 
+// A family whose heads turn in part by custom: what the file says goes, the whole head too, and not the custom.
+TEST(Gguf, TheFileSaysHowMuchOfAHeadTurns) {
+  TempDir dir;
+  for (const uint32_t turned : {8u, 4u, 2u}) {
+    GgufFile file;
+    file.text("general.architecture", "gptneox");
+    for (const auto& [key, value] : {std::pair{"context_length", 128u}, std::pair{"embedding_length", 32u}, std::pair{"block_count", 1u},
+                                     std::pair{"feed_forward_length", 64u}, std::pair{"attention.head_count", 4u},
+                                     std::pair{"rope.dimension_count", turned}}) {
+      file.u32("gptneox." + std::string(key), value);
+    }
+    file.f32("gptneox.attention.layer_norm_epsilon", 1e-5f);
+    file.f32("gptneox.rope.freq_base", 40000.0f);
+    file.tensor("token_embd.weight", {10, 32}, std::vector<float>(320));
+    auto model = open(dir.write("m", file.bytes()));
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    EXPECT_EQ((*model)->config().get_double("rotary_pct").value(), turned / 8.0);
+    EXPECT_EQ((*model)->config().get_double("rotary_emb_base").value(), 40000.0);
+  }
+}
+
 TEST(Gguf, WhatTheMetadataMustSay) {
   const auto message = [](auto change) {
     TempDir dir;

@@ -197,6 +197,32 @@ TEST(GgufWrite, RowsOfQueriesAndKeysAreInterleavedAndBiasesGoWithThem) {
   EXPECT_TRUE(config.find("tie_word_embeddings")->as_bool());
 }
 
+// The divisors that Llama 3's rule amounts to hang on the base, which GPT-NeoX calls otherwise; read back, they are the rule's again.
+TEST(GgufWrite, TheRuleOfLlama3TakesTheFamilysOwnBase) {
+  TempDir dir;
+  const Json config = Json::parse(R"({"model_type":"gpt_neox","hidden_size":64,"num_attention_heads":4,"num_hidden_layers":1,"vocab_size":12,
+    "intermediate_size":64,"layer_norm_eps":1e-5,"max_position_embeddings":131072,"rotary_emb_base":500000,"rotary_pct":0.5,
+    "use_parallel_residual":true,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,
+                                                 "original_max_position_embeddings":8192}})",
+                                  "test")
+                          .value();
+  auto writer = find_dialect("gguf").value()->make_writer(dir / "m.gguf");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->set_config(config).ok());
+  std::mt19937 rng(1);
+  ASSERT_TRUE((*writer)->add_matrix("gpt_neox.embed_in.weight", test::random_dense(rng, 12, 64, DType::f32)).ok());
+  const auto hash = (*writer)->finish();
+  ASSERT_TRUE(hash.ok()) << hash.status().message();
+  auto model = open(dir / "m.gguf");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ((*model)->config().get_double("rotary_emb_base").value(), 500000.0);
+  EXPECT_EQ((*model)->config().get_double("rotary_pct").value(), 0.5);
+  const Json* scaling = (*model)->config().find("rope_scaling");
+  ASSERT_NE(scaling, nullptr);
+  EXPECT_EQ(scaling->get_string("rope_type").value(), "llama3");
+  EXPECT_EQ(scaling->get_double("factor").value(), 8.0);
+}
+
 TEST(GgufWrite, NormsThatOneAddedWouldRoundAreRefusedUnlessRoundingIsAllowed) {
   TempDir dir;
   auto writer = find_dialect("gguf").value()->make_writer(dir / "m.gguf");
