@@ -114,6 +114,8 @@ std::string resolve_data(const std::string& file, const std::string& name);
 std::pair<std::string, float> parse_adapter(const std::string& text);
 /// "512M", "4G", "1500000" as bytes.
 int64_t parse_size(const std::string& text);
+/// "name=value" in two; a usage error that names the option otherwise.
+std::pair<std::string, std::string> split_pair(const std::string& text, const char* option);
 
 // --- progress, interruption
 // --------------------------------------------------------------------------------------------

@@ -172,6 +172,14 @@ std::pair<std::string, float> parse_adapter(const std::string& text) {
   return {text, 1.0f};
 }
 
+std::pair<std::string, std::string> split_pair(const std::string& text, const char* option) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw Failure(kUsage, fmt::format("{} \"{}\": name=value was expected", option, text));
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
 int64_t parse_size(const std::string& text) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -48,9 +48,7 @@ class Chat {
     }
     for (const std::string& assignment : args.variables) set_variable(assignment, conversation_.variables);
     for (const std::string& assignment : args.set) {
-      const std::size_t equals = assignment.find('=');
-      if (equals == std::string::npos) throw Failure(kUsage, fmt::format("--set {}: NAME=VALUE was expected", assignment));
-      const std::string name = assignment.substr(0, equals), value = assignment.substr(equals + 1);
+      const auto [name, value] = split_pair(assignment, "--set");
       if (!set_named(name, value)) conversation_.set(name, value);
     }
     if (!args.load.empty()) conversation_.load(read_file(args.load), args.load);

@@ -156,15 +156,6 @@ struct Args {
   std::string measurement, measured;
 };
 
-/// "name=value" in two.
-std::pair<std::string, std::string> split_pair(const std::string& text, const char* option) {
-  const std::size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw Failure(kUsage, fmt::format("{} \"{}\": name=value was expected", option, text));
-  }
-  return {text.substr(0, equals), text.substr(equals + 1)};
-}
-
 int quantize(const Global& global, const Args& args) {
   QuantizeJob job;
   job.recipe = args.method;

@@ -129,9 +129,8 @@ void apply_settings(const Global& global, const Args& args, const Model& model, 
   if (!args.grammar.empty()) set_from_file(session, "grammar", args.grammar);
   if (!args.schema.empty()) set_from_file(session, "json_schema", args.schema);
   for (const std::string& setting : args.set) {
-    const std::size_t equals = setting.find('=');
-    if (equals == std::string::npos) throw Failure(kUsage, fmt::format("--set {}: NAME=VALUE was expected", setting));
-    session.set(setting.substr(0, equals), setting.substr(equals + 1));
+    const auto [name, value] = split_pair(setting, "--set");
+    session.set(name, value);
   }
 }
 

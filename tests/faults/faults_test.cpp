@@ -7,12 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <thread>
 
 #include "nibble/nibble.h"
+#include "support/temp_dir.h"
 
 namespace nbl::faults {
 namespace {
@@ -20,17 +19,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kModel = NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/llama";
 
-fs::path work() {
-  static const fs::path path = [] {
-    std::string name = (fs::temp_directory_path() / "nibble-faults-XXXXXX").string();
-    return fs::path(mkdtemp(name.data()));
-  }();
-  return path;
-}
-
-std::string content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+const fs::path& work() {
+  static const test::TempDir folder;
+  return folder.path();
 }
 
 struct Outcome {
@@ -111,7 +102,7 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
 
   const Outcome clean = job(c.recipe, output.c_str(), 1, c.mapped);
   ASSERT_EQ(clean.status, NBL_OK) << clean.step << ": " << clean.message;
-  const std::string expected = content(output);
+  const std::string expected = test::read_all(output);
   ASSERT_FALSE(expected.empty());
 
   const int64_t before = live_blocks();
@@ -133,7 +124,7 @@ TEST_P(EveryFault, IsAnErrorOrNoHarm) {
     }
     // The final name holds the whole file or nothing, and nothing else is left lying about.
     if (fs::exists(output)) {
-      ASSERT_EQ(content(output), expected) << where;
+      ASSERT_EQ(test::read_all(output), expected) << where;
     }
     for (const auto& entry : fs::directory_iterator(folder)) ASSERT_EQ(entry.path(), output) << where;
     ASSERT_LT(n, 200'000);
@@ -154,7 +145,7 @@ TEST(Threads, FewerThanAskedForAreEnough) {
   const std::string output = (folder / "out.safetensors").string();
   const Outcome clean = job("gptq:bits=4,group=16", output.c_str(), 3);
   ASSERT_EQ(clean.status, NBL_OK) << clean.message;
-  const std::string expected = content(output);
+  const std::string expected = test::read_all(output);
   for (int64_t n = 0; n < 2; ++n) {
     fs::remove(output);
     Outcome got;
@@ -166,7 +157,7 @@ TEST(Threads, FewerThanAskedForAreEnough) {
     }).join();
     EXPECT_TRUE(met) << "thread " << n << " was never made";
     EXPECT_EQ(got.status, NBL_OK) << "thread " << n << " at " << got.step << ": " << got.message;
-    EXPECT_EQ(content(output), expected) << "thread " << n;
+    EXPECT_EQ(test::read_all(output), expected) << "thread " << n;
   }
   fs::remove_all(folder);
 }
@@ -176,13 +167,13 @@ TEST(Clocks, ThatJumpChangeNothing) {
   fs::create_directories(folder);
   const std::string output = (folder / "out.safetensors").string();
   ASSERT_EQ(job("gptq:bits=4,group=16", output.c_str()).status, NBL_OK);
-  const std::string expected = content(output);
+  const std::string expected = test::read_all(output);
   fs::remove(output);
   let_clocks_jump(true);
   const Outcome got = job("gptq:bits=4,group=16", output.c_str());
   let_clocks_jump(false);
   EXPECT_EQ(got.status, NBL_OK) << got.step << ": " << got.message;
-  EXPECT_EQ(content(output), expected);
+  EXPECT_EQ(test::read_all(output), expected);
   fs::remove_all(folder);
 }
 

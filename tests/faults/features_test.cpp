@@ -13,6 +13,7 @@
 #include "faults/faults.h"
 #include "nibble/nibble.h"
 #include "support/safetensors_file.h"
+#include "support/temp_dir.h"
 
 namespace nbl::faults {
 namespace {
@@ -21,16 +22,8 @@ namespace fs = std::filesystem;
 constexpr const char* kModel = NIBBLE_SOURCE_DIR "/tests/golden/logits/tiny/llama";
 
 const fs::path& work() {
-  static const fs::path path = [] {
-    std::string name = (fs::temp_directory_path() / "nibble-features-XXXXXX").string();
-    return fs::path(mkdtemp(name.data()));
-  }();
-  return path;
-}
-
-std::string content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  static const test::TempDir folder;
+  return folder.path();
 }
 
 void write(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
@@ -67,9 +60,8 @@ struct Fault {
   bool short_io = false;
 };
 
-std::string fault_name(const testing::TestParamInfo<Fault>& info) {
-  return std::string(name(info.param.kind)) + "_" + (info.param.short_io ? "short" : strerrorname_np(info.param.error));
-}
+std::string label(const Fault& fault) { return std::string(name(fault.kind)) + "_" + (fault.short_io ? "short" : strerrorname_np(fault.error)); }
+std::string fault_name(const testing::TestParamInfo<Fault>& info) { return label(info.param); }
 
 void expect_an_error_that_says_why(const Outcome& got, const std::string& where) {
   ASSERT_NE(got.said[0], '\0') << where;
@@ -112,7 +104,7 @@ Outcome quantize(const char* output, int stop_after) {
 /// The files of a folder, hidden ones too.
 std::vector<std::pair<fs::path, std::string>> files_of(const fs::path& folder) {
   std::vector<std::pair<fs::path, std::string>> files;
-  for (const auto& entry : fs::directory_iterator(folder)) files.emplace_back(entry.path(), content(entry.path()));
+  for (const auto& entry : fs::directory_iterator(folder)) files.emplace_back(entry.path(), test::read_all(entry.path()));
   return files;
 }
 
@@ -120,11 +112,11 @@ class Resumed : public testing::TestWithParam<Fault> {};
 
 TEST_P(Resumed, EndsWithTheSameBytesOrCanBeDoneAgain) {
   const Fault& c = GetParam();
-  const fs::path folder = work() / ("resumed-" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()).substr(41));
+  const fs::path folder = work() / ("resumed-" + label(c));
   fs::create_directories(folder);
   const std::string output = (folder / "out.safetensors").string();
   ASSERT_EQ(quantize(output.c_str(), -1).status, NBL_OK);
-  const std::string expected = content(output);
+  const std::string expected = test::read_all(output);
   fs::remove(output);
 
   // Cancelled after so many steps that a layer stands in the journal.
@@ -155,11 +147,11 @@ TEST_P(Resumed, EndsWithTheSameBytesOrCanBeDoneAgain) {
       expect_an_error_that_says_why(got, where);
       if (HasFatalFailure()) return;
       ASSERT_FALSE(c.short_io || c.error == EINTR) << where;
-      ASSERT_FALSE(fs::exists(output) && content(output) != expected) << where;
+      ASSERT_FALSE(fs::exists(output) && test::read_all(output) != expected) << where;
       const Outcome again = quantize(output.c_str(), -1);
       ASSERT_EQ(again.status, NBL_OK) << "after " << where << ": " << again.said;
     }
-    ASSERT_EQ(content(output), expected) << where;
+    ASSERT_EQ(test::read_all(output), expected) << where;
     for (const auto& [path, bytes] : files_of(folder)) ASSERT_EQ(path, output) << where;
     fs::remove(output);
     if (!met) break;
@@ -291,7 +283,7 @@ TEST_P(Features, AreAnErrorOrUnharmed) {
   const Outcome clean = features(model.c_str(), adapter.c_str(), saved.c_str());
   ASSERT_EQ(clean.status, NBL_OK) << clean.step << ": " << clean.said;
   ASSERT_GT(clean.count, 20U);
-  const std::string expected = content(saved);
+  const std::string expected = test::read_all(saved);
 
   const int64_t before = live_blocks();
   int64_t struck_calls = 0, errors = 0;
