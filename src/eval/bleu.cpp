@@ -174,6 +174,7 @@ std::vector<Translation> corpus_of(std::span<const MetricValue> values) {
 }
 
 double bleu_of_values(std::span<const MetricValue> values) { return corpus_bleu(corpus_of(values), tokenize_13a); }
+double piece_bleu_of_values(std::span<const MetricValue> values) { return corpus_bleu(corpus_of(values), tokenize_none); }
 double chrf_of_values(std::span<const MetricValue> values) { return corpus_chrf(corpus_of(values), 0); }
 double chrfpp_of_values(std::span<const MetricValue> values) { return corpus_chrf(corpus_of(values), 2); }
 
@@ -202,6 +203,7 @@ bool is_chinese(char32_t c) {
 }  // namespace
 
 const Aggregation kBleu = {"bleu", bleu_of_values, StderrKind::bootstrap, nullptr};
+const Aggregation kPieceBleu = {"piece_bleu", piece_bleu_of_values, StderrKind::bootstrap, nullptr};
 const Aggregation kChrf = {"chrf", chrf_of_values, StderrKind::bootstrap, nullptr};
 const Aggregation kChrfPlusPlus = {"chrf++", chrfpp_of_values, StderrKind::bootstrap, nullptr};
 
@@ -237,6 +239,8 @@ std::vector<std::string> tokenize_zh(std::string_view line) {
 }
 
 std::vector<std::string> tokenize_char(std::string_view line) { return characters(line); }
+
+std::vector<std::string> tokenize_none(std::string_view line) { return split(line); }
 
 double corpus_bleu(std::span<const Translation> corpus, WordTokenizer tokenizer) {
   BleuSums sums;

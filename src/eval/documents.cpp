@@ -118,6 +118,15 @@ Result<Documents> load_documents(const Task& task, const std::filesystem::path& 
       if (!task.data_is_all) break;
     }
   }
+  for (const PieceFile& file : fewshot ? std::span<const PieceFile>() : std::span<const PieceFile>(task.pieces)) {
+    const std::filesystem::path path = data / file.path;
+    std::error_code ec;
+    if (!std::filesystem::is_regular_file(path, ec)) continue;
+    NBL_ASSIGN(const std::string bytes, read_text_file(path, kMaxFileBytes));
+    hash.update(std::as_bytes(std::span(bytes.data(), bytes.size())));
+    NBL_ASSIGN(text::SentencepiecePieces pieces, text::SentencepiecePieces::load(bytes, path.string()));
+    result.pieces.push_back({file.metric, std::make_shared<const text::SentencepiecePieces>(std::move(pieces))});
+  }
   if (result.documents.empty())
     return Status(Code::corrupt, fmt::format("{} holds no documents for task {}", result.file, task.id));
   result.original = static_cast<int64_t>(result.documents.size());

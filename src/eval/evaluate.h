@@ -76,6 +76,7 @@ struct Documents {
   std::vector<Json> documents;
   int64_t original = 0;
   std::string file, sha256;
+  std::vector<LoadedPieces> pieces;  ///< of the task's, those whose files are there
 };
 /// not_found names the files looked for and the command that fetches them.
 Result<Documents> load_documents(const Task& task, const std::filesystem::path& data, bool fewshot);

@@ -165,9 +165,10 @@ Answer filtered(const Filter& filter, Fields& fields, const Answer& from) {
   return answer;
 }
 
-std::vector<std::pair<std::string, MetricValue>> judged(const Task& task, Fields& fields, const Answer& answer) {
+std::vector<std::pair<std::string, MetricValue>> judged(const Plan& plan, Fields& fields, const Answer& answer) {
+  const Task& task = *plan.task;
   std::vector<std::pair<std::string, MetricValue>> values;
-  MetricSink sink(values);
+  MetricSink sink(values, plan.documents.pieces);
   if (task.judge) {
     task.judge(fields, answer, sink);
   } else {
@@ -196,6 +197,19 @@ Result<std::map<int64_t, double>> verdicts_on(const Task& task, const std::strin
 
 }  // namespace
 
+Status MetricSink::add_pieces(std::string_view reference, std::string_view prediction) {
+  for (const LoadedPieces& each : pieces_) {
+    const auto apart = [&](std::string_view text) -> Result<std::string> {
+      NBL_ASSIGN(const std::vector<std::string> pieces, each.pieces->cut(text.substr(0, rstripped(text))));
+      return fmt::format("{}", fmt::join(pieces, " "));
+    };
+    NBL_ASSIGN(std::string expected, apart(reference));
+    NBL_ASSIGN(std::string given, apart(prediction));
+    add(each.metric, {std::move(expected)}, std::move(given));
+  }
+  return {};
+}
+
 Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const EvaluateOptions& options,
                      TaskRun* run) {
   const Task& task = *plan.task;
@@ -215,7 +229,7 @@ Status judge_answers(const Plan& plan, const std::vector<Answer>& answers, const
     for (std::size_t d = 0; d < answers.size(); ++d) {
       Fields fields(plan.documents.documents[d]);
       const Answer answer = filtered(filter, fields, answers[d]);
-      std::vector<std::pair<std::string, MetricValue>> values = judged(task, fields, answer);
+      std::vector<std::pair<std::string, MetricValue>> values = judged(plan, fields, answer);
       NBL_TRY(fields.status());
       if (const auto score = scores.find(static_cast<int64_t>(d)); score != scores.end())
         MetricSink(values).add("judge_score", score->second);
@@ -271,7 +285,7 @@ RunningScore::RunningScore(const Plan& plan) : plan_(plan) {
 void RunningScore::add(std::size_t d, const Answer& answer) {
   if (aggregation_ == nullptr) return;
   Fields fields(plan_.documents.documents[d]);
-  auto values = judged(*plan_.task, fields, filtered(plan_.task->filters.front(), fields, answer));
+  auto values = judged(plan_, fields, filtered(plan_.task->filters.front(), fields, answer));
   if (!fields.status().ok()) return;  // whoever judges for good will say so
   for (auto& [name, value] : values)
     if (name == name_) values_.push_back(std::move(value));

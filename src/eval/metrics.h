@@ -35,6 +35,7 @@ extern const Aggregation kBitsPerByte;
 extern const Aggregation kF1;                  ///< of choices 0 and 1, 1 being the positive one; values are coded_pair
 extern const Aggregation kMatthews;            ///< Matthews' correlation of any number of choices; values are coded_pair
 extern const Aggregation kBleu;                ///< sacreBLEU corpus BLEU, 13a tokens
+extern const Aggregation kPieceBleu;           ///< the same of texts whose words are separated by spaces already
 extern const Aggregation kChrf;                ///< chrF2
 extern const Aggregation kChrfPlusPlus;        ///< chrF2++
 

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "eval/fields.h"
 #include "eval/metrics.h"
+#include "text/sentencepiece_pieces.h"
 
 namespace nbl::eval {
 
@@ -50,18 +51,28 @@ struct Answer {
   std::vector<std::pair<std::vector<int32_t>, std::vector<int32_t>>> token_ids;
 };
 
-/// Turns an answer into metric values.
+/// A sentencepiece model that cuts texts for a metric.
+struct LoadedPieces {
+  std::string metric;
+  std::shared_ptr<const text::SentencepiecePieces> pieces;
+};
+
+/// Turns an answer into metric values. `pieces`: those of the task that are there.
 class MetricSink {
  public:
-  explicit MetricSink(std::vector<std::pair<std::string, MetricValue>>& out) : out_(out) {}
+  explicit MetricSink(std::vector<std::pair<std::string, MetricValue>>& out, std::span<const LoadedPieces> pieces = {})
+      : out_(out), pieces_(pieces) {}
   void add(std::string_view metric, double value) { out_.emplace_back(metric, MetricValue{{value}, {}, {}}); }
   void add(std::string_view metric, std::vector<double> values) { out_.emplace_back(metric, MetricValue{std::move(values), {}, {}}); }
   void add(std::string_view metric, std::vector<std::string> references, std::string prediction) {
     out_.emplace_back(metric, MetricValue{{}, std::move(references), std::move(prediction)});
   }
+  /// For each sentencepiece model that is there: both texts, their pieces apart.
+  Status add_pieces(std::string_view reference, std::string_view prediction);
 
  private:
   std::vector<std::pair<std::string, MetricValue>>& out_;
+  std::span<const LoadedPieces> pieces_;
 };
 
 /// A way to read the answer out of generated text; each gives its own result ("exact_match,strict-match").
@@ -86,6 +97,10 @@ struct DataFile {
   RecordReader read = nullptr; ///< null: read_jsonl
 };
 
+struct PieceFile {
+  std::string metric, path;  ///< the path relative to the data folder
+};
+
 struct Task {
   std::string id, alias, version = "1.0", summary;
   std::vector<std::string> tags;
@@ -93,6 +108,8 @@ struct Task {
 
   std::vector<DataFile> data;     ///< alternatives: the first that exists is read; or, with data_is_all, parts: all that do
   bool data_is_all = false;
+  /// Sentencepiece models beside the data, each for one of the metrics, which is computed where the file is.
+  std::vector<PieceFile> pieces;
   bool data_is_aligned = false;   ///< line i of each file belongs to document i: {"0": line, "1": line, ...}
   std::shared_ptr<const std::vector<Json>> given;  ///< the records themselves, instead of files
   std::vector<DataFile> fewshot;  ///< the same for examples; none: only zero-shot, unless from_test

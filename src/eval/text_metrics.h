@@ -18,6 +18,7 @@ std::vector<std::string> tokenize_13a(std::string_view line);   ///< sacreBLEU's
 std::vector<std::string> tokenize_intl(std::string_view line);  ///< punctuation and symbols of all scripts apart
 std::vector<std::string> tokenize_zh(std::string_view line);    ///< each Chinese character a word, the rest as 13a
 std::vector<std::string> tokenize_char(std::string_view line);  ///< each character but white space
+std::vector<std::string> tokenize_none(std::string_view line);  ///< what white space separates
 
 using WordTokenizer = std::vector<std::string> (*)(std::string_view line);
 

@@ -1,11 +1,15 @@
 // sentencepiece's tokenizer.model.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "text/bpe.h"
 #include "text/protobuf.h"
 #include "text/sentencepiece_normalizer.h"
+#include "text/sentencepiece_pieces.h"
 #include "text/tokenizer_config.h"
 #include "text/unigram.h"
+#include "text/utf8.h"
 
 namespace nbl::text {
 namespace {
@@ -77,15 +81,25 @@ Status read_source(std::string_view bytes, Source& source) {
     if (field.number == 3) NBL_TRY(read_normalizer(field.bytes, source));
   }
   if (source.scores.empty()) return Status(Code::corrupt, "there are no pieces in it");
+  for (std::size_t i = 0; i < source.types.size(); ++i) {
+    if (source.types[i] != kUserDefined) continue;
+    source.normalizer.user_defined.emplace_back(source.vocabulary.piece(static_cast<TokenId>(i)));
+  }
   return {};
 }
 
-Result<std::unique_ptr<Model>> make_model(Source& source) {
-  TokenId unk = -1;
+/// The first piece of that type, or -1.
+TokenId unknown_piece(const Source& source) {
+  const auto it = std::find(source.types.begin(), source.types.end(), kUnknown);
+  return it == source.types.end() ? -1 : static_cast<TokenId>(it - source.types.begin());
+}
+
+/// fuse_unknown: a run of unknown characters is one token (where they are not spelled in bytes).
+Result<std::unique_ptr<Model>> make_model(Source& source, bool fuse_unknown) {
+  const TokenId unk = unknown_piece(source);
   bool bytes = false;
   std::vector<bool> from_text(source.types.size());
   for (std::size_t i = 0; i < source.types.size(); ++i) {
-    if (source.types[i] == kUnknown && unk < 0) unk = static_cast<TokenId>(i);
     bytes = bytes || source.types[i] == kByte;
     from_text[i] = source.types[i] == kNormal || source.types[i] == kUserDefined;
   }
@@ -93,7 +107,7 @@ Result<std::unique_ptr<Model>> make_model(Source& source) {
   if (source.model_type == 2) {
     BpeOptions options;
     options.byte_fallback = bytes;
-    options.fuse_unk = !bytes;
+    options.fuse_unk = fuse_unknown && !bytes;
     options.unk_token = std::string(source.vocabulary.piece(unk));
     const std::vector<float> scores(source.scores.begin(), source.scores.end());
     auto model = std::make_unique<BpeModel>(std::move(source.vocabulary), std::move(options));
@@ -108,15 +122,15 @@ Result<std::unique_ptr<Model>> make_model(Source& source) {
   UnigramOptions options;
   options.unk = unk;
   options.byte_fallback = bytes;
+  options.fuse_unk = fuse_unknown;
   options.single_precision = true;
   std::vector<bool> skipped = from_text;
   skipped.flip();
   return UnigramModel::create(std::move(source.vocabulary), std::move(source.scores), options, skipped);
 }
 
-Result<std::unique_ptr<Tokenizer>> load(std::string_view bytes, const Json& config, std::string_view origin) {
-  Source source;
-  NBL_TRY(read_source(bytes, source));
+Result<std::unique_ptr<Tokenizer>> make_tokenizer(Source source, bool fuse_unknown, const Json& config,
+                                                  std::string_view origin) {
   PipelineParts parts;
   parts.origin = std::string(origin);
   parts.added_as_they_are = true;
@@ -128,7 +142,6 @@ Result<std::unique_ptr<Tokenizer>> load(std::string_view bytes, const Json& conf
     token.content = std::string(source.vocabulary.piece(token.id));
     token.special = type != kUserDefined;
     token.normalized = type == kUserDefined;  // looked for in the normalized text, which keeps them
-    if (type == kUserDefined) source.normalizer.user_defined.push_back(token.content);
     NBL_TRY(parts.added.add(std::move(token)));
   }
   const bool prefix = source.normalizer.add_dummy_prefix;
@@ -138,7 +151,7 @@ Result<std::unique_ptr<Tokenizer>> load(std::string_view bytes, const Json& conf
   if (source.bos >= 0 && source.bos < count) parts.bos = static_cast<TokenId>(source.bos);
   if (source.eos >= 0 && source.eos < count) parts.eos = static_cast<TokenId>(source.eos);
   parts.kind = source.model_type == 2 ? "sentencepiece bpe" : "sentencepiece unigram";
-  NBL_ASSIGN(parts.model, make_model(source));
+  NBL_ASSIGN(parts.model, make_model(source, fuse_unknown));
   if (parts.bos) parts.prefix.push_back(*parts.bos);
   NBL_TRY(apply_tokenizer_config(config, parts));
   return PipelineTokenizer::create(std::move(parts));
@@ -153,9 +166,54 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer_sentencepiece(std::string_view
   if (!tokenizer_config.empty()) {
     NBL_ASSIGN(config, Json::parse(tokenizer_config, fmt::format("the tokenizer_config.json beside {}", origin)));
   }
-  auto made = load(bytes, config, origin);
-  if (!made.ok()) return made.status().with_context(std::string(origin));
-  return made;
+  const auto made = [&]() -> Result<std::unique_ptr<Tokenizer>> {
+    Source source;
+    NBL_TRY(read_source(bytes, source));
+    return make_tokenizer(std::move(source), true, config, origin);
+  };
+  auto tokenizer = made();
+  if (!tokenizer.ok()) return tokenizer.status().with_context(std::string(origin));
+  return tokenizer;
+}
+
+Result<SentencepiecePieces> SentencepiecePieces::load(std::string_view bytes, std::string_view origin) {
+  const auto made = [&]() -> Result<SentencepiecePieces> {
+    Source source;
+    NBL_TRY(read_source(bytes, source));
+    const TokenId unknown = unknown_piece(source);
+    NBL_ASSIGN(auto normalizer, make_sentencepiece_normalizer(source.normalizer));
+    NBL_ASSIGN(auto tokenizer, make_tokenizer(std::move(source), false, Json(), origin));
+    return SentencepiecePieces(std::move(tokenizer), std::move(normalizer), unknown);
+  };
+  auto pieces = made();
+  if (!pieces.ok()) return pieces.status().with_context(std::string(origin));
+  return pieces;
+}
+
+Result<std::vector<std::string>> SentencepiecePieces::cut(std::string_view text) const {
+  std::string normalized(text);
+  NBL_TRY(normalizer_->apply(normalized));
+  NBL_ASSIGN(const std::vector<TokenId> ids, tokenizer_->encode(text, {.add_special = false, .parse_special = false}));
+  std::vector<std::string> pieces;
+  std::size_t at = 0;
+  bool in_run = false;
+  for (const TokenId id : ids) {
+    if (id != unknown_) {
+      NBL_ASSIGN(std::string piece, tokenizer_->piece(id));
+      const bool as_text = std::string_view(normalized).substr(at).starts_with(piece);
+      at += as_text ? piece.size() : 1;
+      pieces.push_back(std::move(piece));
+      in_run = false;
+      continue;
+    }
+    if (at >= normalized.size()) return Status(Code::corrupt, "its pieces do not spell the text");
+    const std::string_view character = std::string_view(normalized).substr(at, utf8_length(normalized[at]));
+    if (!in_run) pieces.emplace_back();
+    pieces.back() += character;
+    at += character.size();
+    in_run = true;
+  }
+  return pieces;
 }
 
 }  // namespace nbl::text

@@ -7,6 +7,7 @@ import pathlib
 import pty
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -121,6 +122,16 @@ class Tasks(Case):
         context = row["arguments"]["gen_args_0"]["arg_0"]
         self.assertEqual(context.count("Answer: Let's think step by step."), 6)
         self.assertTrue(context.startswith("The following are multiple choice questions (with answers) about math."))
+
+    def test_spbleu_wants_a_sentencepiece_model(self):
+        j = self.evaluate("flores_en-de", "--num-fewshot", "0", "--limit", "3")
+        self.assertEqual(j["results"]["flores_en-de"]["spbleu,none"], "N/A")
+        shutil.copy(ROOT / "tests/golden/tokenizers/small/sp-unigram.model", self.data / "flores/flores200_sacrebleu_tokenizer_spm.model")
+        j = self.evaluate("flores_en-de", "--num-fewshot", "0", "--limit", "3", "--log-samples", self.dir / "s")
+        self.assertTrue(0 <= j["results"]["flores_en-de"]["spbleu,none"] <= 100)
+        self.assertEqual(j["results"]["flores_en-de"]["spbleu_flores101,none"], "N/A")
+        row = json.loads(next((self.dir / "s").rglob("samples_*")).read_text().splitlines()[0])
+        self.assertIn("spbleu", row["metrics"])
 
     def test_judged_tasks(self):
         verdicts, cache = self.dir / "verdicts.jsonl", self.dir / "cache"

@@ -27,6 +27,19 @@ class TextMetrics(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout[-3000:])
             self.assertIn("2 tests", done.stdout)
 
+    def test_fresh_pieces(self):
+        seed = os.environ.get("NIBBLE_TEXT_METRICS_SEED", str(int(time.time()) // 86400))
+        print("seed", seed, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            cases = pathlib.Path(folder) / "spbleu.jsonl"
+            with open(cases, "w", encoding="utf-8") as file:
+                subprocess.run([PYTHON, str(ROOT / "tests/golden/eval/make_spbleu.py"), "--cases", "500", "--seed", seed], stdout=file, check=True)
+            self.assertEqual(sum(1 for _ in open(cases, encoding="utf-8")), 2004)
+            done = subprocess.run([TEST_EVAL, "--gtest_filter=SpBleu.Pieces*"], capture_output=True, text=True,
+                                  env={**os.environ, "NIBBLE_SPBLEU": str(cases)})
+            self.assertEqual(done.returncode, 0, done.stdout[-3000:])
+            self.assertIn("1 test", done.stdout)
+
     def test_fresh_answers(self):
         seed = os.environ.get("NIBBLE_TEXT_METRICS_SEED", str(int(time.time()) // 86400))
         print("seed", seed, flush=True)

@@ -75,6 +75,24 @@ class Tasks(unittest.TestCase):
         with self.assertRaises(KeyError):
             nibble.data.fetch("nothing", self.data, load)
 
+    def test_fetching_flores_gets_the_models_of_spbleu_too(self):
+        urls = []
+
+        def download(url):
+            urls.append(url)
+            return b"pieces"
+
+        def load(path, name, split):
+            return [{"sentence_eng_Latn": "One\ntwo.", "sentence_deu_Latn": "Eins."}]
+
+        for _ in range(2):
+            paths = [pathlib.Path(p) for p in nibble.data.fetch("flores_en-de", self.data, load, download)]
+        self.assertEqual({p.name: p.read_text() for p in paths},
+                         {"eng_Latn.devtest": "One two.\n", "eng_Latn.dev": "One two.\n", "deu_Latn.devtest": "Eins.\n",
+                          "deu_Latn.dev": "Eins.\n", "flores200_sacrebleu_tokenizer_spm.model": "pieces",
+                          "sacrebleu_tokenizer_spm.model": "pieces"})
+        self.assertEqual(len(urls), 2)
+
 
 @contextlib.contextmanager
 def endpoint(answers):

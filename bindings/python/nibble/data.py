@@ -1,12 +1,14 @@
 """Fetches what benchmark tasks read: python -m nibble.data TASK... [--data DIR].
 
 Needs the package `datasets` and the network. Writes the records of the hub's data sets, as they are, as JSON lines under the names
-that `nibble eval --data DIR` looks for.
+that `nibble eval --data DIR` looks for; for FLORES also the sentencepiece models that spBLEU counts with, which come from where
+sacreBLEU fetches them.
 """
 import argparse
 import json
 import os
 import sys
+import urllib.request
 
 MMLU_PRO = ("biology", "business", "chemistry", "computer_science", "economics", "engineering", "health", "history", "law", "math", "other",
             "philosophy", "physics", "psychology")
@@ -14,6 +16,11 @@ MATH = {"algebra": "algebra", "counting_and_prob": "counting_and_probability", "
         "intermediate_algebra": "intermediate_algebra", "num_theory": "number_theory", "prealgebra": "prealgebra",
         "precalc": "precalculus"}
 FLORES = {"en": "eng_Latn", "de": "deu_Latn", "zh": "zho_Hans"}
+
+PIECE_MODELS = {
+    "flores/flores200_sacrebleu_tokenizer_spm.model": "https://tinyurl.com/flores200sacrebleuspm",
+    "flores/sacrebleu_tokenizer_spm.model": "https://dl.fbaipublicfiles.com/fairseq/models/flores/sacrebleu_tokenizer_spm.model",
+}
 
 # task: [(data set, configuration, split, file)]
 SIMPLE = {
@@ -88,21 +95,32 @@ def expanded(names):
     return result
 
 
-def write(path, rows, lines=None):
-    """JSON lines (or a column's lines) under `path`, all or nothing."""
+def write(path, chunks):
+    """All or nothing of these bytes under `path`."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            for row in rows:
-                file.write((row[lines].replace("\n", " ") if lines else json.dumps(row, ensure_ascii=False)) + "\n")
+        with open(temporary, "wb") as file:
+            file.writelines(chunks)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
 
 
-def fetch(task, folder="data", load=None):
+def lines(rows, column=None):
+    """A JSON object a row, or a column's texts, as lines."""
+    for row in rows:
+        yield ((row[column].replace("\n", " ") if column else json.dumps(row, ensure_ascii=False)) + "\n").encode()
+
+
+def download(url):
+    """The bytes behind a URL."""
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return answer.read()
+
+
+def fetch(task, folder="data", load=None, download=download):
     """Writes the files of one task below `folder`; files that are there stay. Returns their paths."""
     wanted = files(task)
     if wanted is None:
@@ -120,7 +138,12 @@ def fetch(task, folder="data", load=None):
             continue
         rows = load(name, configuration, split=split)
         flores = file.startswith("flores/")
-        write(path, rows, "sentence_" + os.path.basename(file).split(".")[0] if flores else None)
+        write(path, lines(rows, "sentence_" + os.path.basename(file).split(".")[0] if flores else None))
+    for file, url in PIECE_MODELS.items() if task.startswith("flores_") else ():
+        path = os.path.join(folder, file)
+        paths.append(path)
+        if not os.path.exists(path):
+            write(path, [download(url)])
     return paths
 
 

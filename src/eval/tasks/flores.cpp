@@ -1,5 +1,6 @@
 // FLORES-200 (NLLB team, 2022): translation of aligned sentences. BLEU on the tokens that sacreBLEU takes for the target language
-// (characters for Chinese), and chrF++.
+// (characters for Chinese), chrF++, and spBLEU (Goyal et al., 2022): BLEU on the pieces of a sentencepiece model, sacreBLEU's
+// tokenizers flores200 and flores101, whose files are published apart.
 #include <array>
 
 #include "eval/tasks/task_list.h"
@@ -27,7 +28,7 @@ const Aggregation kBleuZh = {"bleu_zh", bleu_zh, StderrKind::bootstrap};
 void flores_tasks(TaskList& list) {
   TaskGroup group;
   group.id = "flores";
-  group.metrics = {"bleu,none", "chrf++,none"};
+  group.metrics = {"bleu,none", "chrf++,none", "spbleu,none"};
   group.weight_by_size = false;
   for (const Language& from : kLanguages) {
     for (const Language& to : kLanguages) {
@@ -35,10 +36,12 @@ void flores_tasks(TaskList& list) {
       Task t;
       t.id = std::string("flores_") + from.code + "-" + to.code;
       t.summary = std::string(from.name) + " to " + to.name + " (FLORES-200): BLEU on " +
-                  (std::string_view(to.code) == "zh" ? "characters" : "13a words") + ", chrF++";
+                  (std::string_view(to.code) == "zh" ? "characters" : "13a words") + ", chrF++; spBLEU where its sentencepiece model is";
       t.output = Output::generate;
       t.data_is_aligned = true;
       t.data = {{std::string("flores/") + from.file + ".devtest"}, {std::string("flores/") + to.file + ".devtest"}};
+      t.pieces = {{"spbleu", "flores/flores200_sacrebleu_tokenizer_spm.model"},
+                  {"spbleu_flores101", "flores/sacrebleu_tokenizer_spm.model"}};
       t.fewshot = {{std::string("flores/") + from.file + ".dev"}, {std::string("flores/") + to.file + ".dev"}};
       t.text = [source = std::string(from.name), target = std::string(to.name)](Fields& f) {
         return source + " sentence: " + f.text("0") + "\n" + target + " sentence:";
@@ -47,10 +50,13 @@ void flores_tasks(TaskList& list) {
       t.generation.until = {"\n"};
       t.judge = [](Fields& f, const Answer& answer, MetricSink& out) {
         for (const char* metric : {"bleu", "chrf", "chrf++"}) out.add(metric, {f.text("1")}, stripped(answer.text));
+        if (const Status status = out.add_pieces(f.text("1"), stripped(answer.text)); !status.ok()) f.fail(status.message());
       };
       t.metrics = {{"bleu", std::string_view(to.code) == "zh" ? &kBleuZh : &kBleu, true},
                    {"chrf", &kChrf, true},
-                   {"chrf++", &kChrfPlusPlus, true}};
+                   {"chrf++", &kChrfPlusPlus, true},
+                   {"spbleu", &kPieceBleu, true},
+                   {"spbleu_flores101", &kPieceBleu, true}};
       group.members.push_back(t.id);
       list.tasks.push_back(std::move(t));
     }
