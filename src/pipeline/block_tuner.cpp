@@ -30,9 +30,9 @@ double squared_distance(const float* a, const float* b, int64_t count) {
 
 }  // namespace
 
-Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const TuneData& data, const TuneOptions& options,
-                              Team& team, const std::function<Status(int64_t)>& tick, const LayerWeights& original,
-                              LayerWeights* weights, std::map<model::Part, AffineCodes>* codes) {
+Result<TuneResult> tune_block(const model::Architecture& arch, const model::Config& config, int64_t layer, const TuneData& data,
+                              const TuneOptions& options, Team& team, const std::function<Status(int64_t)>& tick,
+                              const LayerWeights& original, LayerWeights* weights, std::map<model::Part, AffineCodes>* codes) {
   TuneResult result;
   // A sixteenth of the tokens judges what the others taught; when there are hardly any, all do both.
   const int64_t judges = data.batches >= 4 ? std::max<int64_t>(1, data.batches / 16) : data.batches;
@@ -41,7 +41,7 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
   const int64_t batch_floats = data.batch_windows * data.length * data.hidden;
 
   NBL_ASSIGN(BlockGradient block,
-             BlockGradient::create(config, layer, team, at_once * data.batch_windows, data.length, options.compute));
+             BlockGradient::create(arch, config, layer, team, at_once * data.batch_windows, data.length, options.compute));
   block.set_norms(*weights);
   std::vector<float> x(static_cast<std::size_t>(at_once * batch_floats)), target(x.size()), y(x.size());
   // Batches are judged as many at a time as are learned from.
