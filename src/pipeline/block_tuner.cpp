@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "pipeline/block_gradient.h"
+#include "pipeline/block_loss.h"
 #include "pipeline/learned_codes.h"
 
 namespace nbl::pipeline {
@@ -19,13 +20,11 @@ using quant::AffineCodes;
 
 constexpr double kRate = 0.02;  ///< steps of the grid, when none is asked for
 
-double squared_distance(const float* a, const float* b, int64_t count) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    sum += d * d;
-  }
-  return sum;
+/// Where the parabola through these errors at 0, 1/2 and 1 is lowest, within bounds that it can be trusted in.
+double lowest(double none, double half, double whole) {
+  const double bend = 2 * (none - 2 * half + whole), slope = whole - none - bend;
+  if (!(bend > 0)) return whole < none ? 2.0 : 0.1;
+  return std::clamp(-slope / (2 * bend), 0.05, 2.0);
 }
 
 }  // namespace
@@ -38,12 +37,13 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
   const int64_t judges = data.batches >= 4 ? std::max<int64_t>(1, data.batches / 16) : data.batches;
   const int64_t learned_from = data.batches >= 4 ? data.batches - judges : data.batches;
   const int64_t at_once = std::min(options.batches, learned_from);
-  const int64_t batch_floats = data.batch_windows * data.length * data.hidden;
+  const int64_t batch_rows = data.batch_windows * data.length, batch_floats = batch_rows * data.hidden;
 
   NBL_ASSIGN(BlockGradient block,
              BlockGradient::create(arch, config, layer, team, at_once * data.batch_windows, data.length, options.compute));
   block.set_norms(*weights);
   std::vector<float> x(static_cast<std::size_t>(at_once * batch_floats)), target(x.size()), y(x.size());
+  const BlockLoss loss(data.hidden);
   // Batches are judged as many at a time as are learned from.
   const auto judge = [&]() -> Result<double> {
     double sum = 0;
@@ -53,7 +53,7 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
         NBL_TRY(data.load(batch, x.data() + i * batch_floats, target.data() + i * batch_floats));
       }
       NBL_TRY(block.forward(x.data(), y.data()));
-      sum += squared_distance(y.data(), target.data(), std::min(at_once, judges - first) * batch_floats);
+      sum += loss.sum(target.data(), std::min(at_once, judges - first) * batch_rows, y.data());
     }
     return sum / static_cast<double>(judges * batch_floats);
   };
@@ -81,18 +81,35 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
       }
     }
     NBL_TRY(block.forward(x.data(), y.data()));
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] -= target[i];  // the loss's gradient, but for a factor
+    loss.slope(target.data(), at_once * batch_rows, y.data());
     NBL_TRY(block.backward(y.data(), &gradients));
     const double left = 1 - static_cast<double>(iteration) / static_cast<double>(options.iterations);
     const double rate = (options.rate > 0 ? options.rate : kRate) * left;
     for (auto& [role, l] : learned)
       l.step(gradients.at(role.role), iteration + 1, static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
   }
-  for (auto& [role, l] : learned) {
-    l.materialize(team, &weights->matrices.at(role).w);
-    NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+  double share = 1;  // of the way from where codes and scales began to where the steps led
+  const auto go = [&](double to) -> Status {
+    for (auto& [role, l] : learned) {
+      if (to != share) l.stretch(static_cast<float>(to / share), original.matrices.at(role).w, team);
+      l.materialize(team, &weights->matrices.at(role).w);
+      NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+    }
+    share = to;
+    return {};
+  };
+  // The steps give a direction. How far to go along it, the tokens say that nothing was learned from: with few of them in a step, and
+  // with activations a hundred times as large as others, the whole way may be too far, or not far enough.
+  std::map<double, double> errors;  // by share
+  double best = 1;
+  for (int probe = 0; probe < 3; ++probe) {
+    const double to = probe == 0 ? 1 : probe == 1 ? 0.5 : lowest(result.before, errors.at(0.5), errors.at(1));
+    NBL_TRY(go(to));
+    NBL_ASSIGN(errors[to], judge());
+    if (errors.at(to) < errors.at(best)) best = to;
   }
-  NBL_ASSIGN(result.after, judge());
+  if (share != best) NBL_TRY(go(best));
+  result.after = errors.at(best);
   result.changed = std::isfinite(result.after) && result.after < result.before;
   if (result.changed) {
     for (auto& [role, l] : learned) l.keep(team);
