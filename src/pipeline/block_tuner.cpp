@@ -8,7 +8,6 @@
 
 #include "base/random.h"
 #include "pipeline/block_gradient.h"
-#include "pipeline/block_loss.h"
 #include "pipeline/learned_codes.h"
 
 namespace nbl::pipeline {
@@ -20,11 +19,20 @@ using quant::AffineCodes;
 
 constexpr double kRate = 0.02;  ///< steps of the grid, when none is asked for
 
-/// Where the parabola through these errors at 0, 1/2 and 1 is lowest, within bounds that it can be trusted in.
+double squared_distance(const float* a, const float* b, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    sum += d * d;
+  }
+  return sum;
+}
+
+/// Where the parabola through these errors at 0, 1/2 and 1 is lowest, between 0 and 1.
 double lowest(double none, double half, double whole) {
   const double bend = 2 * (none - 2 * half + whole), slope = whole - none - bend;
-  if (!(bend > 0)) return whole < none ? 2.0 : 0.1;
-  return std::clamp(-slope / (2 * bend), 0.05, 2.0);
+  if (!(bend > 0)) return whole < none ? 1.0 : 0.1;
+  return std::clamp(-slope / (2 * bend), 0.05, 1.0);
 }
 
 }  // namespace
@@ -37,13 +45,12 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
   const int64_t judges = data.batches >= 4 ? std::max<int64_t>(1, data.batches / 16) : data.batches;
   const int64_t learned_from = data.batches >= 4 ? data.batches - judges : data.batches;
   const int64_t at_once = std::min(options.batches, learned_from);
-  const int64_t batch_rows = data.batch_windows * data.length, batch_floats = batch_rows * data.hidden;
+  const int64_t batch_floats = data.batch_windows * data.length * data.hidden;
 
   NBL_ASSIGN(BlockGradient block,
              BlockGradient::create(arch, config, layer, team, at_once * data.batch_windows, data.length, options.compute));
   block.set_norms(*weights);
   std::vector<float> x(static_cast<std::size_t>(at_once * batch_floats)), target(x.size()), y(x.size());
-  const BlockLoss loss(data.hidden);
   // Batches are judged as many at a time as are learned from.
   const auto judge = [&]() -> Result<double> {
     double sum = 0;
@@ -53,7 +60,7 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
         NBL_TRY(data.load(batch, x.data() + i * batch_floats, target.data() + i * batch_floats));
       }
       NBL_TRY(block.forward(x.data(), y.data()));
-      sum += loss.sum(target.data(), std::min(at_once, judges - first) * batch_rows, y.data());
+      sum += squared_distance(y.data(), target.data(), std::min(at_once, judges - first) * batch_floats);
     }
     return sum / static_cast<double>(judges * batch_floats);
   };
@@ -81,7 +88,7 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
       }
     }
     NBL_TRY(block.forward(x.data(), y.data()));
-    loss.slope(target.data(), at_once * batch_rows, y.data());
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] -= target[i];  // the loss's gradient, but for a factor
     NBL_TRY(block.backward(y.data(), &gradients));
     const double left = 1 - static_cast<double>(iteration) / static_cast<double>(options.iterations);
     const double rate = (options.rate > 0 ? options.rate : kRate) * left;
@@ -99,10 +106,10 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
     return {};
   };
   // The steps give a direction. How far to go along it, the tokens say that nothing was learned from: with few of them in a step, and
-  // with activations a hundred times as large as others, the whole way may be too far, or not far enough.
+  // with activations a hundred times as large as others (Gemma 3), the whole way may be too far.
   std::map<double, double> errors;  // by share
   double best = 1;
-  for (int probe = 0; probe < 3; ++probe) {
+  for (int probe = 0; probe < 3; ++probe) {  // the whole, half, and what both say
     const double to = probe == 0 ? 1 : probe == 1 ? 0.5 : lowest(result.before, errors.at(0.5), errors.at(1));
     NBL_TRY(go(to));
     NBL_ASSIGN(errors[to], judge());

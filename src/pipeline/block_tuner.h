@@ -35,7 +35,7 @@ struct TuneData {
 };
 
 struct TuneResult {
-  double before = 0, after = 0;  ///< mean squared error of the block's output (BlockLoss) on batches that were not learned from
+  double before = 0, after = 0;  ///< mean squared error of the block's output on batches that were not learned from
   bool changed = false;
   std::string note;
 };

@@ -9,7 +9,6 @@
 #include <ostream>
 
 #include "base/random.h"
-#include "pipeline/block_loss.h"
 #include "pipeline/block_tuner.h"
 #include "pipeline/mlp_gradient.h"
 #include "support/golden_model.h"
@@ -291,42 +290,6 @@ std::vector<Shape> golden_shapes() {
 }
 INSTANTIATE_TEST_SUITE_P(Variants, GoldenBlockTest, ::testing::ValuesIn(golden_shapes()),
                          [](const auto& info) { return test::test_name(info.param.name); });
-
-TEST(BlockLoss, HasItsSlopeAndLargeTokensCountLess) {
-  const int64_t rows = 5, width = 7;
-  const std::size_t count = static_cast<std::size_t>(rows * width);
-  const BlockLoss loss(width);
-  Random random(3);
-  Floats target(count), y(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    target[i] = random.normal() > 0 ? 1.0f : -1.0f;  // tokens of one size
-    y[i] = target[i] + static_cast<float>(0.2 * random.normal());
-  }
-  const auto squares = [&](std::size_t first, std::size_t last) {
-    double sum = 0;
-    for (std::size_t i = first; i < last; ++i) sum += std::pow(static_cast<double>(y[i]) - static_cast<double>(target[i]), 2);
-    return sum;
-  };
-  const std::size_t one = static_cast<std::size_t>(width);
-  const double first = squares(0, one), others = squares(one, count);
-  EXPECT_NEAR(loss.sum(target.data(), rows, y.data()), first + others, 1e-9);
-  for (std::size_t i = 0; i < one; ++i) {
-    target[i] *= 1000;
-    y[i] *= 1000;
-  }
-  EXPECT_NEAR(loss.sum(target.data(), rows, y.data()), 4 * first + others, 1e-3);  // not a million times the first
-  Floats slope = y;
-  loss.slope(target.data(), rows, slope.data());
-  for (std::size_t i = 0; i < count; ++i) {
-    Floats up = y, down = y;
-    const float step = i < one ? 4.0f : 0.004f;
-    up[i] += step;
-    down[i] -= step;
-    const double difference = (loss.sum(target.data(), rows, up.data()) - loss.sum(target.data(), rows, down.data())) /
-                              (static_cast<double>(up[i]) - static_cast<double>(down[i]));
-    EXPECT_NEAR(2 * static_cast<double>(slope[i]), difference, 1e-4 * std::fabs(difference) + 1e-7) << i;
-  }
-}
 
 TEST(MlpGradient, ActivationsHaveTheirSlopes) {
   using model::Activation;
