@@ -26,6 +26,8 @@ int64_t row_stride(int64_t floats) { return floats % 512 == 0 ? floats + 16 : fl
 /// second-level cache beside the input.
 constexpr int64_t kPieceColumns = Linear::kPieceColumns;
 
+}  // namespace
+
 kernels::Act kernel_act(Activation a) {
   switch (a) {
     case Activation::silu:
@@ -59,8 +61,6 @@ kernels::Act kernel_act(Activation a) {
   }
   return kernels::Act::silu;
 }
-
-}  // namespace
 
 std::size_t Workspace::prepared_bytes(std::span<const Layer> layers, const Linear* head, int64_t max_rows) {
   std::size_t most = head == nullptr ? 0 : head->prepared_bytes(max_rows);

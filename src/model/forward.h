@@ -19,6 +19,8 @@
 
 namespace nbl::model {
 
+kernels::Act kernel_act(Activation activation);
+
 /// Consecutive tokens of one sequence within a step.
 struct Span {
   KvCache* cache = nullptr;

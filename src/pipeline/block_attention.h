@@ -11,14 +11,21 @@ struct HeadRows {
   int64_t ld = 0;
 };
 
+/// What a head's attention is like.
+struct HeadShape {
+  int64_t length = 0, dim = 0;
+  int64_t window = 0;  ///< positions a query sees, itself included; 0: all before it
+  float scale = 1;     ///< of scores
+  float cap = 0;       ///< scaled scores become cap * tanh(score / cap); 0: no cap
+};
+
 /// p [length, padded_keys(length)]: the attention weights, kept for the backward pass. out [length, dim], ld_out.
-void attend_head(const HeadRows& q, const HeadRows& k, const HeadRows& v, int64_t length, int64_t dim, float scale, float* p,
-                 float* out, int64_t ld_out);
+void attend_head(const HeadShape& shape, const HeadRows& q, const HeadRows& k, const HeadRows& v, float* p, float* out,
+                 int64_t ld_out);
 
 /// Adds to dq, dk and dv [length, dim] (ld_d floats a row) what the gradient `d_out` of the head's output says.
-void attend_head_backward(const HeadRows& q, const HeadRows& k, const HeadRows& v, const HeadRows& d_out, int64_t length,
-                          int64_t dim, float scale, const float* p, float* dq, float* dk, float* dv, int64_t ld_dq,
-                          int64_t ld_dk);
+void attend_head_backward(const HeadShape& shape, const HeadRows& q, const HeadRows& k, const HeadRows& v,
+                          const HeadRows& d_out, const float* p, float* dq, float* dk, float* dv, int64_t ld_d);
 
 inline int64_t padded_keys(int64_t length) noexcept { return (length + 31) / 32 * 32; }
 

@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
-#include "base/cpu.h"
-#include "kernels/elementwise/elementwise.h"
-#include "pipeline/block_attention.h"
+#include "pipeline/attention_gradient.h"
 #include "pipeline/dense_products.h"
+#include "pipeline/mlp_gradient.h"
 #include "pipeline/norm_gradient.h"
 
 namespace nbl::pipeline {
@@ -18,65 +16,141 @@ namespace {
 using model::Role;
 using Floats = std::vector<float>;
 
-const kernels::ElementwiseKernels& elementwise() {
-  static const kernels::ElementwiseKernels& chosen = kernels::elementwise_kernels(best_isa());
-  return chosen;
+std::set<Role> layer_roles(const model::Architecture& arch, const model::Config& config, int64_t layer) {
+  std::set<Role> roles;
+  for (const model::TensorSpec& spec : arch.tensors)
+    if (model::is_layer_role(spec.role) && model::has_tensor(spec, config, layer)) roles.insert(spec.role);
+  return roles;
 }
+
+/// A linear whose output is columns [column, column + n) of a row that it may share with others.
+struct Projection {
+  Role role = Role::q;
+  int64_t column = 0, n = 0;
+};
 
 }  // namespace
 
-/// What forward() leaves for backward(), [tokens, ...] all of them; p: [window][head][length][padded_keys].
+/// What forward() leaves for backward(), [tokens, ...] all of them. h1, h2: inputs of the projections, where a norm
+/// makes them. *_added: what attention and the MLP add to the stream, before a norm behind them.
 struct BlockGradient::Workspace {
-  Floats x, h1, inverse1, q, k, v, o, mid, h2, inverse2, gate, up, act, p;
+  Floats x, h1, attn_added, mid, h2, mlp, act, mlp_added;
+  AttentionGradient::Kept attention;
+  std::map<Role, std::vector<NormStats>> stats;
 };
 
 struct BlockGradient::Impl {
-  model::Config config;
   Team* team = nullptr;
-  int64_t windows = 0, length = 0, tokens = 0;
-  ComputeOptions compute;
+  int64_t tokens = 0, hidden = 0;
   bool whole = false;
+  bool parallel = false;  ///< attention and MLP read the same stream
+  float added_scale = 1;
+  NormRule norm;
+  std::vector<Projection> attention_in, mlp_in;
+  int64_t heads_width = 0;
+  MlpShape mlp;
+  AttentionGradient attention;
   DenseProducts dense;
   std::map<Role, DenseProducts::Pair> products;
-  Floats attn_norm, mlp_norm;
-  Floats cos, sin;  ///< [length][pairs]
+  std::set<Role> roles;
+  std::map<Role, model::LayerWeights::NormWeights> norms;  ///< of whole rows
   std::shared_ptr<Workspace> space;
 
-  void norm(const float* in, const Floats& weight, float* out, float* inverse) const;
-  void norm_backward(const float* in, const Floats& weight, const float* inverse, const float* dy, float* dx) const;
-  Floats norm_gradient(const float* in, const float* inverse, const float* dy) const;
-  void rotate(float* rows, int64_t heads, bool back) const;
+  bool has(Role role) const { return roles.contains(role); }
+  void add(float* to, const float* from) const;
+  const float* enter(Role role, const float* in, Floats* normed);
+  Status project(const std::vector<Projection>& projections, const float* in, float* out, int64_t width);
+  void leave(Role post, const float* stream, const Floats& added, float* out);
+  const float* leave_backward(Role post, const Floats& added, const float* d_out, Floats* buffer,
+                              std::map<Role, Floats>* norm_gradients);
+  Status project_backward(const std::vector<Projection>& projections, const float* in, const Floats& d_out,
+                          int64_t width, Floats* d_in, std::map<Role, Floats>* gradients);
+  void enter_backward(Role role, const float* in, const Floats& d_normed, float* d_in,
+                      std::map<Role, Floats>* norm_gradients);
 };
 
-void BlockGradient::Impl::norm(const float* in, const Floats& weight, float* out, float* inverse) const {
-  rms_norm(*team, tokens, weight, config.norm_eps, in, out, inverse);
-}
-void BlockGradient::Impl::norm_backward(const float* in, const Floats& weight, const float* inverse, const float* dy,
-                                        float* dx) const {
-  rms_norm_backward(*team, tokens, weight, in, inverse, dy, dx);
-}
-Floats BlockGradient::Impl::norm_gradient(const float* in, const float* inverse, const float* dy) const {
-  return rms_norm_gradient(*team, tokens, config.hidden, in, inverse, dy);
+void BlockGradient::Impl::add(float* to, const float* from) const {
+  team->parallel_for(tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+  });
 }
 
-void BlockGradient::Impl::rotate(float* rows, int64_t heads, bool back) const {
-  const int64_t pairs = config.rotary_dim / 2, d = config.head_dim;
-  team->parallel_for(tokens, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float* c = cos.data() + t % length * pairs;
-      const float* s = sin.data() + t % length * pairs;
-      for (int64_t h = 0; h < heads; ++h) {
-        float* head = rows + (t * heads + h) * d;
-        for (int64_t i = 0; i < pairs; ++i) {
-          float& a = config.rope == model::Rope::adjacent ? head[2 * i] : head[i];
-          float& b = config.rope == model::Rope::adjacent ? head[2 * i + 1] : head[i + pairs];
-          const float turn = back ? -s[i] : s[i], first = a * c[i] - b * turn;
-          b = b * c[i] + a * turn;
-          a = first;
-        }
-      }
-    }
+/// What projections read of `in`: its norm, into *normed, or itself where the block has no such norm.
+const float* BlockGradient::Impl::enter(Role role, const float* in, Floats* normed) {
+  if (!has(role)) return in;
+  const model::LayerWeights::NormWeights& weights = norms.at(role);
+  std::vector<NormStats>& stats = space->stats[role];
+  stats.resize(static_cast<std::size_t>(tokens));
+  norm_rows(*team, norm, tokens, weights.w, weights.bias, in, normed->data(), stats.data());
+  return normed->data();
+}
+
+/// Adds to d_in what the gradient of enter()'s result says.
+void BlockGradient::Impl::enter_backward(Role role, const float* in, const Floats& d_normed, float* d_in,
+                                         std::map<Role, Floats>* norm_gradients) {
+  if (!has(role)) return add(d_in, d_normed.data());
+  const NormStats* stats = space->stats.at(role).data();
+  if (norm_gradients != nullptr)
+    (*norm_gradients)[role] = norm_weight_gradient(*team, tokens, hidden, in, stats, d_normed.data());
+  norm_rows_backward(*team, norm, tokens, norms.at(role).w, in, stats, d_normed.data(), d_in);
+}
+
+/// out = stream + what a half of the block adds: `added`, normed where a norm stands behind it.
+void BlockGradient::Impl::leave(Role post, const float* stream, const Floats& added, float* out) {
+  const float* from = added.data();
+  if (has(post)) {
+    const model::LayerWeights::NormWeights& weights = norms.at(post);
+    std::vector<NormStats>& stats = space->stats[post];
+    stats.resize(static_cast<std::size_t>(tokens));
+    norm_rows(*team, norm, tokens, weights.w, weights.bias, from, out, stats.data());
+    from = out;
+  }
+  team->parallel_for(tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) out[i] = stream[i] + added_scale * from[i];
   });
+}
+
+/// The gradient with respect to `added`: d_out itself, or made in *buffer.
+const float* BlockGradient::Impl::leave_backward(Role post, const Floats& added, const float* d_out, Floats* buffer,
+                                                 std::map<Role, Floats>* norm_gradients) {
+  if (added_scale != 1) {
+    buffer->resize(static_cast<std::size_t>(tokens * hidden));
+    for (std::size_t i = 0; i < buffer->size(); ++i) (*buffer)[i] = added_scale * d_out[i];
+    d_out = buffer->data();
+  }
+  if (!has(post)) return d_out;
+  const NormStats* stats = space->stats.at(post).data();
+  if (norm_gradients != nullptr)
+    (*norm_gradients)[post] = norm_weight_gradient(*team, tokens, hidden, added.data(), stats, d_out);
+  Floats d_added(static_cast<std::size_t>(tokens * hidden));
+  norm_rows_backward(*team, norm, tokens, norms.at(post).w, added.data(), stats, d_out, d_added.data());
+  buffer->swap(d_added);
+  return buffer->data();
+}
+
+/// out [tokens, width]: all of the projections of in [tokens, hidden].
+Status BlockGradient::Impl::project(const std::vector<Projection>& projections, const float* in, float* out,
+                                    int64_t width) {
+  for (const Projection& p : projections)
+    NBL_TRY(dense.apply(products.at(p.role).forward, {in, hidden}, {out + p.column, width}));
+  return {};
+}
+
+/// Gradients of the projections' matrices and, into *d_in [tokens, hidden] if that is wanted, of their input.
+Status BlockGradient::Impl::project_backward(const std::vector<Projection>& projections, const float* in,
+                                             const Floats& d_out, int64_t width, Floats* d_in,
+                                             std::map<Role, Floats>* gradients) {
+  Floats part;
+  for (const Projection& p : projections) {
+    NBL_ASSIGN((*gradients)[p.role], dense.outer({d_out.data() + p.column, width}, p.n, {in, hidden}, hidden));
+    if (d_in == nullptr) continue;
+    const bool first = d_in->empty();
+    Floats& to = first ? *d_in : part;
+    to.resize(static_cast<std::size_t>(tokens * hidden));
+    NBL_TRY(dense.apply(products.at(p.role).backward, {d_out.data() + p.column, width}, {to.data(), hidden}));
+    if (!first) add(d_in->data(), part.data());
+  }
+  return {};
 }
 
 BlockGradient::BlockGradient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -85,39 +159,55 @@ BlockGradient& BlockGradient::operator=(BlockGradient&&) noexcept = default;
 BlockGradient::~BlockGradient() = default;
 
 bool BlockGradient::supports(const model::Architecture& arch, const model::Config& config, int64_t layer) {
-  std::set<Role> roles;
-  for (const model::TensorSpec& spec : arch.tensors)
-    if (model::is_layer_role(spec.role)) roles.insert(spec.role);
-  const std::set<Role> wanted = {Role::attn_norm, Role::q,    Role::k,  Role::v,   Role::attn_out,
-                                 Role::mlp_norm,  Role::gate, Role::up, Role::down};
-  const model::LayerConfig& lc = config.layer[static_cast<std::size_t>(layer)];
-  return roles == wanted && config.norm == model::Norm::rms && config.gated_mlp &&
-         config.activation == model::Activation::silu && config.ropes.size() == 1 && lc.rope == 0 && lc.window == 0 &&
-         lc.score_factor == 1 && config.rope == model::Rope::half_split && config.ropes.front().original == 0 &&
-         config.norm_place == model::NormPlace::pre && !config.parallel_residual && config.qk_norm == model::QkNorm::none &&
-         config.score_cap == 0 && config.residual_scale == 1 && config.clip_qkv == 0 && config.slopes.empty();
+  std::set<Role> roles = layer_roles(arch, config, layer);
+  const auto take = [&](std::initializer_list<Role> wanted) {
+    if (!std::all_of(wanted.begin(), wanted.end(), [&](Role role) { return roles.contains(role); })) return false;
+    for (const Role role : wanted) roles.erase(role);
+    return true;
+  };
+  for (const Role role : {Role::attn_norm, Role::attn_post_norm, Role::mlp_norm, Role::mlp_post_norm})
+    roles.erase(role);
+  if (!take({Role::attn_out, Role::down})) return false;
+  const bool fused = roles.contains(Role::qkv);
+  if (!(fused ? take({Role::qkv}) : take({Role::q, Role::k, Role::v}))) return false;
+  if (config.gated_mlp ? !take({Role::gate_up}) && !take({Role::gate, Role::up}) : !take({Role::up})) return false;
+  if (config.qk_norm != model::QkNorm::none && !take({Role::q_norm, Role::k_norm})) return false;
+  const bool blocks = config.qkv_order == model::QkvOrder::blocks;
+  return roles.empty() &&  // nothing that is not known here
+         has_gradient(config.activation) && config.norm_place == model::NormPlace::pre &&
+         config.v_dim() == config.head_dim && (blocks || (fused && config.qk_norm != model::QkNorm::whole)) &&
+         config.clip_qkv == 0 && config.slopes.empty() && config.latent.kv_rank == 0;
 }
 
-Result<BlockGradient> BlockGradient::create(const model::Config& config, int64_t layer, Team& team, int64_t windows,
-                                            int64_t length, Compute compute, bool whole, BlockGradient* room) {
-  (void)layer;
+Result<BlockGradient> BlockGradient::create(const model::Architecture& arch, const model::Config& config, int64_t layer,
+                                            Team& team, int64_t windows, int64_t length, Compute compute, bool whole,
+                                            BlockGradient* room) {
   auto impl = std::make_unique<Impl>();
   Impl& s = *impl;
-  s.config = config;
   s.team = &team;
-  s.windows = windows;
-  s.length = length;
   s.tokens = windows * length;
+  s.hidden = config.hidden;
   s.whole = whole;
+  s.parallel = config.parallel_residual;
+  s.added_scale = config.residual_scale;
+  s.norm = {config.norm, config.norm_eps};
+  s.roles = layer_roles(arch, config, layer);
+  s.heads_width = config.heads * config.head_dim;
+  s.mlp = {config.activation, config.gated_mlp, s.tokens, config.ffn};
+  s.attention = AttentionGradient(config, layer, team, windows, length);
   s.dense = DenseProducts(team, s.tokens, compute);
-  const model::RopeTable& table = config.ropes.front();
-  const int64_t pairs = config.rotary_dim / 2;
-  for (int64_t t = 0; t < length; ++t) {
-    for (int64_t i = 0; i < pairs; ++i) {
-      const float angle = static_cast<float>(t) * table.inv_freq[static_cast<std::size_t>(i)];
-      s.cos.push_back(std::cos(angle) * table.magnitude);
-      s.sin.push_back(std::sin(angle) * table.magnitude);
-    }
+  const int64_t queries = s.heads_width, keys = config.kv_heads * config.head_dim, ffn = config.ffn;
+  if (s.has(Role::qkv)) {
+    s.attention_in = {{Role::qkv, 0, queries + 2 * keys}};
+  } else {
+    s.attention_in = {{Role::q, 0, queries}, {Role::k, queries, keys}, {Role::v, queries + keys, keys}};
+  }
+  if (s.has(Role::gate_up)) {
+    s.mlp_in = {{Role::gate_up, 0, 2 * ffn}};
+  } else if (config.gated_mlp) {
+    s.mlp_in = {{Role::gate, 0, ffn}, {Role::up, ffn, ffn}};
+  } else {
+    s.mlp_in = {{Role::up, 0, ffn}};
   }
   if (room != nullptr) {
     s.space = room->impl_->space;
@@ -127,13 +217,10 @@ Result<BlockGradient> BlockGradient::create(const model::Config& config, int64_t
     s.space = std::make_shared<Workspace>();
     Workspace& b = *s.space;
     const auto size = [&](Floats& f, int64_t width) { f.resize(static_cast<std::size_t>(s.tokens * width)); };
-    const int64_t d = config.head_dim;
-    for (Floats* f : {&b.x, &b.h1, &b.mid, &b.h2}) size(*f, config.hidden);
-    for (Floats* f : {&b.inverse1, &b.inverse2}) size(*f, 1);
-    for (Floats* f : {&b.gate, &b.up, &b.act}) size(*f, config.ffn);
-    for (Floats* f : {&b.q, &b.o}) size(*f, config.heads * d);
-    for (Floats* f : {&b.k, &b.v}) size(*f, config.kv_heads * d);
-    b.p.resize(static_cast<std::size_t>(windows * config.heads * length * padded_keys(length)));
+    for (Floats* f : {&b.x, &b.h1, &b.attn_added, &b.mid, &b.h2, &b.mlp_added}) size(*f, config.hidden);
+    size(b.mlp, s.mlp.width());
+    size(b.act, config.ffn);
+    s.attention.reserve(&b.attention);
   } catch (const std::bad_alloc&) {
     return Status(Code::out_of_memory, fmt::format("no memory for the gradients of {} tokens", s.tokens));
   }
@@ -142,49 +229,38 @@ Result<BlockGradient> BlockGradient::create(const model::Config& config, int64_t
 
 Status BlockGradient::set(Role role, const model::LayerWeights::Matrix& m) {
   Impl& s = *impl_;
-  const bool first = role == Role::q || role == Role::k || role == Role::v;
-  return s.dense.set(m, s.whole || !first, &s.products[role]);  // nothing before the first is learned, unless all is
+  // Nothing before the first projections is learned, unless all is.
+  const auto among = [&](const std::vector<Projection>& projections) {
+    return std::any_of(projections.begin(), projections.end(), [&](const Projection& p) { return p.role == role; });
+  };
+  const bool first = among(s.attention_in) || (s.parallel && among(s.mlp_in));
+  return s.dense.set(m, s.whole || !first, &s.products[role]);
 }
 
 void BlockGradient::set_norms(const model::LayerWeights& weights) {
-  impl_->attn_norm = weights.norms.at(Role::attn_norm).w;
-  impl_->mlp_norm = weights.norms.at(Role::mlp_norm).w;
+  Impl& s = *impl_;
+  for (const Role role : {Role::attn_norm, Role::attn_post_norm, Role::mlp_norm, Role::mlp_post_norm})
+    if (s.has(role)) s.norms[role] = weights.norms.at(role);
+  s.attention.set_norms(weights);
 }
 
 Status BlockGradient::forward(const float* x, float* y) {
   Impl& s = *impl_;
   Workspace& b = *s.space;
-  const int64_t hidden = s.config.hidden, d = s.config.head_dim, heads = s.config.heads, kv = s.config.kv_heads;
-  std::copy_n(x, s.tokens * hidden, b.x.data());
-  s.norm(x, s.attn_norm, b.h1.data(), b.inverse1.data());
-  NBL_TRY(s.dense.apply(s.products.at(Role::q).forward, b.h1.data(), b.q.data()));
-  NBL_TRY(s.dense.apply(s.products.at(Role::k).forward, b.h1.data(), b.k.data()));
-  NBL_TRY(s.dense.apply(s.products.at(Role::v).forward, b.h1.data(), b.v.data()));
-  s.rotate(b.q.data(), heads, false);
-  s.rotate(b.k.data(), kv, false);
-  const int64_t map = s.length * padded_keys(s.length), group = heads / kv;
-  s.team->parallel_for(s.windows * heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t w = i / heads, h = i % heads, first = w * s.length;
-      attend_head({b.q.data() + (first * heads + h) * d, heads * d}, {b.k.data() + (first * kv + h / group) * d, kv * d},
-                  {b.v.data() + (first * kv + h / group) * d, kv * d}, s.length, d, s.config.attention_scale,
-                  b.p.data() + i * map, b.o.data() + (first * heads + h) * d, heads * d);
-    }
-  });
-  NBL_TRY(s.dense.apply(s.products.at(Role::attn_out).forward, b.o.data(), b.mid.data()));
-  s.team->parallel_for(s.tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) b.mid[static_cast<std::size_t>(i)] += x[i];
-  });
-  s.norm(b.mid.data(), s.mlp_norm, b.h2.data(), b.inverse2.data());
-  NBL_TRY(s.dense.apply(s.products.at(Role::gate).forward, b.h2.data(), b.gate.data()));
-  NBL_TRY(s.dense.apply(s.products.at(Role::up).forward, b.h2.data(), b.up.data()));
-  s.team->parallel_for(s.tokens * s.config.ffn, 4096, [&](int64_t begin, int64_t end) {
-    elementwise().activate(kernels::Act::silu, b.gate.data() + begin, b.up.data() + begin, b.act.data() + begin, end - begin);
-  });
-  NBL_TRY(s.dense.apply(s.products.at(Role::down).forward, b.act.data(), y));
-  s.team->parallel_for(s.tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) y[i] += b.mid[static_cast<std::size_t>(i)];
-  });
+  std::copy_n(x, s.tokens * s.hidden, b.x.data());
+  const float* h1 = s.enter(Role::attn_norm, b.x.data(), &b.h1);
+  NBL_TRY(s.project(s.attention_in, h1, b.attention.qkv.data(), s.attention.width()));
+  s.attention.forward(&b.attention);
+  NBL_TRY(s.dense.apply(s.products.at(Role::attn_out).forward, b.attention.out.data(), b.attn_added.data()));
+  s.leave(Role::attn_post_norm, b.x.data(), b.attn_added, b.mid.data());
+
+  // Of a parallel block without a norm of its own the MLP reads what attention does.
+  const float* h2 = s.parallel ? (s.has(Role::mlp_norm) ? s.enter(Role::mlp_norm, b.x.data(), &b.h2) : h1)
+                               : s.enter(Role::mlp_norm, b.mid.data(), &b.h2);
+  NBL_TRY(s.project(s.mlp_in, h2, b.mlp.data(), s.mlp.width()));
+  activate(*s.team, s.mlp, b.mlp.data(), b.act.data());
+  NBL_TRY(s.dense.apply(s.products.at(Role::down).forward, b.act.data(), b.mlp_added.data()));
+  s.leave(Role::mlp_post_norm, b.mid.data(), b.mlp_added, y);
   return {};
 }
 
@@ -192,68 +268,45 @@ Status BlockGradient::backward(const float* dy, std::map<Role, Floats>* gradient
                                std::map<Role, Floats>* norm_gradients) {
   Impl& s = *impl_;
   Workspace& b = *s.space;
-  const int64_t hidden = s.config.hidden, ffn = s.config.ffn, d = s.config.head_dim, heads = s.config.heads;
-  const int64_t kv = s.config.kv_heads;
+  if (dx != nullptr && !s.whole) return {Code::internal, "this block was not made to pass gradients on"};
+  const int64_t hidden = s.hidden, ffn = s.mlp.ffn;
   const auto sized = [&](int64_t width) { return Floats(static_cast<std::size_t>(s.tokens * width)); };
   auto& out = *gradients;
+  const float* h1 = s.has(Role::attn_norm) ? b.h1.data() : b.x.data();
+  const float* read = s.parallel ? b.x.data() : b.mid.data();  // by the MLP's norm
+  const bool shared = s.parallel && !s.has(Role::mlp_norm);
+  const float* h2 = s.has(Role::mlp_norm) ? b.h2.data() : shared ? h1 : read;
 
-  NBL_ASSIGN(out[Role::down], s.dense.outer(dy, hidden, b.act.data(), ffn));
-  Floats d_act = sized(ffn), d_up = sized(ffn), d_h2 = sized(hidden), d_mid(dy, dy + s.tokens * hidden), part = sized(hidden);
-  NBL_TRY(s.dense.apply(s.products.at(Role::down).backward, dy, d_act.data()));
-  s.team->parallel_for(s.tokens * ffn, 4096, [&](int64_t begin, int64_t end) {
-    elementwise().activate(kernels::Act::sigmoid, b.gate.data() + begin, nullptr, d_up.data() + begin, end - begin);
-    for (std::size_t i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      const float sigmoid = d_up[i], gate = b.gate[i];
-      d_up[i] = d_act[i] * gate * sigmoid;
-      d_act[i] *= b.up[i] * sigmoid * (1.0f + gate * (1.0f - sigmoid));  // now of the gate
-    }
-  });
-  NBL_ASSIGN(out[Role::gate], s.dense.outer(d_act.data(), ffn, b.h2.data(), hidden));
-  NBL_ASSIGN(out[Role::up], s.dense.outer(d_up.data(), ffn, b.h2.data(), hidden));
-  NBL_TRY(s.dense.apply(s.products.at(Role::gate).backward, d_act.data(), d_h2.data()));
-  NBL_TRY(s.dense.apply(s.products.at(Role::up).backward, d_up.data(), part.data()));
-  s.team->parallel_for(s.tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
-    for (std::size_t i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) d_h2[i] += part[i];
-  });
-  s.norm_backward(b.mid.data(), s.mlp_norm, b.inverse2.data(), d_h2.data(), d_mid.data());
-
-  NBL_ASSIGN(out[Role::attn_out], s.dense.outer(d_mid.data(), hidden, b.o.data(), heads * d));
-  Floats d_o = sized(heads * d), d_q = sized(heads * d), d_k = sized(kv * d), d_v = sized(kv * d);
-  NBL_TRY(s.dense.apply(s.products.at(Role::attn_out).backward, d_mid.data(), d_o.data()));
-  const int64_t map = s.length * padded_keys(s.length), group = heads / kv;
-  // A task is a key-value head: the query heads that share it add to the same gradients.
-  s.team->parallel_for(s.windows * kv, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t w = i / kv, head = i % kv, first = w * s.length;
-      for (int64_t h = head * group; h < (head + 1) * group; ++h) {
-        const int64_t at = (first * heads + h) * d, at_kv = (first * kv + head) * d;
-        attend_head_backward({b.q.data() + at, heads * d}, {b.k.data() + at_kv, kv * d}, {b.v.data() + at_kv, kv * d},
-                             {d_o.data() + at, heads * d}, s.length, d, s.config.attention_scale,
-                             b.p.data() + (w * heads + h) * map, d_q.data() + at, d_k.data() + at_kv, d_v.data() + at_kv,
-                             heads * d, kv * d);
-      }
-    }
-  });
-  s.rotate(d_q.data(), heads, true);
-  s.rotate(d_k.data(), kv, true);
-  NBL_ASSIGN(out[Role::q], s.dense.outer(d_q.data(), heads * d, b.h1.data(), hidden));
-  NBL_ASSIGN(out[Role::k], s.dense.outer(d_k.data(), kv * d, b.h1.data(), hidden));
-  NBL_ASSIGN(out[Role::v], s.dense.outer(d_v.data(), kv * d, b.h1.data(), hidden));
-  if (norm_gradients != nullptr) (*norm_gradients)[Role::mlp_norm] = s.norm_gradient(b.mid.data(), b.inverse2.data(), d_h2.data());
-  if (dx == nullptr) return {};
-  if (!s.whole) return {Code::internal, "this block was not made to pass gradients on"};
-  // The stream's gradient, and through the norm what the three projections ask for.
-  Floats& d_h1 = d_h2;
-  NBL_TRY(s.dense.apply(s.products.at(Role::q).backward, d_q.data(), d_h1.data()));
-  for (const auto& [role, d_out] : {std::pair{Role::k, &d_k}, std::pair{Role::v, &d_v}}) {
-    NBL_TRY(s.dense.apply(s.products.at(role).backward, d_out->data(), part.data()));
-    s.team->parallel_for(s.tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
-      for (std::size_t i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) d_h1[i] += part[i];
-    });
+  // d_stream: of the stream that the half at hand reads, so far what passes by that half.
+  Floats d_stream(dy, dy + s.tokens * hidden), buffer, d_h2;
+  {
+    const float* d_added = s.leave_backward(Role::mlp_post_norm, b.mlp_added, dy, &buffer, norm_gradients);
+    NBL_ASSIGN(out[Role::down], s.dense.outer({d_added, hidden}, hidden, {b.act.data(), ffn}, ffn));
+    Floats d_act = sized(ffn), d_mlp = sized(s.mlp.width());
+    NBL_TRY(s.dense.apply(s.products.at(Role::down).backward, d_added, d_act.data()));
+    activate_backward(*s.team, s.mlp, b.mlp.data(), d_act.data(), d_mlp.data());
+    const bool wanted = !s.parallel || dx != nullptr;
+    NBL_TRY(s.project_backward(s.mlp_in, h2, d_mlp, s.mlp.width(), wanted ? &d_h2 : nullptr, gradients));
   }
-  if (norm_gradients != nullptr) (*norm_gradients)[Role::attn_norm] = s.norm_gradient(b.x.data(), b.inverse1.data(), d_h1.data());
-  std::copy(d_mid.begin(), d_mid.end(), dx);
-  s.norm_backward(b.x.data(), s.attn_norm, b.inverse1.data(), d_h1.data(), dx);
+  if (!s.parallel) s.enter_backward(Role::mlp_norm, read, d_h2, d_stream.data(), norm_gradients);
+
+  const float* d_added = s.leave_backward(Role::attn_post_norm, b.attn_added, d_stream.data(), &buffer, norm_gradients);
+  NBL_ASSIGN(out[Role::attn_out],
+             s.dense.outer({d_added, hidden}, hidden, {b.attention.out.data(), s.heads_width}, s.heads_width));
+  Floats d_o = sized(s.heads_width), d_qkv = sized(s.attention.width()), d_h1;
+  NBL_TRY(s.dense.apply(s.products.at(Role::attn_out).backward, d_added, d_o.data()));
+  s.attention.backward(b.attention, d_o.data(), d_qkv.data(), norm_gradients);
+  NBL_TRY(
+      s.project_backward(s.attention_in, h1, d_qkv, s.attention.width(), dx != nullptr ? &d_h1 : nullptr, gradients));
+  if (dx == nullptr) return {};
+
+  if (shared) {
+    s.add(d_h1.data(), d_h2.data());
+  } else if (s.parallel) {
+    s.enter_backward(Role::mlp_norm, read, d_h2, d_stream.data(), norm_gradients);
+  }
+  s.enter_backward(Role::attn_norm, b.x.data(), d_h1, d_stream.data(), norm_gradients);
+  std::copy(d_stream.begin(), d_stream.end(), dx);
   return {};
 }
 

@@ -1,5 +1,6 @@
-// The backward pass of a decoder block shaped like Llama's: RMS norms, rotary grouped-query attention, a gated MLP. What
-// learned rounding follows downhill.
+// The backward pass of a dense decoder block, as its architecture describes it: norms before and behind attention and
+// MLP, grouped queries, windows, rotation, capped scores, gated and plain MLPs. What learned rounding follows downhill.
+// Its parts are norm_gradient, attention_gradient (block_attention: one head) and mlp_gradient.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,16 @@ namespace nbl::pipeline {
 
 class BlockGradient {
  public:
-  /// Whether a layer of this model is such a block, as far as its description says.
+  /// Whether a layer of this model is such a block: one MLP and no experts, whole keys, no ALiBi, norms where
+  /// NormPlace::pre has them.
   static bool supports(const model::Architecture& arch, const model::Config& config, int64_t layer);
 
-  /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where the
-  /// processor multiplies that. whole: gradients can be passed on to the block before. room: a block of the same shape whose
-  /// memory this one uses too; forward() of one then spoils what backward() of the other needs.
-  static Result<BlockGradient> create(const model::Config& config, int64_t layer, Team& team, int64_t windows,
-                                      int64_t length, Compute compute, bool whole = false, BlockGradient* room = nullptr);
+  /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where
+  /// the processor multiplies that. whole: gradients can be passed on to the block before. room: a block of the same
+  /// shape whose memory this one uses too; forward() of one then spoils what backward() of the other needs.
+  static Result<BlockGradient> create(const model::Architecture& arch, const model::Config& config, int64_t layer,
+                                      Team& team, int64_t windows, int64_t length, Compute compute, bool whole = false,
+                                      BlockGradient* room = nullptr);
   BlockGradient(BlockGradient&&) noexcept;
   BlockGradient& operator=(BlockGradient&&) noexcept;
   ~BlockGradient();
@@ -35,8 +38,9 @@ class BlockGradient {
 
   /// x [windows * length, hidden] to y of the same shape. Keeps what backward() needs.
   Status forward(const float* x, float* y);
-  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix. Of a whole block,
-  /// when asked for: dx, with respect to x (not where dy lies), and (*norm_gradients)[role] [hidden], to the norms' weights.
+  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix. Of a
+  /// whole block, when asked for: dx, with respect to x (not where dy lies), and (*norm_gradients)[role] to the norms'
+  /// weights.
   Status backward(const float* dy, std::map<model::Role, std::vector<float>>* gradients, float* dx = nullptr,
                   std::map<model::Role, std::vector<float>>* norm_gradients = nullptr);
 

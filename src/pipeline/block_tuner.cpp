@@ -28,11 +28,18 @@ double squared_distance(const float* a, const float* b, int64_t count) {
   return sum;
 }
 
+/// Where the parabola through these errors at 0, 1/2 and 1 is lowest, between 0 and 1.
+double lowest(double none, double half, double whole) {
+  const double bend = 2 * (none - 2 * half + whole), slope = whole - none - bend;
+  if (!(bend > 0)) return whole < none ? 1.0 : 0.1;
+  return std::clamp(-slope / (2 * bend), 0.05, 1.0);
+}
+
 }  // namespace
 
-Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const TuneData& data, const TuneOptions& options,
-                              Team& team, const std::function<Status(int64_t)>& tick, const LayerWeights& original,
-                              LayerWeights* weights, std::map<model::Part, AffineCodes>* codes) {
+Result<TuneResult> tune_block(const model::Architecture& arch, const model::Config& config, int64_t layer, const TuneData& data,
+                              const TuneOptions& options, Team& team, const std::function<Status(int64_t)>& tick,
+                              const LayerWeights& original, LayerWeights* weights, std::map<model::Part, AffineCodes>* codes) {
   TuneResult result;
   // A sixteenth of the tokens judges what the others taught; when there are hardly any, all do both.
   const int64_t judges = data.batches >= 4 ? std::max<int64_t>(1, data.batches / 16) : data.batches;
@@ -41,7 +48,7 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
   const int64_t batch_floats = data.batch_windows * data.length * data.hidden;
 
   NBL_ASSIGN(BlockGradient block,
-             BlockGradient::create(config, layer, team, at_once * data.batch_windows, data.length, options.compute));
+             BlockGradient::create(arch, config, layer, team, at_once * data.batch_windows, data.length, options.compute));
   block.set_norms(*weights);
   std::vector<float> x(static_cast<std::size_t>(at_once * batch_floats)), target(x.size()), y(x.size());
   // Batches are judged as many at a time as are learned from.
@@ -88,11 +95,28 @@ Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const 
     for (auto& [role, l] : learned)
       l.step(gradients.at(role.role), iteration + 1, static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
   }
-  for (auto& [role, l] : learned) {
-    l.materialize(team, &weights->matrices.at(role).w);
-    NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+  double share = 1;  // of the way from where codes and scales began to where the steps led
+  const auto go = [&](double to) -> Status {
+    for (auto& [role, l] : learned) {
+      if (to != share) l.stretch(static_cast<float>(to / share), original.matrices.at(role).w, team);
+      l.materialize(team, &weights->matrices.at(role).w);
+      NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+    }
+    share = to;
+    return {};
+  };
+  // The steps give a direction. How far to go along it, the tokens say that nothing was learned from: with few of them in a step, and
+  // with activations a hundred times as large as others (Gemma 3), the whole way may be too far.
+  std::map<double, double> errors;  // by share
+  double best = 1;
+  for (int probe = 0; probe < 3; ++probe) {  // the whole, half, and what both say
+    const double to = probe == 0 ? 1 : probe == 1 ? 0.5 : lowest(result.before, errors.at(0.5), errors.at(1));
+    NBL_TRY(go(to));
+    NBL_ASSIGN(errors[to], judge());
+    if (errors.at(to) < errors.at(best)) best = to;
   }
-  NBL_ASSIGN(result.after, judge());
+  if (share != best) NBL_TRY(go(best));
+  result.after = errors.at(best);
   result.changed = std::isfinite(result.after) && result.after < result.before;
   if (result.changed) {
     for (auto& [role, l] : learned) l.keep(team);

@@ -42,8 +42,9 @@ struct TuneResult {
 
 /// `original`: the block before it was quantized. `codes`: the block's quantized linears, natural column order; changed only when that lowered the error. `weights`: the
 /// block with those values; follows.
-Result<TuneResult> tune_block(const model::Config& config, int64_t layer, const TuneData& data, const TuneOptions& options,
-                              Team& team, const std::function<Status(int64_t iteration)>& tick,
-                              const model::LayerWeights& original, model::LayerWeights* weights, std::map<model::Part, quant::AffineCodes>* codes);
+Result<TuneResult> tune_block(const model::Architecture& arch, const model::Config& config, int64_t layer, const TuneData& data,
+                              const TuneOptions& options, Team& team, const std::function<Status(int64_t iteration)>& tick,
+                              const model::LayerWeights& original, model::LayerWeights* weights,
+                              std::map<model::Part, quant::AffineCodes>* codes);
 
 }  // namespace nbl::pipeline

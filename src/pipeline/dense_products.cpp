@@ -44,26 +44,26 @@ Status DenseProducts::set(const model::LayerWeights::Matrix& m, bool with_backwa
   return {};
 }
 
-Status DenseProducts::apply(const Linear& linear, const float* in, float* out, int64_t rows) {
+Status DenseProducts::apply(const Linear& linear, Columns<const float> in, Columns<float> out, int64_t rows) {
   const std::size_t bytes = linear.prepared_bytes(rows);
   if (prepared_.size() < bytes) {
     NBL_ASSIGN(prepared_, Buffer::create(bytes));
   }
   team_->run([&](Worker& worker) {
-    linear.prepare(worker, in, linear.k(), rows, prepared_.data());
-    linear.multiply(worker, prepared_.data(), rows, out, linear.n());
+    linear.prepare(worker, in.data, in.ld, rows, prepared_.data());
+    linear.multiply(worker, prepared_.data(), rows, out.data, out.ld);
   });
   return {};
 }
 
-Result<std::vector<float>> DenseProducts::outer(const float* dy, int64_t n, const float* in, int64_t k) const {
+Result<std::vector<float>> DenseProducts::outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const {
   NBL_ASSIGN(Panels left, Panels::create(n, bf16_));
   NBL_ASSIGN(Panels right, Panels::create(k, bf16_));
   NBL_ASSIGN(BlockSum sum, BlockSum::create(n, k, false));
   for (int64_t t = 0; t < tokens_; t += Panels::kBlockTokens) {
     const int64_t count = std::min(Panels::kBlockTokens, tokens_ - t);
-    left.pack(dy + t * n, n, nullptr, 0, count, *team_);
-    right.pack(in + t * k, k, nullptr, 0, count, *team_);
+    left.pack(dy.data + t * dy.ld, dy.ld, nullptr, 0, count, *team_);
+    right.pack(in.data + t * in.ld, in.ld, nullptr, 0, count, *team_);
     sum.add(left, right, *team_);
   }
   std::vector<float> out;

@@ -24,12 +24,22 @@ class DenseProducts {
   Status set(const model::LayerWeights::Matrix& matrix, bool with_backward, Pair* pair) const;
   /// Whether weights and inputs are rounded to bfloat16.
   bool rounds() const noexcept { return bf16_; }
+  /// Columns of a wider matrix: `ld` floats from one row to the next.
+  template <class Float>
+  struct Columns {
+    Float* data = nullptr;
+    int64_t ld = 0;
+  };
   /// out [tokens, n] = in [tokens, k] W^T.
+  Status apply(const Linear& linear, Columns<const float> in, Columns<float> out) { return apply(linear, in, out, tokens_); }
   Status apply(const Linear& linear, const float* in, float* out) { return apply(linear, in, out, tokens_); }
   /// The same for fewer rows.
-  Status apply(const Linear& linear, const float* in, float* out, int64_t rows);
+  Status apply(const Linear& linear, const float* in, float* out, int64_t rows) {
+    return apply(linear, {in, linear.k()}, {out, linear.n()}, rows);
+  }
+  Status apply(const Linear& linear, Columns<const float> in, Columns<float> out, int64_t rows);
   /// dy^T in: [n, k], summed over the tokens.
-  Result<std::vector<float>> outer(const float* dy, int64_t n, const float* in, int64_t k) const;
+  Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const;
 
  private:
   Result<Linear> pack(const float* w, int64_t n, int64_t k, std::vector<float> bias) const;

@@ -137,7 +137,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
     data.load = [&](int64_t batch, float* input, float* target) { return streams_->load_pair(batch, input, target); };
     tune.batches = std::max<int64_t>(1, plan.learning.batch_tokens / (data.batch_windows * c.length));
     NBL_ASSIGN(const TuneResult result,
-               tune_block(config_, l, data, tune, team_,
+               tune_block(*arch_, config_, l, data, tune, team_,
                           [&](int64_t i) { return tick("learn", fmt::format("layer {}, step {} of {}", l, i, tune.iterations)); },
                           original, &weights, &codes));
     note = result.note;

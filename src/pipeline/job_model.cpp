@@ -77,7 +77,9 @@ Status Job::learn_model() {
   }
   if (model_learning_.norm_rate <= 0) return {};
   const auto put_norm = [&](model::Role role, int64_t l, std::vector<float> w) -> Status {
-    const std::string name = model::tensor_name(*arch_->find(role, config_), l, "weight");
+    const model::TensorSpec& spec = *arch_->find(role, config_);
+    if (!is_learned_norm(spec)) return {};
+    const std::string name = model::tensor_name(spec, l, "weight");
     for (float& v : w) v -= config_.norm_offset;
     NBL_ASSIGN(const Array array, Array::from_f32(w, {static_cast<int64_t>(w.size())}));
     written_.insert(name);

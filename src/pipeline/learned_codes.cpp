@@ -44,10 +44,22 @@ void LearnedCodes::begin(quant::AffineCodes* codes, const std::vector<float>& or
   mean_.assign(latent_.size(), 0.0f);
   square_.assign(latent_.size(), 0.0f);
   each_group(team, [&](std::size_t first, std::size_t last, std::size_t g) {
-    const float s = scales_[g], z = zero(g);
+    for (std::size_t i = first; i < last; ++i) latent_[i] = start(i, original[i], g);
+  });
+}
+
+float LearnedCodes::start(std::size_t i, float value, std::size_t group) const {
+  const float c = static_cast<float>(codes_->codes[i]);
+  return std::clamp(value / codes_->scales[group] + zero(group), c - 0.45f, c + 0.45f);
+}
+
+void LearnedCodes::stretch(float share, const std::vector<float>& original, Team& team) {
+  each_group(team, [&](std::size_t first, std::size_t last, std::size_t g) {
+    scales_[g] = codes_->scales[g] + share * (scales_[g] - codes_->scales[g]);
+    if (latent_.empty()) return;
     for (std::size_t i = first; i < last; ++i) {
-      const float c = static_cast<float>(codes_->codes[i]);
-      latent_[i] = std::clamp(original[i] / s + z, c - 0.45f, c + 0.45f);
+      const float began = start(i, original[i], g);
+      latent_[i] = began + share * (latent_[i] - began);
     }
   });
 }

@@ -33,6 +33,8 @@ class LearnedCodes {
   /// A step downhill, the `count`-th (from 1). gradient [n, k] with respect to the matrix. rate: of codes, in steps of the grid;
   /// scale_rate: of scales, relative.
   void step(const std::vector<float>& gradient, int64_t count, float rate, float scale_rate, Team& team);
+  /// Moves codes and scales to `share` of the way from where they began to where they are. original: as begin() had it.
+  void stretch(float share, const std::vector<float>& original, Team& team);
   /// Writes the codes and scales as they are stored into begin()'s.
   void keep(Team& team);
   /// Forgets what learning needed.
@@ -44,6 +46,8 @@ class LearnedCodes {
   float zero(std::size_t group) const {
     return codes_->symmetric ? static_cast<float>(1 << (codes_->bits - 1)) : codes_->zeros[group];
   }
+  /// Where the code of a weight of this value begins.
+  float start(std::size_t i, float value, std::size_t group) const;
   float max_code() const { return static_cast<float>((1 << codes_->bits) - 1); }
   float code(std::size_t i) const {
     return latent_.empty() ? static_cast<float>(codes_->codes[i]) : quant::round_even(std::min(std::max(latent_[i], 0.0f), max_code()));

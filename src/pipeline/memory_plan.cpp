@@ -110,7 +110,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     if (learned) {
       // The block before, its codes as real numbers, their gradients, both directions' copies; activations kept for the way back.
       plan.weights += layer * (4 + 4 + 4 + 2 + 2 * element) + largest * 8;
-      plan.work += shape.learned_tokens * ((14 * config.hidden + 6 * config.ffn + 2 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
+      plan.work += shape.learned_tokens * ((18 * config.hidden + 7 * config.ffn + 5 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
                    shape.threads * shape.length * shape.length * 8;
     }
     if (shape.whole_model) {

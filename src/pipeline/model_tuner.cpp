@@ -34,9 +34,10 @@ struct LearnedNorm {
 
 class ModelTuner {
  public:
-  ModelTuner(const model::Config& config, const ModelTuneData& data, const ModelTuneOptions& options, Team& team, OutputGradient output,
-             std::vector<TunedLayer>* layers)
-      : config_(config),
+  ModelTuner(const model::Architecture& arch, const model::Config& config, const ModelTuneData& data,
+             const ModelTuneOptions& options, Team& team, OutputGradient output, std::vector<TunedLayer>* layers)
+      : arch_(arch),
+        config_(config),
         data_(data),
         options_(options),
         team_(team),
@@ -50,8 +51,8 @@ class ModelTuner {
     norms_.resize(layers_.size());
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       NBL_ASSIGN(BlockGradient block,
-                 BlockGradient::create(config_, static_cast<int64_t>(l), team_, data_.batch_windows, data_.length, options_.compute,
-                                       true, again_ && l > 0 ? &blocks_.front() : nullptr));
+                 BlockGradient::create(arch_, config_, static_cast<int64_t>(l), team_, data_.batch_windows, data_.length,
+                                       options_.compute, true, again_ && l > 0 ? &blocks_.front() : nullptr));
       blocks_.push_back(std::move(block));
       for (auto& [part, matrix] : layers_[l].weights.matrices) {
         const auto codes = layers_[l].codes.find(part);
@@ -79,7 +80,8 @@ class ModelTuner {
     const float rate = static_cast<float>(rates.rate * share), scale_rate = static_cast<float>(rates.scale_rate * share),
                 norm_rate = static_cast<float>(rates.norm_rate * share);
     const Adam adam(count);
-    if (norm_rate > 0) final_norm_.step(output_.norm_gradient(), adam, norm_rate, &output_.norm());
+    if (norm_rate > 0 && is_learned_norm(*arch_.find(Role::final_norm, config_)))
+      final_norm_.step(output_.norm_gradient(), adam, norm_rate, &output_.norm());
     std::map<Role, std::vector<float>> gradients, norm_gradients;
     for (std::size_t l = layers_.size(); l-- > 0;) {
       if (again_) NBL_TRY(blocks_[l].forward(states_[l].data(), states_[l + 1].data()));
@@ -87,8 +89,9 @@ class ModelTuner {
       dy.swap(dx);
       for (auto& [part, learned] : learned_[l]) learned.step(gradients.at(part.role), count, rate, scale_rate, team_);
       if (norm_rate > 0) {
-        for (const Role role : {Role::attn_norm, Role::mlp_norm}) {
-          norms_[l][role].step(norm_gradients.at(role), adam, norm_rate, &layers_[l].weights.norms.at(role).w);
+        for (const auto& [role, gradient] : norm_gradients) {
+          if (!is_learned_norm(*arch_.find(role, config_))) continue;
+          norms_[l][role].step(gradient, adam, norm_rate, &layers_[l].weights.norms.at(role).w);
         }
       }
     }
@@ -120,6 +123,7 @@ class ModelTuner {
     return {};
   }
 
+  const model::Architecture& arch_;
   const model::Config& config_;
   const ModelTuneData& data_;
   const ModelTuneOptions& options_;
@@ -138,6 +142,8 @@ class ModelTuner {
 
 }  // namespace
 
+bool is_learned_norm(const model::TensorSpec& spec) noexcept { return !spec.pattern.empty() && !spec.per_head; }
+
 bool can_tune_model(const model::Architecture& arch, const model::Config& config) {
   for (int64_t l = 0; l < config.layers; ++l)
     if (!BlockGradient::supports(arch, config, l)) return false;
@@ -145,8 +151,9 @@ bool can_tune_model(const model::Architecture& arch, const model::Config& config
 }
 
 int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int64_t length) {
-  const int64_t heads = (2 * config.heads + 2 * config.kv_heads) * config.head_dim;
-  return windows * length * ((4 * config.hidden + 3 * config.ffn + heads) * 4 + config.heads * padded_keys(length) * 4);
+  const int64_t qkv = (config.heads + 2 * config.kv_heads) * config.head_dim * (config.qk_norm != model::QkNorm::none ? 2 : 1);
+  const int64_t mlp = (config.gated_mlp ? 3 : 2) * config.ffn;
+  return windows * length * (6 * config.hidden + mlp + qkv + config.heads * (config.head_dim + padded_keys(length))) * 4;
 }
 
 Result<ModelTuneResult> tune_model(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
@@ -155,7 +162,7 @@ Result<ModelTuneResult> tune_model(const Checkpoint& input, const model::Archite
   if (data.batches < 1) return Status(Code::internal, "no calibration tokens to learn from");
   NBL_ASSIGN(OutputGradient output,
              OutputGradient::create(input, arch, config, team, data.batch_windows * data.length, options.compute));
-  ModelTuner tuner(config, data, options, team, std::move(output), layers);
+  ModelTuner tuner(arch, config, data, options, team, std::move(output), layers);
   NBL_TRY(tuner.start());
   Random random(options.seed * 104729u + 1);
   std::vector<int64_t> order(static_cast<std::size_t>(data.batches));

@@ -48,6 +48,9 @@ struct ModelTuneResult {
 /// Whether all layers and the model's end have gradients here.
 bool can_tune_model(const model::Architecture& arch, const model::Config& config);
 
+/// Whether the weights of this norm are learned: not of those that store none, or a tensor for each head.
+bool is_learned_norm(const model::TensorSpec& spec) noexcept;
+
 /// Bytes that a block's forward pass keeps for its way back.
 int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int64_t length);
 

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "kernels/elementwise/elementwise.h"
+#include "model/weights.h"
 #include "pipeline/norm_gradient.h"
 
 namespace nbl::pipeline {
@@ -26,8 +27,8 @@ float softmax(const kernels::ElementwiseKernels& kernel, const float* scores, in
 }  // namespace
 
 bool OutputGradient::supports(const model::Architecture& arch, const model::Config& config) {
-  return config.norm == model::Norm::rms && config.logit_cap == 0 && arch.find(Role::final_norm, config) != nullptr &&
-         config.embed_dim() == config.hidden;
+  const model::TensorSpec* head = arch.find(Role::lm_head, config);
+  return arch.find(Role::final_norm, config) != nullptr && (head == nullptr || !head->has_bias) && config.embed_dim() == config.hidden;
 }
 
 Result<OutputGradient> OutputGradient::create(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
@@ -39,9 +40,9 @@ Result<OutputGradient> OutputGradient::create(const Checkpoint& input, const mod
   out.rows_ = std::min<int64_t>(tokens, 128);
   while (tokens % out.rows_ != 0) --out.rows_;
   out.products_ = DenseProducts(team, out.rows_, compute);
-  NBL_ASSIGN(const Array norm, input.array(model::tensor_name(*arch.find(Role::final_norm, config), 0, "weight")));
-  NBL_ASSIGN(out.norm_, norm.to_f32());
-  for (float& w : out.norm_) w += config.norm_offset;
+  NBL_ASSIGN(model::NormWeights norm, model::load_norm(input, *arch.find(Role::final_norm, config), config, 0));
+  out.norm_ = std::move(norm.w);
+  out.norm_bias_ = std::move(norm.b);
   out.original_norm_ = out.norm_;
   out.norm_gradient_.resize(out.norm_.size());
   const model::TensorSpec* head = arch.find(Role::lm_head, config);
@@ -62,29 +63,37 @@ Result<OutputGradient> OutputGradient::create(const Checkpoint& input, const mod
 Result<double> OutputGradient::run(const float* hidden, const float* original, float* dx) {
   const int64_t width = config_.hidden, vocab = head_.forward.n();
   const auto sized = [](int64_t rows, int64_t columns) { return std::vector<float>(static_cast<std::size_t>(rows * columns)); };
-  std::vector<float> h = sized(rows_, width), inverse = sized(rows_, 1), dh = sized(rows_, width), scores = sized(rows_, vocab),
+  std::vector<float> h = sized(rows_, width), dh = sized(rows_, width), scores = sized(rows_, vocab),
                      wanted = sized(rows_, vocab);
+  std::vector<NormStats> stats(static_cast<std::size_t>(rows_));
+  const NormRule rule{config_.norm, config_.norm_eps};
+  const float cap = config_.logit_cap;
   std::vector<double> divergence(static_cast<std::size_t>(rows_));
   const kernels::ElementwiseKernels& kernel = kernels::elementwise_kernels(best_isa());
   double sum = 0;
   const float share = 1.0f / static_cast<float>(tokens_);
   for (int64_t t = 0; t < tokens_; t += rows_) {
-    rms_norm(*team_, rows_, original_norm_, config_.norm_eps, original + t * width, h.data(), inverse.data());
+    norm_rows(*team_, rule, rows_, original_norm_, norm_bias_, original + t * width, h.data(), stats.data());
     NBL_TRY(products_.apply(head_.forward, h.data(), wanted.data()));
     const float* x = hidden + t * width;
-    rms_norm(*team_, rows_, norm_, config_.norm_eps, x, h.data(), inverse.data());
+    norm_rows(*team_, rule, rows_, norm_, norm_bias_, x, h.data(), stats.data());
     NBL_TRY(products_.apply(head_.forward, h.data(), scores.data()));
     team_->parallel_for(rows_, 1, [&](int64_t begin, int64_t end) {
       std::vector<float> p(static_cast<std::size_t>(vocab)), q(p.size());
       for (int64_t r = begin; r < end; ++r) {
         float* score = scores.data() + r * vocab;
-        const float* original_score = wanted.data() + r * vocab;
+        float* original_score = wanted.data() + r * vocab;
+        if (cap > 0) {
+          kernel.soft_cap(score, cap, vocab);
+          kernel.soft_cap(original_score, cap, vocab);
+        }
         const float shift = softmax(kernel, original_score, vocab, p.data()) - softmax(kernel, score, vocab, q.data());
         float kl = 0;
         for (int64_t i = 0; i < vocab; ++i) {
           const std::size_t at = static_cast<std::size_t>(i);
           kl += p[at] * (original_score[i] - score[i] - shift);
-          score[i] = share * (q[at] - p[at]);
+          const float through = cap > 0 ? 1.0f - score[i] * score[i] / (cap * cap) : 1.0f;
+          score[i] = share * through * (q[at] - p[at]);
         }
         divergence[static_cast<std::size_t>(r)] = static_cast<double>(kl);
       }
@@ -93,8 +102,8 @@ Result<double> OutputGradient::run(const float* hidden, const float* original, f
     if (dx == nullptr) continue;
     NBL_TRY(products_.apply(head_.backward, scores.data(), dh.data()));
     std::fill_n(dx + t * width, rows_ * width, 0.0f);
-    rms_norm_backward(*team_, rows_, norm_, x, inverse.data(), dh.data(), dx + t * width);
-    const std::vector<float> g = rms_norm_gradient(*team_, rows_, width, x, inverse.data(), dh.data());
+    norm_rows_backward(*team_, rule, rows_, norm_, x, stats.data(), dh.data(), dx + t * width);
+    const std::vector<float> g = norm_weight_gradient(*team_, rows_, width, x, stats.data(), dh.data());
     for (std::size_t i = 0; i < g.size(); ++i) norm_gradient_[i] += g[i];
   }
   return sum / static_cast<double>(tokens_);

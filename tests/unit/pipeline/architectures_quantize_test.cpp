@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "dialects/dialects.h"
 #include "model/model.h"
@@ -30,18 +31,8 @@ class QuantizeArchitectures : public ::testing::TestWithParam<std::string> {
   /// Largest difference of a position's logits before and after, relative to their range: the median position's, because
   /// a token that a router now sends elsewhere changes as much as it likes.
   double change(const std::string& recipe) {
-    QuantizeOptions options;
-    options.recipe = *quant::parse_recipe(recipe);
-    options.calibration.windows = 4;
-    options.calibration.length = 16;
-    options.calibration.source = "made up";
-    for (int i = 0; i < 64; ++i)
-      options.calibration.ids.push_back(static_cast<text::TokenId>((i * i * 5 + i) % static_cast<int>(golden_.vocab())));
     const auto output = golden_.directory / "out.safetensors";
-    const auto input = dialects::open(golden_.directory.path());
-    const auto report = quantize(**input, output, options, team_, nullptr);
-    EXPECT_TRUE(report.ok()) << report.status().message();
-    if (!report.ok()) return INFINITY;
+    if (!quantized(recipe, output)) return INFINITY;
     const std::vector<float> before = logits(golden_.directory.path()), after = logits(output);
     if (before.size() != after.size()) return INFINITY;
     double range = 0;
@@ -55,6 +46,20 @@ class QuantizeArchitectures : public ::testing::TestWithParam<std::string> {
     }
     std::nth_element(rows.begin(), rows.begin() + 20, rows.end());
     return rows[20];
+  }
+  std::optional<QuantizeReport> quantized(const std::string& recipe, const std::filesystem::path& output) {
+    QuantizeOptions options;
+    options.recipe = *quant::parse_recipe(recipe);
+    options.calibration.windows = 4;
+    options.calibration.length = 16;
+    options.calibration.source = "made up";
+    for (int i = 0; i < 64; ++i)
+      options.calibration.ids.push_back(static_cast<text::TokenId>((i * i * 5 + i) % static_cast<int>(golden_.vocab())));
+    const auto input = dialects::open(golden_.directory.path());
+    auto report = quantize(**input, output, options, team_, nullptr);
+    EXPECT_TRUE(report.ok()) << report.status().message();
+    if (!report.ok()) return std::nullopt;
+    return std::move(report).value();
   }
   test::GoldenModel golden_{GetParam()};
   Team team_{1};
@@ -74,6 +79,21 @@ TEST_P(CalibrateArchitectures, AwqAndGptqKeepTheModel) {
 INSTANTIATE_TEST_SUITE_P(Variants, CalibrateArchitectures,
                          testing::Values("gemma3", "gpt2", "gpt-neox", "phi", "opt-post-norm-projections", "olmo-clip",
                                          "falcon-new-decoder", "mixtral", "qwen2-moe-mixed", "deepseek-v3"),
+                         [](const auto& info) { return test::test_name(info.param); });
+
+/// Blocks of every kind are learned; what has experts keeps the codes that learning would start from, and says so.
+class LearnArchitectures : public QuantizeArchitectures {};
+TEST_P(LearnArchitectures, BlocksAreLearnedOrSaidNotToBe) {
+  const auto report = quantized("autoround:bits=3,group=16,iters=20", golden_.directory / "out.safetensors");
+  ASSERT_TRUE(report.has_value());
+  const std::string start = GetParam() == "mixtral" ? "not learned: no backward pass for blocks of mixtral" : "learned rounding lowered";
+  int64_t noted = 0;
+  for (const LayerReport& layer : report->layers)
+    noted += std::any_of(layer.notes.begin(), layer.notes.end(), [&](const std::string& note) { return note.starts_with(start); });
+  EXPECT_GE(2 * noted, static_cast<int64_t>(report->layers.size()));  // a block may also be found no better
+  EXPECT_LT(change("autoround:bits=8,group=16,iters=2"), 0.08);
+}
+INSTANTIATE_TEST_SUITE_P(Variants, LearnArchitectures, testing::Values("gemma3", "gemma2", "gpt2", "starcoder2", "phi3", "gpt-neox", "mixtral"),
                          [](const auto& info) { return test::test_name(info.param); });
 
 }  // namespace

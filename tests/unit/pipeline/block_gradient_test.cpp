@@ -1,111 +1,199 @@
-// The block's backward pass against finite differences, its forward pass against the model's.
+// The block's backward pass against finite differences, its forward pass against the model's, for blocks of many
+// shapes.
 #include "pipeline/block_gradient.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <ostream>
 
 #include "base/random.h"
 #include "pipeline/block_tuner.h"
-#include "support/memory_checkpoint.h"
+#include "pipeline/mlp_gradient.h"
+#include "support/golden_model.h"
+#include "support/random_layer.h"
 
 namespace nbl::pipeline {
 namespace {
 
 using model::LayerWeights;
 using model::Role;
+using Floats = std::vector<float>;
 
-class BlockGradientTest : public ::testing::Test {
+struct Shape {
+  std::string name, config;
+  int64_t layer = 0;
+};
+
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
+
+std::string llama_like(const std::string& type, const std::string& more, const std::string& key_heads = "2") {
+  return R"({"model_type":")" + type +
+         R"(","vocab_size":64,"hidden_size":40,"intermediate_size":56,"num_hidden_layers":2,
+             "num_attention_heads":4,"max_position_embeddings":64,"num_key_value_heads":)" +
+         key_heads + more + "}";
+}
+std::string gpt2_like(const std::string& type, const std::string& more) {
+  return R"({"model_type":")" + type +
+         R"(","vocab_size":64,"n_embd":40,"n_inner":56,"n_layer":2,"n_head":4,"n_positions":64)" + more + "}";
+}
+
+/// Windows shorter than, and heads wider than, a tile of 32 among them.
+std::vector<Shape> shapes() {
+  const std::string gemma =
+      R"(,"head_dim":18,"query_pre_attn_scalar":13,"sliding_window":9,"layer_types":["sliding_attention","full_attention"])";
+  const std::string gemma3 =
+      llama_like("gemma3_text", gemma + R"(,"rope_theta":1000000.0,"rope_local_base_freq":10000.0)");
+  const std::string gemma2 =
+      llama_like("gemma2", gemma + R"(,"attn_logit_softcapping":2.0,"final_logit_softcapping":30.0)");
+  const std::string long_rope = R"(,"partial_rotary_factor":0.8,"original_max_position_embeddings":32,"rope_scaling":
+      {"type":"longrope","short_factor":[1,1,1.5,2],"long_factor":[1,2,3,4]})";
+  return {{"llama", llama_like("llama", "")},
+          {"gemma3_window", gemma3, 0},
+          {"gemma3_whole", gemma3, 1},
+          {"gemma2_window", gemma2, 0},
+          {"gemma2_whole", gemma2, 1},
+          {"gemma", llama_like("gemma", R"(,"head_dim":18)")},
+          {"qwen3", llama_like("qwen3", R"(,"head_dim":36)")},
+          {"qwen2", llama_like("qwen2", "")},
+          {"mistral_window", llama_like("mistral", R"(,"sliding_window":11)")},
+          {"phi3_long", llama_like("phi3", long_rope)},
+          {"granite", llama_like("granite", R"(,"residual_multiplier":0.4,"attention_multiplier":0.2)")},
+          {"olmo2", llama_like("olmo2", "")},
+          {"gpt_bigcode", gpt2_like("gpt_bigcode", "")},
+          {"gpt_bigcode_groups", gpt2_like("gpt_bigcode", R"(,"multi_query":false)")},
+          {"gpt2_by_layer", gpt2_like("gpt2", R"(,"scale_attn_by_inverse_layer_idx":true)"), 1},
+          {"gpt2_gelu", gpt2_like("gpt2", R"(,"activation_function":"gelu")")},
+          {"starcoder2_window", llama_like("starcoder2", R"(,"sliding_window":9)")},
+          {"gpt_neox_parallel", llama_like("gpt_neox", "", "4")},
+          {"cohere_one_norm", llama_like("cohere", R"(,"use_qk_norm":true)")}};
+}
+
+class BlockGradientTest : public ::testing::TestWithParam<Shape> {
  protected:
-  static constexpr int64_t kWindows = 2, kLength = 13;
+  static constexpr int64_t kWindows = 2, kLength = 43;
 
-  BlockGradientTest() {
-    arch_ = *model::find_architecture(model_.config(), "test");
-    config_ = *arch_->read_config(model_.config(), "test");
-    weights_ = *model::load_layer(model_, *arch_, config_, 0);
-    Random random(5);
-    x_.resize(static_cast<std::size_t>(kWindows * kLength * config_.hidden));
-    for (float& v : x_) v = static_cast<float>(random.normal());
-    direction_ = x_;
-    for (float& v : direction_) v = static_cast<float>(random.normal());
+  void make(const Json& json, int64_t layer) {
+    auto arch = model::find_architecture(json, "test");
+    ASSERT_TRUE(arch.ok()) << arch.status().message();
+    arch_ = *arch;
+    auto config = arch_->read_config(json, "test");
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    config_ = *config;
+    layer_ = layer;
+    weights_ = test::random_layer(*arch_, config_, layer, 17);
+    const std::size_t count = static_cast<std::size_t>(kWindows * kLength * config_.hidden);
+    x_ = random_floats(count, 5);
+    direction_ = random_floats(count, 6);
   }
+  void SetUp() override { make(*Json::parse(GetParam().config, "test"), GetParam().layer); }
 
-  BlockGradient block(const LayerWeights& weights) {
-    auto made = BlockGradient::create(config_, 0, team_, kWindows, kLength, Compute::exact);
+  static Floats random_floats(std::size_t count, uint64_t seed) {
+    Random random(seed);
+    Floats out(count);
+    for (float& v : out) v = static_cast<float>(random.normal());
+    return out;
+  }
+  BlockGradient block(const LayerWeights& weights, bool whole = true) {
+    auto made = BlockGradient::create(*arch_, config_, layer_, team_, kWindows, kLength, Compute::exact, whole);
     EXPECT_TRUE(made.ok()) << made.status().message();
     BlockGradient b = std::move(made).value();
     b.set_norms(weights);
-    for (const auto& [role, m] : weights.matrices) EXPECT_TRUE(b.set(role.role, m).ok());
+    for (const auto& [part, m] : weights.matrices) EXPECT_TRUE(b.set(part.role, m).ok());
     return b;
   }
   /// A loss that is linear in the output: the gradient of the output is direction_.
-  double loss(const LayerWeights& weights) {
+  double loss(const LayerWeights& weights, const Floats& x) {
     BlockGradient b = block(weights);
-    std::vector<float> y(x_.size());
-    EXPECT_TRUE(b.forward(x_.data(), y.data()).ok());
+    Floats y(x.size());
+    EXPECT_TRUE(b.forward(x.data(), y.data()).ok());
     double sum = 0;
     for (std::size_t i = 0; i < y.size(); ++i) sum += static_cast<double>(y[i]) * static_cast<double>(direction_[i]);
     return sum;
   }
-
-  nbl::testing::MemoryCheckpoint model_{nbl::testing::MemoryCheckpoint::Shape2{.hidden = 40, .ffn = 56, .heads = 4, .kv_heads = 2}};
-  Team team_{2};
-  const model::Architecture* arch_ = nullptr;
-  model::Config config_;
-  LayerWeights weights_;
-  std::vector<float> x_, direction_;
-};
-
-TEST_F(BlockGradientTest, ForwardIsTheModels) {
-  ASSERT_TRUE(BlockGradient::supports(*arch_, config_, 0));
-  BlockGradient b = block(weights_);
-  std::vector<float> y(x_.size()), expected = x_;
-  ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
-  ASSERT_TRUE(model::run_layer(weights_, *arch_, config_, team_, kWindows, kLength, expected.data(), {}, 0).ok());
-  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 1e-4) << i;
-}
-
-TEST_F(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
-  BlockGradient b = block(weights_);
-  std::vector<float> y(x_.size());
-  ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
-  std::map<Role, std::vector<float>> gradients;
-  ASSERT_TRUE(b.backward(direction_.data(), &gradients).ok());
-  ASSERT_EQ(gradients.size(), weights_.matrices.size());
-  Random random(11);
-  for (const auto& [role, m] : weights_.matrices) {
-    const std::vector<float>& g = gradients.at(role.role);
-    ASSERT_EQ(g.size(), m.w.size());
+  /// Differences of the loss along random directions, all elements at once and single ones, against what `gradient`
+  /// says of them. at: the numbers of a block and its input that it is the gradient of.
+  template <class At>
+  void check(const std::string& what, const Floats& gradient, At at) {
     double size = 0;
-    for (float v : g) size += static_cast<double>(v) * static_cast<double>(v);
-    size = std::sqrt(size / static_cast<double>(g.size()));
-    EXPECT_GT(size, 0);
-    // Along random directions: all elements at once, and a few single ones.
-    for (int trial = 0; trial < 6; ++trial) {
-      std::vector<float> move(m.w.size());
+    for (float v : gradient) size += static_cast<double>(v) * static_cast<double>(v);
+    size = std::sqrt(size / static_cast<double>(gradient.size()));
+    EXPECT_GT(size, 0) << what;
+    Random random(11);
+    for (int trial = 0; trial < 5; ++trial) {
+      Floats move(gradient.size());
+      double length = 1;
       if (trial < 3) {
         for (float& v : move) v = static_cast<float>(random.normal());
+        length = std::sqrt(static_cast<double>(move.size()));
       } else {
-        move[static_cast<std::size_t>(random.below(move.size()))] = 30;
+        length = 10;
+        move[static_cast<std::size_t>(random.below(move.size()))] = static_cast<float>(length);
       }
       const double step = 1e-3;
       LayerWeights up = weights_, down = weights_;
+      Floats x_up = x_, x_down = x_;
+      Floats &more = at(up, x_up), &less = at(down, x_down);
+      ASSERT_EQ(more.size(), gradient.size()) << what;
       double expected = 0;
       for (std::size_t i = 0; i < move.size(); ++i) {
-        up.matrices.at(role).w[i] += static_cast<float>(step) * move[i];
-        down.matrices.at(role).w[i] -= static_cast<float>(step) * move[i];
-        expected += static_cast<double>(g[i]) * static_cast<double>(move[i]);
+        more[i] += static_cast<float>(step) * move[i];
+        less[i] -= static_cast<float>(step) * move[i];
+        expected += static_cast<double>(gradient[i]) * static_cast<double>(move[i]);
       }
-      const double slope = (loss(up) - loss(down)) / (2 * step);
-      const double scale = trial < 3 ? size * std::sqrt(static_cast<double>(move.size())) : 30 * size;
-      EXPECT_NEAR(slope, expected, 0.03 * scale + 0.01 * std::fabs(expected)) << "role " << static_cast<int>(role.role) << ", trial " << trial;
+      const double slope = (loss(up, x_up) - loss(down, x_down)) / (2 * step);
+      EXPECT_NEAR(slope, expected, 0.01 * size * length + 0.005 * std::fabs(expected)) << what << ", trial " << trial;
     }
   }
+
+  Team team_{2};
+  const model::Architecture* arch_ = nullptr;
+  model::Config config_;
+  int64_t layer_ = 0;
+  LayerWeights weights_;
+  Floats x_, direction_;
+};
+
+TEST_P(BlockGradientTest, ForwardIsTheModels) {
+  ASSERT_TRUE(BlockGradient::supports(*arch_, config_, layer_));
+  BlockGradient b = block(weights_);
+  Floats y(x_.size()), expected = x_;
+  ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
+  ASSERT_TRUE(model::run_layer(weights_, *arch_, config_, team_, kWindows, kLength, expected.data(), {}, layer_).ok());
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 1e-4) << i;
 }
 
-TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
+TEST_P(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
+  BlockGradient b = block(weights_);
+  Floats y(x_.size()), dx(x_.size());
+  ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
+  std::map<Role, Floats> gradients, norms;
+  ASSERT_TRUE(b.backward(direction_.data(), &gradients, dx.data(), &norms).ok());
+  ASSERT_EQ(gradients.size(), weights_.matrices.size());
+  ASSERT_EQ(norms.size(), weights_.norms.size());
+  for (const auto& [role, g] : gradients) {
+    check("matrix of role " + std::to_string(static_cast<int>(role)), g,
+          [role = role](LayerWeights& w, Floats&) -> Floats& { return w.matrices.at(role).w; });
+  }
+  for (const auto& [role, g] : norms) {
+    check("norm of role " + std::to_string(static_cast<int>(role)), g,
+          [role = role](LayerWeights& w, Floats&) -> Floats& { return w.norms.at(role).w; });
+  }
+  check("input", dx, [](LayerWeights&, Floats& x) -> Floats& { return x; });
+
+  // A block that passes nothing on has the same gradients.
+  BlockGradient last = block(weights_, false);
+  ASSERT_TRUE(last.forward(x_.data(), y.data()).ok());
+  std::map<Role, Floats> same;
+  ASSERT_TRUE(last.backward(direction_.data(), &same).ok());
+  EXPECT_EQ(same, gradients);
+  EXPECT_EQ(last.backward(direction_.data(), &same, dx.data()).code(), Code::internal);
+}
+
+TEST_P(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   // The target: the block as it is. The codes: its weights rounded to nearest at 3 bits.
-  std::vector<float> target(x_.size());
+  Floats target(x_.size());
   {
     BlockGradient b = block(weights_);
     ASSERT_TRUE(b.forward(x_.data(), target.data()).ok());
@@ -121,7 +209,8 @@ TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
     quant::round_to_nearest(m.w, rule, {}, context, &c);
     for (int64_t r = 0; r < m.n; ++r) {
       for (int64_t i = 0; i < m.k; ++i) {
-        const std::size_t g = static_cast<std::size_t>(r * c.groups() + i / c.group), at = static_cast<std::size_t>(r * m.k + i);
+        const std::size_t g = static_cast<std::size_t>(r * c.groups() + i / c.group),
+                          at = static_cast<std::size_t>(r * m.k + i);
         m.w[at] = c.scales[g] * (static_cast<float>(c.codes[at]) - c.zeros[g]);
       }
     }
@@ -133,7 +222,8 @@ TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   data.length = kLength;
   data.hidden = config_.hidden;
   data.load = [&](int64_t batch, float* x, float* t) {
-    const std::size_t first = static_cast<std::size_t>(batch * kLength * config_.hidden), count = static_cast<std::size_t>(kLength * config_.hidden);
+    const std::size_t first = static_cast<std::size_t>(batch * kLength * config_.hidden),
+                      count = static_cast<std::size_t>(kLength * config_.hidden);
     std::copy_n(x_.begin() + static_cast<std::ptrdiff_t>(first), count, x);
     std::copy_n(target.begin() + static_cast<std::ptrdiff_t>(first), count, t);
     return Status();
@@ -141,7 +231,8 @@ TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   TuneOptions options;
   options.iterations = 60;
   options.compute = Compute::exact;
-  auto result = tune_block(config_, 0, data, options, team_, [](int64_t) { return Status(); }, weights_, &rounded, &codes);
+  auto result = tune_block(
+      *arch_, config_, layer_, data, options, team_, [](int64_t) { return Status(); }, weights_, &rounded, &codes);
   ASSERT_TRUE(result.ok()) << result.status().message();
   EXPECT_TRUE(result->changed);
   EXPECT_LT(result->after, 0.7 * result->before);
@@ -149,10 +240,82 @@ TEST_F(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   for (const auto& [role, c] : codes) {
     const LayerWeights::Matrix& m = rounded.matrices.at(role);
     for (int64_t i = 0; i < m.n * m.k; ++i) {
-      const std::size_t g = static_cast<std::size_t>(i / m.k * c.groups() + i % m.k / c.group), at = static_cast<std::size_t>(i);
+      const std::size_t g = static_cast<std::size_t>(i / m.k * c.groups() + i % m.k / c.group),
+                        at = static_cast<std::size_t>(i);
       ASSERT_EQ(m.w[at], c.scales[g] * (static_cast<float>(c.codes[at]) - c.zeros[g]));
     }
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, BlockGradientTest, ::testing::ValuesIn(shapes()),
+                         [](const auto& info) { return info.param.name; });
+
+/// Every block of the golden architectures: either the forward pass is the model's, or the block is known not to be
+/// one.
+class GoldenBlockTest : public BlockGradientTest {
+ protected:
+  void SetUp() override {}
+};
+
+TEST_P(GoldenBlockTest, IsTheModelsOrRefused) {
+  const std::string& variant = GetParam().name;
+  const auto text = read_text_file(test::golden_architectures() / (variant + ".json"), 1 << 20);
+  ASSERT_TRUE(text.ok());
+  const Json golden = *Json::parse(*text, variant);
+  const auto starts_with_one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::any_of(names.begin(), names.end(), [&](std::string_view name) { return variant.starts_with(name); });
+  };
+  const bool foreign = starts_with_one_of({"bloom", "mpt", "falcon-alibi", "deepseek", "olmo-clip", "opt-post-norm",
+                                           "llama-mish", "llama-tanh", "llama-sigmoid"});
+  make(*golden.find("config"), 0);
+  for (int64_t l = 0; l < config_.layers; ++l) {
+    make(*golden.find("config"), l);
+    const bool supported = BlockGradient::supports(*arch_, config_, l);
+    EXPECT_EQ(supported, !foreign && !config_.layer[static_cast<std::size_t>(l)].experts) << variant << ", layer " << l;
+    if (!supported) continue;
+    BlockGradient b = block(weights_);
+    Floats y(x_.size()), expected = x_;
+    ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
+    const Status ran = model::run_layer(weights_, *arch_, config_, team_, kWindows, kLength, expected.data(), {}, l);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    for (std::size_t i = 0; i < y.size(); ++i)
+      ASSERT_NEAR(y[i], expected[i], 2e-4) << variant << ", layer " << l << " at " << i;
+  }
+}
+
+std::vector<Shape> golden_shapes() {
+  std::vector<Shape> all;
+  for (const std::string& name : test::golden_variants()) all.push_back({name, {}, 0});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Variants, GoldenBlockTest, ::testing::ValuesIn(golden_shapes()),
+                         [](const auto& info) { return test::test_name(info.param.name); });
+
+TEST(MlpGradient, ActivationsHaveTheirSlopes) {
+  using model::Activation;
+  Team team(1);
+  Floats x;
+  for (int i = -40; i <= 40; ++i) x.push_back(static_cast<float>(i) * 0.1f + 0.03f);  // not where relu bends
+  const int64_t n = static_cast<int64_t>(x.size());
+  const Floats ones(x.size(), 1.0f);
+  int known = 0;
+  for (int a = 0; a <= static_cast<int>(Activation::linear); ++a) {
+    const MlpShape shape{static_cast<Activation>(a), false, 1, n};
+    if (!has_gradient(shape.activation)) continue;
+    ++known;
+    Floats slope(x.size()), up = x, down = x;
+    activate_backward(team, shape, x.data(), ones.data(), slope.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      up[i] += 0.01f;
+      down[i] -= 0.01f;
+    }
+    Floats high(x.size()), low(x.size());
+    activate(team, shape, up.data(), high.data());
+    activate(team, shape, down.data(), low.data());
+    for (std::size_t i = 0; i < x.size(); ++i)
+      EXPECT_NEAR(slope[i], (high[i] - low[i]) / (up[i] - down[i]), 1e-3) << a << " at " << x[i];
+  }
+  EXPECT_EQ(known, 6);
 }
 
 }  // namespace
