@@ -47,6 +47,7 @@ Status check_keywords(const Json& schema, const std::string& place) {
   };
   for (const std::string_view key : {"properties", "patternProperties"})
     if (const Json* value = schema.find(key); value != nullptr && !value->is_object()) return wrong(key, "an object of schemas");
+  if (const Json* value = schema.find("prefixItems"); value != nullptr && !value->is_array()) return wrong("prefixItems", "a list of schemas");
   if (const Json* value = schema.find("required"); value != nullptr && !names(*value)) return wrong("required", "a list of names");
   if (const Json* value = schema.find("type"); value != nullptr && !value->is_string() && !names(*value))
     return wrong("type", "the name of a type or a list of such names");

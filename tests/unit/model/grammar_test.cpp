@@ -1,5 +1,6 @@
 #include "model/grammar.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -324,9 +325,26 @@ TEST(JsonSchema, RefusesByName) {
            {R"({"$ref":"#"})", "refer to themselves"},
            {R"({"type":"object","properties":{"a":true},"minProperties":1})", "minProperties"},
            {R"({"type":"thing"})", "no type"},
+           {R"({"prefixItems":{"type":"string"},"minItems":2})", "\"prefixItems\" is not a list of schemas"},
            {R"({"type":"integer","minimum":3,"maximum":2})", "no text matches"},
            {R"({"type":)", "JSON schema"}})
     EXPECT_NE(message(text).find(name), std::string::npos) << text << ": " << message(text);
+}
+
+TEST(JsonSchema, AKeywordOfTheWrongKindIsRefusedOrMeansNothing) {
+  for (const char* keyword :
+       {"type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+        "maxProperties", "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength",
+        "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "anyOf", "oneOf", "allOf", "$ref",
+        "$defs", "definitions"})
+    for (const char* value : {"null", "true", "1", "-1", "1e30", R"("a")", "[]", "[1]", "[[]]", R"([{"type":"string"}])", "{}",
+                              R"({"type":"string"})", R"({"a":1})"})
+      for (const char* beside : {R"("minItems":2)", R"("type":"object","required":["a","b"])", R"("enum":[[1],{"a":1},"a",2])"}) {
+        const std::string text = fmt::format(R"({{{},"{}":{}}})", beside, keyword, value);
+        const auto made = grammar_from_schema(text);
+        EXPECT_TRUE(made.ok() || !made.status().message().empty()) << text;
+        EXPECT_NE(made.status().code(), Code::internal) << text;
+      }
 }
 
 }  // namespace
