@@ -61,7 +61,8 @@ void open_in_memory(World& world, Program& program, unsigned slot) {
     if (program.byte() % 4 == 0 && !held.back().bytes.empty())
       held.back().bytes[program.byte() % held.back().bytes.size()] = static_cast<char>(program.byte());
   }
-  std::vector<nbl_file> files(held.size(), NBL_FILE_INIT);
+  // Room behind them: a struct_size may be stated that is larger than the struct, and is the array's stride.
+  std::vector<nbl_file> files(held.size() + 4 * 256 / sizeof(nbl_file) + 1, NBL_FILE_INIT);
   for (size_t i = 0; i < held.size(); ++i) {
     files[i].name = held[i].name.c_str();
     files[i].size = program.byte() % 16 == 0 ? program.number() : static_cast<int64_t>(held[i].bytes.size());
@@ -75,7 +76,7 @@ void open_in_memory(World& world, Program& program, unsigned slot) {
     if (program.byte() % 32 == 0) files[i].struct_size = program.byte();
   }
   nbl_checkpoint* out = nullptr;
-  check(nbl_checkpoint_open_files(world.runtimes.get(slot), files.data(), static_cast<int64_t>(files.size()), &out), out);
+  check(nbl_checkpoint_open_files(world.runtimes.get(slot), files.data(), static_cast<int64_t>(held.size()), &out), out);
   if (out == nullptr) return;
   nbl_buffer* buffer = nullptr;
   take(nbl_checkpoint_inspect(out, 0, &buffer), buffer);
