@@ -111,6 +111,7 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
   double best = 1;
   for (int probe = 0; probe < 3; ++probe) {  // the whole, half, and what both say
     const double to = probe == 0 ? 1 : probe == 1 ? 0.5 : lowest(result.before, errors.at(0.5), errors.at(1));
+    if (errors.contains(to)) break;
     NBL_TRY(go(to));
     NBL_ASSIGN(errors[to], judge());
     if (errors.at(to) < errors.at(best)) best = to;

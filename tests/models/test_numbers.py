@@ -105,12 +105,12 @@ class Footprint(Numbers):
         self.accept("quantize", source, "-o", file, "--method", recipe, "--quiet", timeout=900)
         tokens = 96
         runs = [self.measure("bench", file, "--prompt", 64, "--gen", 32, "--reps", 1) for _ in range(3)]
+        while len(runs) < 12 and min(run["load_ms"] for run in runs) > 50:  # beside other programs a start takes what they leave
+            runs.append(self.measure("bench", file, "--prompt", 64, "--gen", 32, "--reps", 1))
         load = min(run["load_ms"] for run in runs)
         memory = max(run["peak_rss_bytes"] for run in runs)
         print(f"{recipe}: {file.stat().st_size / 1e6:.0f} MB, starts in {load:.1f} ms, {memory / 1e6:.0f} MB resident", file=sys.stderr)
-        # 50 ms are promised, and printed above; beside other programs a start takes what they leave, and a file that is read
-        # whole at its start would still be found.
-        self.assertLessEqual(load, 250)
+        self.assertLessEqual(load, 50)
         self.assertLessEqual(memory, file.stat().st_size + kv_bytes_a_token * tokens + (64 << 20))
 
     def test_smollm2(self):
