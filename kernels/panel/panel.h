@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/simd/trellis.h"
+
 namespace nbl::kernels {
 
 inline constexpr int64_t kPanelRows = 32;
@@ -47,12 +49,33 @@ struct GridErrorArgs {
   float* out;  ///< [32]
 };
 
+/// The path through the 64 steps of a column tile (kernels/simd/trellis.h) for each of 32 rows, and the codes on it, by Viterbi's
+/// algorithm with every survivor's own feedback: the least found of  cost = sum over steps s of (weight[s] * (t - scale * table[code]))^2
+/// with  t = wanted[s] + sum over earlier steps i of feed[i][s] * (truth[i] - scale * table[code of i]).
+/// Without feedback (feed null) it is the least there is.
+struct TrellisArgs {
+  int bits;                ///< stored, 1 to 3
+  const float* table;      ///< [2^(bits + 1)], ascending
+  const uint8_t* present;  ///< [64]: 0 where there is no column, whose path bit and code are 0; null: all are
+  const float* wanted;     ///< [64][32]
+  const float* truth;      ///< [64][32]; not read without feed
+  const float* feed;       ///< [64][64], or null
+  const float* weight;     ///< [64], or null for 1
+  const float* scale;      ///< [32]
+  const float* inverse;    ///< [32]: 1 / scale, 0 where scale is 0
+  float* scratch;          ///< kTrellisScratch floats
+  uint8_t* codes;          ///< [64][32], or null
+  float* cost;             ///< [32]
+};
+inline constexpr int64_t kTrellisScratch = 2 * kTrellisStates * kTrellisSteps * 16;
+
 struct PanelKernels {
   const char* name;
   int isa;  ///< the value of nbl::Isa that it needs
   void (*feedback)(const FeedbackArgs& args);
   void (*feedback64)(const Feedback64Args& args);
   void (*grid_error)(const GridErrorArgs& args);
+  void (*trellis)(const TrellisArgs& args);
 };
 
 /// All that were compiled in, best first; the scalar one is last and runs everywhere.

@@ -25,9 +25,14 @@ inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V min(V a, V b) { return _mm256_min_ps(a, b); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
+using M = __m256;
+inline M greater(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+inline V select(M m, V yes, V no) { return _mm256_blendv_ps(no, yes, m); }
+inline uint32_t lane_bits(M m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }
 
 }  // namespace
 
 #include "kernels/panel/panel_body.inl"
+#include "kernels/panel/panel_trellis.inl"
 
 }  // namespace nbl::kernels::panel_avx2

@@ -25,9 +25,14 @@ inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
+using M = __mmask16;
+inline M greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline V select(M m, V yes, V no) { return _mm512_mask_blend_ps(m, no, yes); }
+inline uint32_t lane_bits(M m) { return m; }
 
 }  // namespace
 
 #include "kernels/panel/panel_body.inl"
+#include "kernels/panel/panel_trellis.inl"
 
 }  // namespace nbl::kernels::panel_avx512

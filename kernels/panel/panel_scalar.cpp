@@ -23,9 +23,14 @@ inline V add(V a, V b) { return a + b; }
 inline V sub(V a, V b) { return a - b; }
 inline V min(V a, V b) { return a < b ? a : b; }
 inline V max(V a, V b) { return a > b ? a : b; }
+using M = bool;
+inline M greater(V a, V b) { return a > b; }
+inline V select(M m, V yes, V no) { return m ? yes : no; }
+inline uint32_t lane_bits(M m) { return m ? 1 : 0; }
 
 }  // namespace
 
 #include "kernels/panel/panel_body.inl"
+#include "kernels/panel/panel_trellis.inl"
 
 }  // namespace nbl::kernels::panel_scalar

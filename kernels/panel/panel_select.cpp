@@ -7,6 +7,7 @@ namespace nbl::kernels {
   void feedback(const FeedbackArgs& args);   \
   void feedback64(const Feedback64Args& args); \
   void grid_error(const GridErrorArgs& args); \
+  void trellis(const TrellisArgs& args);      \
   }
 #include "kernels/panel/variants.inc"
 #undef NBL_PANEL
@@ -14,7 +15,7 @@ namespace nbl::kernels {
 namespace {
 
 constexpr PanelKernels kVariants[] = {
-#define NBL_PANEL(name, isa) {#name, isa, name::feedback, name::feedback64, name::grid_error},
+#define NBL_PANEL(name, isa) {#name, isa, name::feedback, name::feedback64, name::grid_error, name::trellis},
 #include "kernels/panel/variants.inc"
 #undef NBL_PANEL
 };

@@ -22,10 +22,11 @@ NBL_INLINE void store_quad(typename T::I line, float* out, const Value& value) {
 
 template <class T, class Codes, int C, class Value>
 NBL_INLINE void store_chunk(const Codes& codes, const uint8_t* tile, float* out, const Value& value) {
-  store_quad<T>(codes.template get<C, 0>(tile), out, value);
-  store_quad<T>(codes.template get<C, 1>(tile), out + 64, value);
-  store_quad<T>(codes.template get<C, 2>(tile), out + 128, value);
-  store_quad<T>(codes.template get<C, 3>(tile), out + 192, value);
+  const auto open = codes.open(tile);
+  store_quad<T>(open.template get<C, 0>(), out, value);
+  store_quad<T>(open.template get<C, 1>(), out + 64, value);
+  store_quad<T>(open.template get<C, 2>(), out + 128, value);
+  store_quad<T>(open.template get<C, 3>(), out + 192, value);
 }
 
 // Calls per_chunk(chunk of 16 columns within its tile, tile's codes, group, out) for the panel's chunks in order.
@@ -90,11 +91,11 @@ NBL_NOINLINE void affine_panel(const PanelSource& s, float* out) {
   });
 }
 
-template <class T>
+template <class T, class Codes>
 NBL_NOINLINE void codebook_panel(const PanelSource& s, float* out) {
   using F = typename T::F;
   const SegmentView& w = *s.w;
-  const AffineCodes<T, 4> codes(w);
+  const Codes codes(w);
   const typename T::TableF table = T::table_f(w.table);
   for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
     const F scale = load_scales<T>(w, group);
@@ -147,7 +148,18 @@ using PanelFn = void (*)(const PanelSource&, float*);
 template <class T>
 NBL_INLINE PanelFn panel_function(const SegmentView& w) {
   if (w.kind == WeightKind::dense) return w.value_type == Number::f32 ? nullptr : dense_panel<T>;
-  if (w.kind == WeightKind::codebook) return codebook_panel<T>;
+  if (w.kind == WeightKind::codebook) {
+    switch (w.bits) {
+      case 1:
+        return codebook_panel<T, TrellisCodes<T, 1>>;
+      case 2:
+        return codebook_panel<T, TrellisCodes<T, 2>>;
+      case 3:
+        return codebook_panel<T, TrellisCodes<T, 3>>;
+      default:
+        return codebook_panel<T, AffineCodes<T, 4>>;
+    }
+  }
   switch (w.bits) {
     case 1:
       return affine_panel<T, 1>;

@@ -52,8 +52,8 @@ NBL_INLINE typename T::I dot(typename T::I acc, typename T::I w, typename T::I x
 
 // Codes as dot() wants them.
 template <class T, class Codes, int C, int Q>
-NBL_INLINE typename T::I operand(const Codes& codes, const uint8_t* tile) {
-  const typename T::I w = codes.template get<C, Q>(tile);
+NBL_INLINE typename T::I operand(const typename Codes::Tile& tile) {
+  const typename T::I w = tile.template get<C, Q>();
   if constexpr (Codes::kBits == 8 && T::kSignedWide)
     return T::bxor(w, T::set1(static_cast<int32_t>(0x80808080u)));
   else
@@ -110,36 +110,38 @@ NBL_INLINE int rows_of_tile(const QmatmulInt8Args& a, int64_t tile) {
 // be shorter than a tile.
 
 template <class T, class Codes, int NT, int MR, int ACC, int C, int Q>
-NBL_INLINE void dot_quad(const Codes& codes, const uint8_t* const (&tile)[NT], const int8_t* const (&x)[MR],
+NBL_INLINE void dot_quad(const typename Codes::Tile (&tile)[NT], const int8_t* const (&x)[MR],
                          typename T::I (&acc)[NT][MR][ACC]) {
   typename T::I xb[MR];
   NBL_EACH (i, MR) xb[i] = T::quad(x[i] + 16 * C + 4 * Q);
   NBL_EACH (t, NT) {
-    const typename T::I w = operand<T, Codes, C, Q>(codes, tile[t]);
+    const typename T::I w = operand<T, Codes, C, Q>(tile[t]);
     NBL_EACH (i, MR) acc[t][i][C % ACC] = dot<T, Codes>(acc[t][i][C % ACC], w, xb[i]);
   }
 }
 
 template <class T, class Codes, int NT, int MR, int ACC>
-NBL_INLINE void dot_tile(const Codes& codes, const uint8_t* const (&tile)[NT], const int8_t* const (&x)[MR],
+NBL_INLINE void dot_tile(const Codes& codes, const uint8_t* const (&p)[NT], const int8_t* const (&x)[MR],
                          typename T::I (&acc)[NT][MR][ACC]) {
+  typename Codes::Tile tile[NT];
+  NBL_EACH (t, NT) tile[t] = codes.open(p[t]);
   // Chunks that share lines next to each other.
-  dot_quad<T, Codes, NT, MR, ACC, 0, 0>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 0>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 0>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 0>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 1>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 1>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 1>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 1>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 2>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 2>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 2>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 2>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 3>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 3>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 3>(codes, tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 3>(codes, tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 0>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 0>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 0>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 0>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 1>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 1>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 1>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 1>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 2>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 2>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 2>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 2>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 3>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 3>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 3>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 3>(tile, x, acc);
 }
 
 // Independent sums that hide the latency of a dot product.
@@ -153,7 +155,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   using F = typename T::F;
   using I = typename T::I;
   constexpr int ACC = kSums<T, NT, MR, SHORT>;
-  constexpr int64_t kTileBytes = 128 * Codes::kBits;
+  constexpr int64_t kTileBytes = Codes::kTileBytes;
   const SegmentView& w = a.w;
   // Bytes of codes that are fetched ahead: more than memory under load takes, and where there are two streams less than a short row
   // tile has. A code of 8 bits is read with less work in between, so that fetches too far ahead pile up.
@@ -262,23 +264,24 @@ template <class T>
 concept PairLanes = requires { typename T::PairSum; };
 
 template <class T, class Codes, int Q0>
-NBL_INLINE void unpack_lines(const Codes& codes, const uint8_t* tile, uint8_t* out) {
-  T::store(out + 64 * Q0, operand<T, Codes, 0, Q0>(codes, tile));
-  T::store(out + 64 * (8 + Q0), operand<T, Codes, 2, Q0>(codes, tile));
-  T::store(out + 64 * (4 + Q0), operand<T, Codes, 1, Q0>(codes, tile));
-  T::store(out + 64 * (12 + Q0), operand<T, Codes, 3, Q0>(codes, tile));
+NBL_INLINE void unpack_lines(const typename Codes::Tile& tile, uint8_t* out) {
+  T::store(out + 64 * Q0, operand<T, Codes, 0, Q0>(tile));
+  T::store(out + 64 * (8 + Q0), operand<T, Codes, 2, Q0>(tile));
+  T::store(out + 64 * (4 + Q0), operand<T, Codes, 1, Q0>(tile));
+  T::store(out + 64 * (12 + Q0), operand<T, Codes, 3, Q0>(tile));
 }
 
 // Column tiles of one row tile as 16 lines of bytes each.
 template <class T, class Codes>
 NBL_NOINLINE void unpack_panel(const SegmentView& w, int64_t tile, int64_t kt, int64_t count, uint8_t* out) {
   const Codes codes(w);
-  const uint8_t* p = w.codes + (tile * w.column_tiles + kt) * (128 * Codes::kBits);
-  for (int64_t c = 0; c < count; ++c, p += 128 * Codes::kBits, out += 1024) {
-    unpack_lines<T, Codes, 0>(codes, p, out);
-    unpack_lines<T, Codes, 1>(codes, p, out);
-    unpack_lines<T, Codes, 2>(codes, p, out);
-    unpack_lines<T, Codes, 3>(codes, p, out);
+  const uint8_t* p = w.codes + (tile * w.column_tiles + kt) * Codes::kTileBytes;
+  for (int64_t c = 0; c < count; ++c, p += Codes::kTileBytes, out += 1024) {
+    const typename Codes::Tile tile_at = codes.open(p);
+    unpack_lines<T, Codes, 0>(tile_at, out);
+    unpack_lines<T, Codes, 1>(tile_at, out);
+    unpack_lines<T, Codes, 2>(tile_at, out);
+    unpack_lines<T, Codes, 3>(tile_at, out);
     if constexpr (PairLanes<T>) {
       for (int64_t line = 0; line < 16; line += 2) T::pair_lines(out + 64 * line);
     }
@@ -540,7 +543,18 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
 
 template <class T>
 NBL_INLINE void qmatmul_int8_body(const QmatmulInt8Args& a) {
-  if (a.w.kind == WeightKind::codebook) return run_codes<T, CodebookBytes<T>, true>(a);
+  if (a.w.kind == WeightKind::codebook) {
+    switch (a.w.bits) {
+      case 1:
+        return run_codes<T, TrellisBytes<T, 1>, true>(a);
+      case 2:
+        return run_codes<T, TrellisBytes<T, 2>, true>(a);
+      case 3:
+        return run_codes<T, TrellisBytes<T, 3>, true>(a);
+      default:
+        return run_codes<T, CodebookBytes<T>, true>(a);
+    }
+  }
   switch (a.w.bits) {
     case 1:
       return run_codes<T, AffineCodes<T, 1>, false>(a);

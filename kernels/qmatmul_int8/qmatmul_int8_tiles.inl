@@ -234,21 +234,21 @@ NBL_NOINLINE void amx_blocks(const AmxPlace<T>& p, int64_t i, int64_t blocks, in
 // ---- Panels whose bytes are codes less their zero points.
 
 template <class T, class Codes, int C, int Q>
-NBL_INLINE void store_signed(const Codes& codes, const uint8_t* tile, const typename T::I (&zero)[4], uint8_t* out) {
-  T::store(out + 64 * (4 * C + Q), T::sub_i8(codes.template get<C, Q>(tile), zero[C]));
+NBL_INLINE void store_signed(const typename Codes::Tile& tile, const typename T::I (&zero)[4], uint8_t* out) {
+  T::store(out + 64 * (4 * C + Q), T::sub_i8(tile.template get<C, Q>(), zero[C]));
 }
 
 template <class T, class Codes>
 NBL_NOINLINE void unpack_signed_panel(const SegmentView& w, int64_t tile, int64_t kt, int64_t count, uint8_t* out) {
   using I = typename T::I;
   const Codes codes(w);
-  const uint8_t* p = w.codes + (tile * w.column_tiles + kt) * (128 * Codes::kBits);
+  const uint8_t* p = w.codes + (tile * w.column_tiles + kt) * Codes::kTileBytes;
   I zero[4];
   NBL_EACH (c, 4)
     zero[c] = T::set1(static_cast<int32_t>(0x01010101u * (Codes::kWide ? 128u : 1u << (Codes::kBits - 1))));
   int64_t known = -1;
   I group_zero = zero[0];
-  for (int64_t n = 0; n < count; ++n, p += 128 * Codes::kBits, out += 1024) {
+  for (int64_t n = 0; n < count; ++n, p += Codes::kTileBytes, out += 1024) {
     if constexpr (!Codes::kWide) {
       if (w.zero == ZeroPoint::code) {
         for (int c = 0; c < 4; ++c) {
@@ -264,22 +264,23 @@ NBL_NOINLINE void unpack_signed_panel(const SegmentView& w, int64_t tile, int64_
         }
       }
     }
-    store_signed<T, Codes, 0, 0>(codes, p, zero, out);
-    store_signed<T, Codes, 2, 0>(codes, p, zero, out);
-    store_signed<T, Codes, 1, 0>(codes, p, zero, out);
-    store_signed<T, Codes, 3, 0>(codes, p, zero, out);
-    store_signed<T, Codes, 0, 1>(codes, p, zero, out);
-    store_signed<T, Codes, 2, 1>(codes, p, zero, out);
-    store_signed<T, Codes, 1, 1>(codes, p, zero, out);
-    store_signed<T, Codes, 3, 1>(codes, p, zero, out);
-    store_signed<T, Codes, 0, 2>(codes, p, zero, out);
-    store_signed<T, Codes, 2, 2>(codes, p, zero, out);
-    store_signed<T, Codes, 1, 2>(codes, p, zero, out);
-    store_signed<T, Codes, 3, 2>(codes, p, zero, out);
-    store_signed<T, Codes, 0, 3>(codes, p, zero, out);
-    store_signed<T, Codes, 2, 3>(codes, p, zero, out);
-    store_signed<T, Codes, 1, 3>(codes, p, zero, out);
-    store_signed<T, Codes, 3, 3>(codes, p, zero, out);
+    const typename Codes::Tile open = codes.open(p);
+    store_signed<T, Codes, 0, 0>(open, zero, out);
+    store_signed<T, Codes, 2, 0>(open, zero, out);
+    store_signed<T, Codes, 1, 0>(open, zero, out);
+    store_signed<T, Codes, 3, 0>(open, zero, out);
+    store_signed<T, Codes, 0, 1>(open, zero, out);
+    store_signed<T, Codes, 2, 1>(open, zero, out);
+    store_signed<T, Codes, 1, 1>(open, zero, out);
+    store_signed<T, Codes, 3, 1>(open, zero, out);
+    store_signed<T, Codes, 0, 2>(open, zero, out);
+    store_signed<T, Codes, 2, 2>(open, zero, out);
+    store_signed<T, Codes, 1, 2>(open, zero, out);
+    store_signed<T, Codes, 3, 2>(open, zero, out);
+    store_signed<T, Codes, 0, 3>(open, zero, out);
+    store_signed<T, Codes, 2, 3>(open, zero, out);
+    store_signed<T, Codes, 1, 3>(open, zero, out);
+    store_signed<T, Codes, 3, 3>(open, zero, out);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "kernels/simd/segment_view.h"
+#include "kernels/simd/trellis.h"
 
 namespace nbl::kernels {
 
@@ -26,10 +27,30 @@ inline float number_at(Number type, const uint8_t* p, int64_t i) noexcept {
   }
 }
 
+/// The code of `row` of a trellis-coded tile at its column `column`.
+inline int trellis_code_at(int bits, const uint8_t* tile, int64_t row, int64_t column) noexcept {
+  uint32_t state = 0;
+  for (int64_t s = 0;; ++s) {
+    const int64_t c = trellis_column(s);
+    const uint32_t u = tile[c % 8 / 4 * 64 + row * 4 + c % 4] >> (c / 8) & 1u;
+    if (c == column) {
+      const int width = bits - 1;
+      int free = 0;
+      if (width > 0) {
+        const int64_t k1 = c % (8 * width);
+        free = tile[128 + k1 / 4 * 64 + row * 4 + k1 % 4] >> (width * (c / (8 * width))) & ((1 << width) - 1);
+      }
+      return free << 2 | static_cast<int>(trellis_label1(state, u) << 1 | trellis_label0(state));
+    }
+    state = trellis_next(state, u);
+  }
+}
+
 /// The code of `row` (0..15) of a row tile at column k.
 inline int code_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) noexcept {
   const uint8_t* p = w.codes + (tile * w.column_tiles + k / kCols) * w.tile_code_bytes();
   const int64_t kk = k % kCols;
+  if (w.kind == WeightKind::codebook && w.bits < 4) return trellis_code_at(w.bits, p, row, kk);
   int code = 0;
   int shift = 0;
   const auto plane = [&](int width) {

@@ -34,7 +34,7 @@ struct SegmentView {
   int64_t groups = 1;               ///< a row
   int64_t group_size = 0;           ///< columns a group, a multiple of 16, never 0: one group has column_tiles * 64
   WeightKind kind = WeightKind::dense;
-  int32_t bits = 0;  ///< affine 1..8, codebook 4
+  int32_t bits = 0;  ///< affine 1..8, codebook 4, or 1..3 where its codes of bits + 1 bits are trellis-coded (trellis.h)
   ZeroPoint zero = ZeroPoint::symmetric;
   Number scale_type = Number::f32;
   Number zero_type = Number::f32;

@@ -5,21 +5,38 @@ template <class T, int BITS>
 struct AffineCodes {
   static constexpr int kBits = BITS;
   static constexpr bool kWide = BITS == 8;
+  static constexpr int kTileBytes = 128 * BITS;
   explicit NBL_INLINE AffineCodes(const SegmentView&) {}
 
+  // A tile ready to be taken apart.
+  struct Tile {
+    const uint8_t* tile;
+    template <int C, int Q>
+    NBL_INLINE typename T::I get() const {
+      return codes<C, Q>(tile);
+    }
+  };
+  NBL_INLINE Tile open(const uint8_t* tile) const { return {tile}; }
+
+  // Of a line of a plane of W bits: field number k / (8W), moved to bit TO.
   template <int W, int C, int Q, int TO>
-  static NBL_INLINE typename T::I plane(const uint8_t* p) {
-    // A plane of W bits: field number k / (8W) of the line (k % (8W)) / 4, moved to bit TO.
+  static NBL_INLINE typename T::I field(typename T::I line) {
     constexpr int k = 16 * C + 4 * Q;
-    constexpr int line = k % (8 * W) / 4;
     constexpr int at = W * (k / (8 * W));
     constexpr uint32_t mask = ((1u << W) - 1u) << TO;
-    if constexpr (W == 8) return T::load(p + 64 * line);
-    const typename T::I shifted = T::template shift_right<at - TO>(T::load(p + 64 * line));
-    return T::band(shifted, T::set1(static_cast<int32_t>(mask * 0x01010101u)));
+    return T::band(T::template shift_right<at - TO>(line), T::set1(static_cast<int32_t>(mask * 0x01010101u)));
+  }
+  // The line (k % (8W)) / 4 of a plane.
+  template <int W, int C, int Q>
+  static constexpr int kLine = (16 * C + 4 * Q) % (8 * W) / 4;
+  template <int W, int C, int Q, int TO>
+  static NBL_INLINE typename T::I plane(const uint8_t* p) {
+    const typename T::I line = T::load(p + 64 * kLine<W, C, Q>);
+    if constexpr (W == 8) return line;
+    else return field<W, C, Q, TO>(line);
   }
   template <int C, int Q>
-  NBL_INLINE typename T::I get(const uint8_t* tile) const {
+  static NBL_INLINE typename T::I codes(const uint8_t* tile) {
     if constexpr (BITS == 8 || BITS == 4 || BITS == 2 || BITS == 1) {
       return plane<BITS, C, Q, 0>(tile);
     } else if constexpr (BITS == 3) {
@@ -106,20 +123,94 @@ NBL_INLINE typename T::I load_zero_codes(const uint8_t* p) {
   return T::template bit_stream<BITS>(load_bytes<kLow>(p), load_bytes<2 * BITS - kLow>(p + kLow));
 }
 
+// What a codebook's codes mean to integer dot products.
+template <class T>
+NBL_INLINE typename T::TableB byte_table(const SegmentView& w) {
+  int8_t t[16];
+  for (int i = 0; i < 16; ++i) t[i] = static_cast<int8_t>(w.table_i8[i] ^ (T::kSignedWide ? 0 : 0x80));
+  return T::table_b(t);
+}
+
 // A codebook's 4-bit codes as bytes that integer dot products take: table_i8, or table_i8 + 128 where they are
 // unsigned.
 template <class T>
 struct CodebookBytes {
   static constexpr int kBits = 4;
+  static constexpr int kTileBytes = 128 * 4;
   static constexpr bool kWide = true;
   typename T::TableB table;
-  explicit NBL_INLINE CodebookBytes(const SegmentView& w) {
-    int8_t t[16];
-    for (int i = 0; i < 16; ++i) t[i] = static_cast<int8_t>(w.table_i8[i] ^ (T::kSignedWide ? 0 : 0x80));
-    table = T::table_b(t);
+  explicit NBL_INLINE CodebookBytes(const SegmentView& w) : table(byte_table<T>(w)) {}
+
+  struct Tile {
+    const uint8_t* tile;
+    const typename T::TableB* table;
+    template <int C, int Q>
+    NBL_INLINE typename T::I get() const {
+      return T::lookup_b(*table, AffineCodes<T, 4>::template plane<4, C, Q, 0>(tile));
+    }
+  };
+  NBL_INLINE Tile open(const uint8_t* tile) const { return {tile, &table}; }
+};
+
+// Trellis codes of BITS stored bits as codes of BITS + 1 (trellis.h): a path bit a column, then the free bits.
+template <class T, int BITS>
+struct TrellisCodes {
+  using I = typename T::I;
+  static constexpr int kTileBytes = 128 * BITS;
+  TrellisCodes() = default;
+  explicit NBL_INLINE TrellisCodes(const SegmentView&) {}
+
+  struct Tile {
+    const uint8_t* free;
+    I one[2], zero[2];  // the labels of all steps, as the path bits lie
+    template <int C, int Q>
+    NBL_INLINE I get() const {
+      using Fields = AffineCodes<T, 1>;
+      constexpr int kLine = Fields::template kLine<1, C, Q>;
+      const I labels = T::bor(Fields::template field<1, C, Q, 1>(one[kLine]), Fields::template field<1, C, Q, 0>(zero[kLine]));
+      if constexpr (BITS == 1) return labels;
+      else return T::bor(labels, Fields::template plane<BITS - 1, C, Q, 2>(free));
+    }
+  };
+  // The two words of a row's path, `by` steps later.
+  template <int by>
+  static NBL_INLINE I later(I first) {
+    return T::template shift_right<-by>(first);
   }
-  template <int C, int Q>
-  NBL_INLINE typename T::I get(const uint8_t* tile) const {
-    return T::lookup_b(table, AffineCodes<T, 4>::template plane<4, C, Q, 0>(tile));
+  template <int by>
+  static NBL_INLINE I later(I second, I first) {
+    return T::bor(T::template shift_right<-by>(second), T::template shift_right<32 - by>(first));
+  }
+  NBL_INLINE Tile open(const uint8_t* tile) const {
+    const I first = T::load(tile), second = T::load(tile + 64);
+    Tile out;
+    out.free = tile + 128;
+    out.one[0] = T::bxor(T::bxor(first, later<1>(first)), later<6>(first));
+    out.one[1] = T::bxor(T::bxor(second, later<1>(second, first)), later<6>(second, first));
+    out.zero[0] = T::bxor(later<2>(first), later<4>(first));
+    out.zero[1] = T::bxor(later<2>(second, first), later<4>(second, first));
+    return out;
+  }
+};
+
+// The same as bytes of the codebook, as CodebookBytes has them.
+template <class T, int BITS>
+struct TrellisBytes {
+  static constexpr int kBits = BITS + 1;
+  static constexpr int kTileBytes = 128 * BITS;
+  static constexpr bool kWide = true;
+  typename T::TableB table;
+  explicit NBL_INLINE TrellisBytes(const SegmentView& w) : table(byte_table<T>(w)) {}
+
+  struct Tile {
+    typename TrellisCodes<T, BITS>::Tile codes;
+    const typename T::TableB* table;
+    template <int C, int Q>
+    NBL_INLINE typename T::I get() const {
+      return T::lookup_b(*table, codes.template get<C, Q>());
+    }
+  };
+  NBL_INLINE Tile open(const uint8_t* tile) const {
+    return {TrellisCodes<T, BITS>().open(tile), &table};
   }
 };

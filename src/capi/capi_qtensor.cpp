@@ -147,6 +147,7 @@ nbl_status nbl_qtensor_info(nbl_qtensor* qtensor, nbl_buffer** out_json) {
                                        {"k_count", s.k_count},
                                        {"encoding", s.encoding == nbl::Encoding::affine     ? "affine"
                                                     : s.encoding == nbl::Encoding::codebook ? "codebook"
+                                                    : s.encoding == nbl::Encoding::trellis  ? "trellis"
                                                                                             : "dense"},
                                        {"bits", s.bits},
                                        {"group_size", s.group_size}}));

@@ -164,9 +164,9 @@ int quantize(const Global& global, const Args& args) {
   job.calibration_tokens = args.calib_tokens > 0 ? args.calib_tokens : args.calib == "self" ? 16384 : 65536;
   job.log = args.log;
   double target = args.target_bpw;
-  // "mixed" is gptq, the best of the methods, with bits and groups given out to a target.
+  // "mixed" is the best of the methods that the format can hold, with bits and groups given out to a target.
   if (method_of(args.method) == "mixed") {
-    job.recipe = "gptq" + args.method.substr(5);
+    job.recipe = (output_format(args.format, args.output) == "native" ? "trellis" : "gptq") + args.method.substr(5);
     if (target == 0) target = 4;
   }
   if (target > 0 && (args.target_size > 0 || args.target_kl > 0) && args.target_bpw == 0) target = 0;

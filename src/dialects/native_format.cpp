@@ -14,7 +14,7 @@ constexpr BoundOf<int64_t> kMaxDimension{Bound::tensor_dimension};
 constexpr BoundOf<int64_t> kMaxElements{Bound::tensor_elements};
 constexpr BoundOf<std::size_t> kMaxSegments{Bound::tensor_segments};
 
-constexpr const char* kEncodings[] = {"affine", "codebook", "dense"};
+constexpr const char* kEncodings[] = {"affine", "codebook", "dense", "trellis"};
 constexpr const char* kRoundings[] = {"int8", "e4m3"};
 constexpr const char* kZeroKinds[] = {"symmetric", "code", "minimum", "real"};
 constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16, DType::e4m3, DType::e8m0};
@@ -57,7 +57,7 @@ Result<Segment> parse_segment(const Json& json) {
   }
   if (s.scaled) return s;
   s.bits = static_cast<int>(bits);
-  if (s.encoding == Encoding::codebook) {
+  if (s.has_table()) {
     const Json* table = json.find("table");
     if (table == nullptr || table->size() != s.table.size()) return bad("a codebook is no array of 16 numbers");
     for (std::size_t i = 0; i < s.table.size(); ++i) {
@@ -180,7 +180,7 @@ Json describe(const QTensor& t) {
       json.set("bits", s.bits);
       json.set("group", s.group_size);
       json.set("scale", dtype_name(s.scale_type));
-      if (s.encoding == Encoding::codebook) {
+      if (s.has_table()) {
         Json table = Json::array();
         for (const float value : s.table) table.push_back(static_cast<double>(value));
         json.set("table", std::move(table));

@@ -66,8 +66,9 @@ class Recoder {
     if (!tensor_.input_scale.empty() && !target_.input_scale) return no("an input scale; the native format can");
     if (!tensor_.column_order.empty() && !target_.column_order) return no("reordered columns; gptq can");
     if (tensor_.segments.size() != 1) return no("columns of different encodings in one weight; the native format can");
-    if (segment_.encoding == Encoding::codebook) {
-      return no(fmt::format("a codebook ({}); the native format and huggingface can", tensor_.description()));
+    if (segment_.has_table()) {
+      return no(fmt::format("{} ({}); the native format and huggingface can",
+                            segment_.encoding == Encoding::trellis ? "a trellis" : "a codebook", tensor_.description()));
     }
     if (segment_.encoding != Encoding::affine) return no("a dense weight as codes");
     return {};
@@ -267,7 +268,7 @@ std::vector<std::string> nearest_affine_recipes(const QTensor& tensor, const std
   int wanted = 0;
   int64_t own = 0;
   for (const Segment& s : tensor.segments) {
-    wanted = std::max(wanted, s.encoding == Encoding::dense ? 8 : s.bits);
+    wanted = std::max(wanted, s.encoding == Encoding::dense ? 8 : s.code_bits());
     if (s.encoding != Encoding::dense && s.group_size != 0) own = own == 0 ? s.group_size : std::min(own, s.group_size);
   }
   int width = bits.back();

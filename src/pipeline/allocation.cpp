@@ -409,18 +409,29 @@ Status allocate_to_target(const Checkpoint& input, const SizeTarget& target, con
   const auto recipe_of = [&](const Choice& c) {
     return fmt::format("{}:bits={},group_size={}{}", recipe.method->id(), c.bits, c.group, rest);
   };
-  // Choices were measured with the 16-bit scales and zero points of rtn; what the method keeps beside its codes may take more or less.
-  std::map<std::pair<int, int64_t>, double> differences;
+  // Choices were measured with rtn: what the method keeps beside its codes may take more or less, and some of its codes err less.
+  struct Difference {
+    bool usable = false;
+    double bits = 0, error_share = 1;
+  };
+  std::map<std::pair<int, int64_t>, Difference> differences;
   for (TensorSensitivity& t : measured.tensors) {
-    for (Choice& c : t.choices) {
+    std::vector<Choice> usable;
+    for (Choice c : t.choices) {
       if (std::find(widths.begin(), widths.end(), c.bits) == widths.end()) continue;
       const auto [at, fresh] = differences.try_emplace({c.bits, c.group});
       if (fresh) {
-        NBL_ASSIGN(const quant::Recipe own, quant::parse_recipe(recipe_of(c)));
-        at->second = own.method->nominal_bits(own.options) - quant::nominal_affine_bits(c.bits, false, c.group);
+        if (const Result<quant::Recipe> own = quant::parse_recipe(recipe_of(c)); own.ok()) {
+          at->second = {true, own->method->nominal_bits(own->options) - quant::nominal_affine_bits(c.bits, false, c.group),
+                        own->method->error_share(own->options)};
+        }
       }
-      c.stored_bits += at->second;
+      if (!at->second.usable) continue;  // a group that the method's codes of this width do not come in
+      c.stored_bits += at->second.bits;
+      c.error *= at->second.error_share;
+      usable.push_back(c);
     }
+    t.choices = std::move(usable);
   }
   std::vector<Choice> chosen;
   if (target.kl > 0) {

@@ -9,6 +9,7 @@
 #include "kernels/panel/panel.h"
 #include "kernels/rounding/rounding.h"
 #include "quant/calibrated.h"
+#include "quant/trellis.h"
 
 namespace nbl::quant {
 
@@ -139,7 +140,9 @@ Result<Segment> AffineCodes::pack() const {
   parts.scale_type = scale_type;
   parts.zero_kind = symmetric ? ZeroKind::symmetric : ZeroKind::code;
   parts.zeros = zeros;
-  if (scale_bits == 0) return pack_affine(n, k, parts);
+  const TrellisParts paths{bits, parts.group_size, trellis ? trellis_table(bits).values : std::array<float, 16>{}, codes, scales,
+                           scale_bits == 0 ? scale_type : DType::f32};
+  if (scale_bits == 0) return trellis ? pack_trellis(n, k, paths) : pack_affine(n, k, parts);
   ScaleCodes form;
   form.bits = scale_bits;
   form.rows = step_rows;
@@ -152,7 +155,7 @@ Result<Segment> AffineCodes::pack() const {
   }
   NBL_ASSIGN(form, make_scale_codes(n, groups(), std::move(form), {scale_codes, steps, {}, {}}));
   parts.scale_type = DType::f32;
-  NBL_ASSIGN(Segment segment, pack_affine(n, k, parts));
+  NBL_ASSIGN(Segment segment, trellis ? pack_trellis(n, k, paths) : pack_affine(n, k, parts));
   NBL_TRY(set_scale_codes(n, std::move(form), &segment));
   return segment;
 }
@@ -163,21 +166,34 @@ void AffineCodes::code_scales(std::span<const float> weight, int code_bits, cons
   step_rows = 1;
   while (step_rows < 16 && step_rows * groups() < kShared) step_rows *= 2;
   steps.assign(static_cast<std::size_t>(ceil_div(n, step_rows)), 1.0f);
-  const float levels = symmetric ? 0.5f * static_cast<float>((1 << bits) - 1) : static_cast<float>((1 << bits) - 1);
   const float top = static_cast<float>((1 << code_bits) - 1);
-  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
   context.team->parallel_for(static_cast<int64_t>(steps.size()), 8, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       float largest = 0;
-      for (int64_t row = s * step_rows; row < std::min(n, (s + 1) * step_rows); ++row) {
-        for (int64_t first = 0; first < k; first += group) {
-          const Extent extent = extent_of(weight.data() + row * k + first, std::min(group, k - first), kernel);
-          largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);
-        }
-      }
+      for (int64_t row = s * step_rows; row < std::min(n, (s + 1) * step_rows); ++row)
+        largest = std::max(largest, largest_scale(weight.data() + row * k, context));
       if (largest > 0) steps[static_cast<std::size_t>(s)] = round_scale(largest / top, scale_type);
     }
   });
+}
+
+float AffineCodes::largest_scale(const float* row, const MethodContext& context) const {
+  const float levels = symmetric ? 0.5f * static_cast<float>((1 << bits) - 1) : static_cast<float>((1 << bits) - 1);
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
+  float largest = 0;
+  for (int64_t first = 0; first < k; first += group) {
+    const int64_t count = std::min(group, k - first);
+    if (trellis) {
+      double sum = 0;
+      for (int64_t c = first; c < first + count; ++c) sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+      const float root = static_cast<float>(std::sqrt(sum / static_cast<double>(count)));
+      largest = std::max(largest, root * trellis_table(bits).unit * TrellisCoder::largest_scale());
+    } else {
+      const Extent extent = extent_of(row + first, count, kernel);
+      largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);
+    }
+  }
+  return largest;
 }
 
 GridRule AffineCodes::rule_of(const GridRule& rule, int64_t row, float* panel_steps) const {

@@ -76,6 +76,8 @@ inline int64_t stored_group(int64_t group_size, int64_t k) noexcept {
 struct AffineCodes {
   int64_t n = 0, k = 0, group = 0;
   int bits = 4;
+  /// Codes have bits + 1 bits, form paths and mean scale * trellis_table(bits).values[code]; symmetric.
+  bool trellis = false;
   bool symmetric = false;
   DType scale_type = DType::f16;
   std::vector<uint8_t> codes;
@@ -92,11 +94,16 @@ struct AffineCodes {
   GridRule rule_of(const GridRule& rule, int64_t row, float* panel_steps) const;
   /// A scale of `row` as it can be stored.
   float rounded_scale(float scale, int64_t row) const noexcept {
+    if (trellis && !(scale > 0)) return 0;  // no code means zero: the scale does
     return scale_bits == 0 ? round_scale(scale, scale_type)
                            : round_to_steps(scale, steps[static_cast<std::size_t>(row / step_rows)], static_cast<float>((1 << scale_bits) - 1));
   }
   static AffineCodes create(int64_t n, int64_t k, int64_t group_size, const GridRule& rule);
   Result<Segment> pack() const;
+
+ private:
+  /// The largest scale that a row's weights [k] could want.
+  float largest_scale(const float* row, const MethodContext& context) const;
 };
 
 /// Nearest codes for a row-major weight [n, k]; clip [n, groups] multiplies the range of each group's grid (empty: the rule's

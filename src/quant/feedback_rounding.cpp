@@ -1,11 +1,13 @@
 #include "quant/feedback_rounding.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/checked.h"
 #include "kernels/panel/panel.h"
 #include "quant/calibrated.h"
 #include "quant/refinement.h"
+#include "quant/trellis.h"
 
 namespace nbl::quant {
 namespace {
@@ -13,11 +15,13 @@ namespace {
 using kernels::FeedbackArgs;
 using kernels::kFeedbackColumns;
 using kernels::kPanelRows;
+using kernels::kTrellisSteps;
 
 /// Positions [begin, end) of the order that are rounded with one grid.
 struct Run {
   int64_t begin = 0, end = 0;
   int64_t group = 0;  ///< of the result
+  std::span<const TrellisTile> tiles = {};  ///< of a trellis
 };
 
 std::vector<Run> make_runs(const HessianFactor& factor, const AffineCodes& out, Groups groups) {
@@ -33,6 +37,26 @@ std::vector<Run> make_runs(const HessianFactor& factor, const AffineCodes& out, 
     runs.push_back(run);
   }
   return runs;
+}
+
+/// The tiles of a trellis, whose columns are the factor's in their order, with what of the factor lies within each.
+std::vector<TrellisTile> make_tiles(const HessianFactor& factor) {
+  std::vector<TrellisTile> tiles;
+  for (int64_t p = 0; p < factor.k; p += tiles.back().count()) {
+    tiles.emplace_back(factor.order[static_cast<std::size_t>(p)] / kTrellisSteps * kTrellisSteps, factor.k);
+    tiles.back().set_factor(factor.r.data() + p * (factor.k + 1), factor.k);
+  }
+  return tiles;
+}
+
+/// Hands each run its tiles.
+void give_tiles(std::span<const TrellisTile> tiles, std::vector<Run>* runs) {
+  for (Run& run : *runs) {
+    std::size_t count = 0;
+    for (int64_t p = run.begin; p < run.end; ++count) p += tiles[count].count();
+    run.tiles = tiles.first(count);
+    tiles = tiles.subspan(count);
+  }
 }
 
 /// One panel of 32 rows on its way through the columns.
@@ -54,7 +78,9 @@ class PanelRounder {
         carried_(k_ * kPanelRows),
         local_(kFeedbackColumns * kPanelRows),
         scales_(out->groups() * kPanelRows),
-        zeros_(out->groups() * kPanelRows) {}
+        zeros_(out->groups() * kPanelRows) {
+    if (out->trellis) coder_.emplace(out->bits, context.isa);
+  }
 
   void round(int64_t row) {
     row_ = row;
@@ -183,6 +209,11 @@ class PanelRounder {
       solve_forward(at(carried_, run.begin), run.begin, run.end, corrected);
       const float* target = at(target_, run.begin);
       for (int64_t i = 0; i < (run.end - run.begin) * kPanelRows; ++i) corrected[i] += target[i];
+      if (coder_) {
+        coder_->find_scales(run.tiles, corrected, at(scales_, run.group),
+                            [&](float scale, int64_t r) { return out_.rounded_scale(scale, std::min(row_ + r, out_.n - 1)); });
+        return round_tiles(run);
+      }
       Grid grids[kPanelRows];
       find_grids(corrected, run.end - run.begin, grid_, nullptr, nullptr, isa_, grids);
       set_grids(run.group, grids);
@@ -195,6 +226,34 @@ class PanelRounder {
         feedback_(FeedbackArgs{factor_.r.data() + j * k_, k_, static_cast<int>(last - j), error_.data(), begin, j, local_.data()});
         for (int64_t c = j; c < last; ++c) round_column(c, j, run.group);
       }
+    }
+  }
+
+  /// Tile by tile, the columns of each together.
+  void round_tiles(const Run& run) {
+    alignas(64) float wanted[kTrellisSteps * kPanelRows], cost[kPanelRows];
+    uint8_t codes[kTrellisSteps * kPanelRows];
+    const float* scale = at(scales_, run.group);
+    const auto& values = trellis_table(out_.bits).values;
+    int64_t begin = run.begin;
+    for (const TrellisTile& tile : run.tiles) {
+      if (begin > run.begin) carry_on(run.begin, begin, begin + tile.count());
+      const float* target = at(target_, begin);
+      for (int64_t j = 0; j < tile.count(); ++j) {
+        const int64_t p = begin + j;
+        const float inverse = factor_.dead[static_cast<std::size_t>(p)] != 0 ? 0.0f : 1.0f / factor_.r[static_cast<std::size_t>(p * (k_ + 1))];
+        for (int64_t r = 0; r < kPanelRows; ++r) wanted[j * kPanelRows + r] = target[j * kPanelRows + r] + at(carried_, p)[r] * inverse;
+      }
+      coder_->run(tile, wanted, target, scale, codes, cost);
+      for (int64_t j = 0; j < tile.count(); ++j) {
+        const int64_t column = tile.columns()[static_cast<std::size_t>(j)];
+        const bool dead = factor_.dead[static_cast<std::size_t>(begin + j)] != 0;
+        float* e = at(error_, begin + j);
+        for (int64_t r = 0; r < kPanelRows; ++r)
+          e[r] = dead ? 0.0f : target[j * kPanelRows + r] - scale[r] * values[codes[j * kPanelRows + r]];
+        for (int64_t r = 0; r < rows_; ++r) out_.codes[static_cast<std::size_t>((row_ + r) * k_ + column)] = codes[j * kPanelRows + r];
+      }
+      begin += tile.count();
     }
   }
 
@@ -245,6 +304,7 @@ class PanelRounder {
   AlignedFloats target_, error_, carried_;  // [k][32], by position
   AlignedFloats local_;                     // [8][32]
   AlignedFloats scales_, zeros_;            // [groups][32]
+  std::optional<TrellisCoder> coder_;       // of a trellis
   int64_t row_ = 0, rows_ = 0;
   GridRule grid_;  // of the panel at hand
   float steps_[kPanelRows] = {};
@@ -254,9 +314,11 @@ class PanelRounder {
 
 void round_with_feedback(const LinearTask& task, const HessianFactor& factor, const FeedbackRule& rule,
                          const MethodContext& context, AffineCodes* out) {
-  const std::vector<Run> runs = make_runs(factor, *out, rule.groups);
-  const RefinementMatrix matrix = rule.refine > 0 ? RefinementMatrix::create(task.stats->hessian, factor,
-                                                                             rule.groups == Groups::packed, context)
+  std::vector<Run> runs = make_runs(factor, *out, rule.groups);
+  const std::vector<TrellisTile> tiles = out->trellis ? make_tiles(factor) : std::vector<TrellisTile>{};
+  if (out->trellis) give_tiles(tiles, &runs);
+  const RefinementMatrix matrix = rule.refine > 0 ? RefinementMatrix::create(task.stats->hessian, factor, rule.groups == Groups::packed,
+                                                                             out->trellis, context)
                                                   : RefinementMatrix{};
   context.team->parallel_for(ceil_div(out->n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
     PanelRounder rounder(task, factor, rule, runs, context, out);

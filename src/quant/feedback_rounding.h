@@ -33,7 +33,7 @@ struct FeedbackRule {
   int64_t block = 128;  ///< columns whose errors are passed on to later ones together
 };
 
-/// Fills `out` (made for the task's shape): codes in original column order, or in the factor's order for Groups::packed.
+/// Fills `out` (made for the task's shape; for a trellis the factor's order is that of trellis_tiles()): codes in original column order, or in the factor's order for Groups::packed.
 void round_with_feedback(const LinearTask& task, const HessianFactor& factor, const FeedbackRule& rule,
                          const MethodContext& context, AffineCodes* out);
 

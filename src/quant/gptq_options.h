@@ -4,10 +4,13 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "quant/method.h"
 
 namespace nbl::quant {
+
+struct FeedbackRule;
 
 namespace gptq_options {
 inline const OptionSpec bits{"bits", OptionSpec::Type::integer, "4", 2, 8, {}, "bits a weight"};
@@ -25,6 +28,9 @@ inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, 
 inline uint32_t correction_needs(const Options& options) {
   return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
 }
+
+/// The shares of the corrections that the options ask for, of those whose sums are there and are numbers.
+void choose_corrections(const LinearTask& task, const Options& options, FeedbackRule* rule, std::vector<std::string>* notes);
 
 /// "gptq:" with those options of another method that gptq has by the same names, and `more`.
 Result<Recipe> gptq_of(const Options& options, std::initializer_list<std::string_view> names, std::string_view more = {});

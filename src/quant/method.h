@@ -142,6 +142,13 @@ class Method {
   /// Bits a weight takes nominally, scales and zeros included, for plans and tables.
   virtual double nominal_bits(const Options& options) const = 0;
 
+  /// The error of its codes relative to other affine codes of as many bits and the same groups: tells mixed widths apart where a method
+  /// has codes of different kinds.
+  virtual double error_share(const Options& options) const {
+    (void)options;
+    return 1;
+  }
+
   /// Share of the calibration windows over which kNeedCross and kNeedResidual compare with the unquantized model.
   virtual double original_share(const Options& options) const {
     (void)options;

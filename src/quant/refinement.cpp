@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/half.h"
 #include "kernels/panel/panel.h"
@@ -14,6 +15,7 @@ namespace {
 using kernels::FeedbackArgs;
 using kernels::kFeedbackColumns;
 using kernels::kPanelRows;
+using kernels::kTrellisSteps;
 
 class PanelRefiner {
  public:
@@ -33,28 +35,35 @@ class PanelRefiner {
         change_(groups_ * kPanelRows),
         local_(kFeedbackColumns * kPanelRows),
         scales_(groups_ * kPanelRows),
-        zeros_(groups_ * kPanelRows) {}
+        zeros_(groups_ * kPanelRows) {
+    if (out->trellis) coder_.emplace(out->bits, context.isa);
+  }
 
   void run(const float* target, const HessianFactor& factor, bool packed) {
     for (int64_t g = 0; g < groups_; ++g) {
       for (int64_t r = 0; r < kPanelRows; ++r) {
         const std::size_t at = static_cast<std::size_t>((row_ + r) * groups_ + g);
         column_of(scales_, g)[r] = r < rows_ ? out_.scales[at] : 1.0f;
-        column_of(zeros_, g)[r] = r >= rows_ ? 0.0f : out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at];
+        column_of(zeros_, g)[r] = r >= rows_ ? 0.0f : out_.trellis ? 0.0f : out_.symmetric ? static_cast<float>(1 << (out_.bits - 1)) : out_.zeros[at];
       }
     }
     for (int64_t p = 0; p < k_; ++p) {
       const int64_t c = packed || factor.order.empty() ? p : factor.order[static_cast<std::size_t>(p)];
       const float *scale = column_of(scales_, c / out_.group), *zero = column_of(zeros_, c / out_.group);
       for (int64_t r = 0; r < kPanelRows; ++r) {
-        const float code = r < rows_ ? static_cast<float>(out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)]) : 0.0f;
-        column_of(level_, c)[r] = code - zero[r];
-        column_of(error_, c)[r] = target[p * kPanelRows + r] - scale[r] * (code - zero[r]);
+        const uint8_t code = r < rows_ ? out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)] : uint8_t{0};
+        const float level = out_.trellis ? trellis_table(out_.bits).values[code] : static_cast<float>(code) - zero[r];
+        column_of(level_, c)[r] = level;
+        column_of(error_, c)[r] = target[p * kPanelRows + r] - scale[r] * level;
       }
     }
     for (int round = 0; round < rule_.refine; ++round) {
       refit_scales();
-      move_codes();
+      if (coder_) {
+        move_paths();
+      } else {
+        move_codes();
+      }
     }
     refit_scales();
     store();
@@ -167,11 +176,75 @@ class PanelRefiner {
     }
   }
 
+  /// Tile by tile, each row's path to the best that is found while all other columns stay. With b the others' part of the slope,
+  /// e H e + 2 b e is |e R + y|^2 less a constant, R the tile's factor and y = b R^-T.
+  void move_paths() {
+    alignas(64) float slope[kTrellisSteps * kPanelRows], wanted[kTrellisSteps * kPanelRows], truth[kTrellisSteps * kPanelRows];
+    float cost[kPanelRows];
+    uint8_t codes[kTrellisSteps * kPanelRows];
+    const auto& values = trellis_table(out_.bits).values;
+    for (std::size_t i = 0; i < matrix_.tiles.size(); ++i) {
+      const TrellisTile& tile = matrix_.tiles[i];
+      const std::vector<float>& factor = matrix_.tile_factors[i];
+      const std::vector<int32_t>& columns = tile.columns();
+      const int64_t count = tile.count(), first = columns.front(), group = first / out_.group;
+      float *scale = column_of(scales_, group), before[kPanelRows] = {};
+      others_slope(first, count, slope);
+      for (int64_t j = count - 1; j >= 0; --j) {  // y, in the order of steps, into `wanted`
+        float* y = wanted + j * kPanelRows;
+        std::copy_n(slope + (columns[static_cast<std::size_t>(j)] - first) * kPanelRows, kPanelRows, y);
+        for (int64_t l = j + 1; l < count; ++l) add_product(-factor[static_cast<std::size_t>(l * count + j)], wanted + l * kPanelRows, y);
+        const float inverse = 1.0f / factor[static_cast<std::size_t>(j * count + j)];
+        for (int64_t r = 0; r < kPanelRows; ++r) y[r] *= inverse;
+      }
+      for (int64_t j = 0; j < count; ++j) {
+        const int64_t c = columns[static_cast<std::size_t>(j)];
+        const float* r_column = factor.data() + j * count;
+        float sum[kPanelRows];
+        std::copy_n(wanted + j * kPanelRows, kPanelRows, sum);
+        for (int64_t l = 0; l <= j; ++l) add_product(r_column[l], column_of(error_, columns[static_cast<std::size_t>(l)]), sum);
+        const float inverse = 1.0f / r_column[j];
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+          before[r] += sum[r] * sum[r];
+          truth[j * kPanelRows + r] = column_of(error_, c)[r] + scale[r] * column_of(level_, c)[r];
+          wanted[j * kPanelRows + r] = truth[j * kPanelRows + r] + wanted[j * kPanelRows + r] * inverse;
+        }
+      }
+      coder_->run(tile, wanted, truth, scale, codes, cost);
+      for (int64_t j = 0; j < count; ++j) {
+        const int64_t c = columns[static_cast<std::size_t>(j)];
+        for (int64_t r = 0; r < rows_; ++r) {
+          if (!(cost[r] < before[r])) continue;
+          const uint8_t code = codes[j * kPanelRows + r];
+          out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)] = code;
+          column_of(level_, c)[r] = values[code];
+          column_of(error_, c)[r] = truth[j * kPanelRows + r] - scale[r] * values[code];
+        }
+      }
+    }
+  }
+
+  static void add_product(float factor, const float* x, float* sum) {
+    for (int64_t r = 0; r < kPanelRows; ++r) sum[r] += factor * x[r];
+  }
+
+  /// What the errors outside columns [first, first + count) mean for each of these.
+  void others_slope(int64_t first, int64_t count, float* slope) {
+    for (int64_t j = 0; j < count; j += kFeedbackColumns) {
+      const int columns = static_cast<int>(std::min<int64_t>(kFeedbackColumns, count - j));
+      const float* h = matrix_.h.data() + (first + j) * k_;
+      feedback_(FeedbackArgs{h, k_, columns, error_.data(), 0, first, slope + j * kPanelRows});
+      feedback_(FeedbackArgs{h, k_, columns, error_.data(), first + count, k_, local_.data()});
+      for (int64_t i = 0; i < columns * kPanelRows; ++i) slope[j * kPanelRows + i] += local_.data()[i];
+    }
+  }
+
   void store() {
     for (int64_t r = 0; r < rows_; ++r) {
       for (int64_t g = 0; g < groups_; ++g) {
         out_.scales[static_cast<std::size_t>((row_ + r) * groups_ + g)] = column_of(scales_, g)[r];
       }
+      if (out_.trellis) continue;  // move_paths() keeps the codes
       for (int64_t c = 0; c < k_; ++c) {
         const float code = column_of(level_, c)[r] + column_of(zeros_, c / out_.group)[r];
         out_.codes[static_cast<std::size_t>((row_ + r) * k_ + c)] = static_cast<uint8_t>(code);
@@ -189,11 +262,32 @@ class PanelRefiner {
   AlignedFloats change_;        // [groups][32]: changes of the scales
   AlignedFloats local_;           // [8][32]
   AlignedFloats scales_, zeros_;  // [groups][32]
+  std::optional<TrellisCoder> coder_;  // of a trellis
 };
 
 }  // namespace
 
-RefinementMatrix RefinementMatrix::create(std::span<const float> hessian, const HessianFactor& factor, bool packed,
+namespace {
+
+/// R with R R^T = the block of h [k, k] of these columns, upper triangular: column j has R_ij at j * count + i. A pivot that rounding
+/// left without weight counts a little.
+std::vector<float> factor_of_block(std::span<const float> h, int64_t k, std::span<const int32_t> columns) {
+  const std::size_t count = columns.size();
+  std::vector<double> r(count * count);
+  for (std::size_t j = count; j-- > 0;) {
+    const float* row = h.data() + columns[j] * k;
+    for (std::size_t i = j + 1; i-- > 0;) {
+      double sum = static_cast<double>(row[columns[i]]);
+      for (std::size_t l = j + 1; l < count; ++l) sum -= r[l * count + i] * r[l * count + j];
+      r[j * count + i] = i == j ? std::sqrt(std::max(sum, 1e-7 * static_cast<double>(row[columns[j]]))) : sum / r[j * count + j];
+    }
+  }
+  return {r.begin(), r.end()};
+}
+
+}  // namespace
+
+RefinementMatrix RefinementMatrix::create(std::span<const float> hessian, const HessianFactor& factor, bool packed, bool trellis,
                                           const MethodContext& context) {
   const int64_t k = factor.k;
   RefinementMatrix out;
@@ -208,6 +302,12 @@ RefinementMatrix RefinementMatrix::create(std::span<const float> hessian, const 
       to[i] += factor.added;
     }
   });
+  for (int64_t first = 0; trellis && first < k; first += kTrellisSteps) {
+    TrellisTile tile(first, k);
+    out.tile_factors.push_back(factor_of_block(out.h, k, tile.columns()));
+    tile.set_factor(out.tile_factors.back().data(), tile.count());
+    out.tiles.push_back(std::move(tile));
+  }
   return out;
 }
 

@@ -9,13 +9,18 @@
 #include "quant/affine.h"
 #include "quant/feedback_rounding.h"
 #include "quant/hessian_factor.h"
+#include "quant/trellis.h"
 
 namespace nbl::quant {
 
 /// The damped Hessian in the order in which codes are stored.
 struct RefinementMatrix {
   std::vector<float> h;  ///< [k, k]
-  static RefinementMatrix create(std::span<const float> hessian, const HessianFactor& factor, bool packed,
+  /// Of a trellis: all tiles in column order, each with the factor of its own block of h, and that factor [count, count]: column j
+  /// has R_ij at j * count + i.
+  std::vector<TrellisTile> tiles;
+  std::vector<std::vector<float>> tile_factors;
+  static RefinementMatrix create(std::span<const float> hessian, const HessianFactor& factor, bool packed, bool trellis,
                                  const MethodContext& context);
 };
 

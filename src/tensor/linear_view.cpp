@@ -68,6 +68,9 @@ kernels::SegmentView segment_view(const Segment& segment) {
     case Encoding::codebook:
       v.kind = kernels::WeightKind::codebook;
       break;
+    case Encoding::trellis:  // fewer than 4 bits tell kernels
+      v.kind = kernels::WeightKind::codebook;
+      break;
     case Encoding::dense:
       v.kind = kernels::WeightKind::dense;
       break;

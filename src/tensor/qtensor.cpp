@@ -75,8 +75,8 @@ std::string describe(const Segment& segment) {
     const std::string type = dtype_name(segment.value_type);
     return segment.scaled ? fmt::format("dense {} {} {}", type, group, scale) : "dense " + type;
   }
-  if (segment.encoding == Encoding::codebook) {
-    return fmt::format("codebook 4 bit {} {}", group, scale);
+  if (segment.has_table()) {
+    return fmt::format("{} {} bit {} {}", segment.encoding == Encoding::trellis ? "trellis" : "codebook", segment.bits, group, scale);
   }
   std::string text =
       fmt::format("affine {} bit {} {} {}", segment.bits, group, scale, zero_kind_name(segment.zero_kind));
@@ -87,6 +87,16 @@ std::string describe(const Segment& segment) {
     text += fmt::format(" {}", dtype_name(segment.zero_type));
   }
   return text;
+}
+
+// A row's codes of a segment that has any.
+void unpack_codes(const Segment& s, int64_t row, uint8_t* out) noexcept {
+  const std::byte* tiles = s.codes.data() + row / kTileRows * s.column_tiles() * 128 * s.bits;
+  if (s.encoding == Encoding::trellis) {
+    unpack_trellis_row(s.bits, tiles, row % kTileRows, s.k_count, out);
+  } else {
+    unpack_code_row(s.bits, tiles, row % kTileRows, s.k_count, out);
+  }
 }
 
 // One row of one segment in packed order. `codes` is work space for the segment's columns.
@@ -114,14 +124,14 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
     }
     return;
   }
-  unpack_code_row(s.bits, s.codes.data() + tile * s.column_tiles() * 128 * s.bits, r, s.k_count, codes);
+  unpack_codes(s, row, codes);
   const int64_t groups = s.groups();
   const int64_t group_size = s.group_size == 0 ? s.k_count : s.group_size;
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t slot = tile * groups + g;
     const float scale = load_value(s.scale_type, s.scales.data() + (slot * kTileRows + r) * dtype_bytes(s.scale_type));
     const int64_t begin = g * group_size, end = std::min(begin + group_size, s.k_count);
-    if (s.encoding == Encoding::codebook) {
+    if (s.has_table()) {
       for (int64_t c = begin; c < end; ++c) out[c] = scale * s.table[codes[c]];
     } else if (s.zero_kind == ZeroKind::symmetric || s.zero_kind == ZeroKind::code) {
       const int zero = s.zero_kind == ZeroKind::symmetric
@@ -196,8 +206,7 @@ void QTensor::unpack_row_codes(int64_t row, uint8_t* out) const {
     if (s.encoding == Encoding::dense) {
       std::memset(out + s.k_begin, 0, static_cast<std::size_t>(s.k_count));
     } else {
-      const std::byte* tiles = s.codes.data() + row / kTileRows * s.column_tiles() * 128 * s.bits;
-      unpack_code_row(s.bits, tiles, row % kTileRows, s.k_count, out + s.k_begin);
+      unpack_codes(s, row, out + s.k_begin);
     }
   }
 }

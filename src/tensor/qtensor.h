@@ -7,7 +7,7 @@
 //   affine, symmetric   w = s * (q - 2^(bits-1))          affine, code zero   w = s * (q - z)
 //   affine, minimum     w = fl(fl(s * q) + m)             affine, real zero   w = fl(s * fl(q - z))
 //   codebook            w = fl(s * table[q])              dense               w = the stored value
-//                                                         dense, scaled       w = fl(s * the stored value)
+//   trellis             w = fl(s * table[q])              dense, scaled       w = fl(s * the stored value)
 //
 // (q code, s scale, z zero point, m minimum, each taken exactly to float32 first). Outliers, if any, are added:
 // w[r, c] = fl(w[r, c] + o[r, c]). The product of the layer with an activation x [k] is
@@ -16,12 +16,14 @@
 //
 // Memory layout ("tiles"; the same on disk, in memory and in the kernels, for every instruction set)
 // - Rows are taken 16 at a time, a *row tile*; a segment's columns 64 at a time, a *column tile*. Missing rows and columns
-//   of the last tiles hold code 0 (affine, codebook) or zero bytes (dense).
+//   of the last tiles hold code 0 (affine, codebook), path and free bits 0 (trellis) or zero bytes (dense).
 // - Codes: [row tile][column tile][128 * bits bytes]. Within a tile, codes of 8 bits lie as [k/4: 16][row: 16][k%4: 4].
 //   A plane of w bits (1, 2, 4) takes 128 * w bytes: with k' = k % (8w), its byte [k' / 4][row][k' % 4] holds the fields of
 //   the columns k', k' + 8w, k' + 16w, ...: column k's field starts at bit w * (k / (8w)). So with 4 bits the low nibbles
 //   are columns 0-31 and the high nibbles columns 32-63.
 // - Odd widths are planes one after the other within the tile, low bits first: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
+// - Trellis, b bits: a plane of path bits, then one of b - 1 free bits if b > 1. A code has b + 1 bits, the upper ones free, the
+//   two lowest labels that the path bits of the row's tile give (kernels/simd/trellis.h).
 // - Dense: [row tile][column unit][row: 16][e], with e = 4 / sizeof(element) columns a unit, so every unit is a line of 64
 //   bytes; columns padded to a multiple of 64.
 // - Scales: [row tile][group][row: 16] of scale_type. Zeros of kind code: [row tile][group][2 * bits bytes]: the 16 rows'
@@ -49,7 +51,7 @@ namespace nbl {
 inline constexpr int64_t kTileRows = 16;
 inline constexpr int64_t kTileCols = 64;
 
-enum class Encoding : uint8_t { affine = 0, codebook = 1, dense = 2 };
+enum class Encoding : uint8_t { affine = 0, codebook = 1, dense = 2, trellis = 3 };
 enum class ZeroKind : uint8_t { symmetric = 0, code = 1, minimum = 2, real = 3 };
 
 /// A run of columns with one encoding.
@@ -58,14 +60,14 @@ struct Segment {
   int64_t k_count = 0;  ///< columns; a multiple of 64 but for the last segment
 
   Encoding encoding = Encoding::dense;
-  int bits = 0;            ///< affine 1..8, codebook 4; 0 for dense
+  int bits = 0;            ///< a weight: affine 1..8, codebook 4, trellis 1..3; 0 for dense
   int64_t group_size = 0;  ///< multiple of 16; 0 = one group for the segment
   DType scale_type = DType::f16;  ///< f32, f16, bf16, e8m0; of dense only when scaled
   ZeroKind zero_kind = ZeroKind::symmetric;
   DType zero_type = DType::f16;   ///< of minimum and real zeros: f32, f16, bf16
   DType value_type = DType::f32;  ///< of dense: f32, f16, bf16, e4m3
   bool scaled = false;            ///< of dense: groups have scales (FP8)
-  std::array<float, 16> table{};  ///< of codebook
+  std::array<float, 16> table{};  ///< of codebook and trellis (of this as many entries as there are codes)
 
   Storage codes;
   Storage scales;
@@ -74,6 +76,8 @@ struct Segment {
   /// these expand to.
   std::optional<ScaleCodes> scale_codes, zero_codes;
 
+  int code_bits() const noexcept { return encoding == Encoding::trellis ? bits + 1 : bits; }
+  bool has_table() const noexcept { return encoding == Encoding::codebook || encoding == Encoding::trellis; }
   int64_t groups() const noexcept;          ///< groups a row (0 for dense without scales)
   int64_t column_tiles() const noexcept;
   /// Exact sizes of the three arrays for n rows, padding to 64-byte lines included.
@@ -126,7 +130,7 @@ struct QTensor {
   void dequantize_row(int64_t row, float* out, std::byte* scratch) const noexcept;
   int64_t row_scratch_bytes() const noexcept;
 
-  /// The codes of one row, packed order, one byte each (affine and codebook segments; dense columns give 0).
+  /// The codes of one row, packed order, one byte each, below 2^Segment::code_bits() (dense columns give 0).
   void unpack_row_codes(int64_t row, uint8_t* out) const;
 
   /// Stored bytes: codes, scales, zeros, order, input scale, outliers; without the padding to whole tiles and lines, so that
@@ -159,6 +163,16 @@ struct CodebookParts {
   DType scale_type = DType::f32;
 };
 Result<Segment> pack_codebook(int64_t n, int64_t k, const CodebookParts& parts);
+
+struct TrellisParts {
+  int bits = 3;                      ///< stored a weight
+  int64_t group_size = 64;
+  std::array<float, 16> table{};     ///< its first 2^(bits + 1) entries count
+  std::span<const uint8_t> codes;    ///< [n, k] of bits + 1 bits; each row's 64 columns of a tile a path
+  std::span<const float> scales;     ///< [n, groups]
+  DType scale_type = DType::f16;
+};
+Result<Segment> pack_trellis(int64_t n, int64_t k, const TrellisParts& parts);
 
 /// Dense from row-major [n, k] elements of `type` at `src` (any alignment), stored as `type`.
 Result<Segment> pack_dense(int64_t n, int64_t k, DType type, const void* src);

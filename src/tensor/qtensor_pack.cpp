@@ -54,14 +54,37 @@ Status check_codes(std::span<const uint8_t> codes, int bits) {
   return Status(Code::invalid_argument, fmt::format("a code of a packed weight does not fit {} bits", bits));
 }
 
-// Codes and scales; the builder's segment says where they go.
-void fill(SegmentBuilder& builder, int64_t n, int64_t k, std::span<const uint8_t> codes,
+// Codes and scales; the builder's segment says where they go. What set_codes() says of them.
+bool fill(SegmentBuilder& builder, int64_t n, int64_t k, std::span<const uint8_t> codes,
           std::span<const float> scales) {
   const int64_t groups = builder.spec().groups();
-  for (int64_t t = 0; t < builder.row_tiles(); ++t) builder.set_codes(t, codes.data() + t * kTileRows * k, k);
+  bool paths = true;
+  for (int64_t t = 0; t < builder.row_tiles(); ++t)
+    paths = builder.set_codes(t, codes.data() + t * kTileRows * k, k) && paths;
   for (int64_t row = 0; row < n; ++row) {
     for (int64_t g = 0; g < groups; ++g) builder.set_scale(row, g, scales[static_cast<std::size_t>(row * groups + g)]);
   }
+  return paths;
+}
+
+// Parts of a codebook or a trellis, whose spec says which.
+template <class Parts>
+Result<Segment> pack_with_table(int64_t n, int64_t k, const Parts& parts, Segment spec) {
+  spec.k_count = k;
+  spec.group_size = parts.group_size;
+  spec.scale_type = parts.scale_type;
+  spec.table = parts.table;
+  NBL_TRY(check_group(parts.group_size));
+  NBL_TRY(check_sizes(n, k, parts.codes.size(), parts.scales.size(), spec.groups()));
+  NBL_TRY(check_codes(parts.codes, spec.code_bits()));
+  if (!is_scale_type(parts.scale_type)) {
+    return Status(Code::invalid_argument, fmt::format("scales cannot be of type {}", dtype_name(parts.scale_type)));
+  }
+  NBL_TRY(check_representable(parts.scales, parts.scale_type, "scale"));
+  NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, spec));
+  if (!fill(builder, n, k, parts.codes, parts.scales))
+    return Status(Code::invalid_argument, "the codes of a row are no path of the trellis");
+  return std::move(builder).finish();
 }
 
 }  // namespace
@@ -123,22 +146,19 @@ Result<Segment> pack_affine(int64_t n, int64_t k, const AffineParts& parts) {
 
 Result<Segment> pack_codebook(int64_t n, int64_t k, const CodebookParts& parts) {
   Segment spec;
-  spec.k_count = k;
   spec.encoding = Encoding::codebook;
   spec.bits = 4;
-  spec.group_size = parts.group_size;
-  spec.scale_type = parts.scale_type;
-  spec.table = parts.table;
-  NBL_TRY(check_group(parts.group_size));
-  NBL_TRY(check_sizes(n, k, parts.codes.size(), parts.scales.size(), spec.groups()));
-  NBL_TRY(check_codes(parts.codes, 4));
-  if (!is_scale_type(parts.scale_type)) {
-    return Status(Code::invalid_argument, fmt::format("scales cannot be of type {}", dtype_name(parts.scale_type)));
+  return pack_with_table(n, k, parts, std::move(spec));
+}
+
+Result<Segment> pack_trellis(int64_t n, int64_t k, const TrellisParts& parts) {
+  if (parts.bits < 1 || parts.bits > 3) {
+    return Status(Code::invalid_argument, fmt::format("trellis codes of {} bits cannot be packed; 1 to 3 can", parts.bits));
   }
-  NBL_TRY(check_representable(parts.scales, parts.scale_type, "scale"));
-  NBL_ASSIGN(SegmentBuilder builder, SegmentBuilder::create(n, spec));
-  fill(builder, n, k, parts.codes, parts.scales);
-  return std::move(builder).finish();
+  Segment spec;
+  spec.encoding = Encoding::trellis;
+  spec.bits = parts.bits;
+  return pack_with_table(n, k, parts, std::move(spec));
 }
 
 Result<Segment> pack_dense(int64_t n, int64_t k, DType type, const void* src) {

@@ -31,7 +31,7 @@ Status check_storage(const std::string& name, const char* what, const Storage& s
   return {};
 }
 
-bool known(Encoding encoding) { return encoding <= Encoding::dense; }
+bool known(Encoding encoding) { return encoding <= Encoding::trellis; }
 
 Status check_segment_fields(const std::string& name, const Segment& s) {
   if (!known(s.encoding)) return bad(name, fmt::format("unknown encoding {}", static_cast<int>(s.encoding)));
@@ -43,7 +43,8 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
     if (!s.scaled) return {};
   }
   const bool dense = s.encoding == Encoding::dense;
-  const int low = s.encoding == Encoding::codebook ? 4 : 1, high = s.encoding == Encoding::codebook ? 4 : 8;
+  const int low = s.encoding == Encoding::codebook ? 4 : 1;
+  const int high = s.encoding == Encoding::codebook ? 4 : s.encoding == Encoding::trellis ? 3 : 8;
   if (!dense && (s.bits < low || s.bits > high)) {
     return bad(name, fmt::format("codes of {} bits where {} to {} are possible", s.bits, low, high));
   }
@@ -56,7 +57,7 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
   }
   if (s.scale_codes && s.scale_type != DType::f32) return bad(name, "quantized scales do not expand to f32");
   if (dense) return {};
-  if (s.encoding == Encoding::codebook) {
+  if (s.has_table()) {
     for (const float value : s.table) {
       if (!std::isfinite(value)) return bad(name, "the codebook holds a value that is not finite");
     }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "kernels/simd/trellis.h"
 
 namespace nbl {
 namespace {
@@ -27,15 +28,22 @@ void pack_plane(const CodeLines& lines, int shift, std::byte* out) noexcept {
   }
 }
 
+uint32_t load_word(const std::byte* plane, int64_t line, int64_t row) noexcept {
+  uint32_t word;
+  std::memcpy(&word, plane + (line * kTileRows + row) * 4, 4);
+  return word;
+}
+
+// The fields of line j of a plane of w bits into the codes that they belong to.
+template <int w>
+void spread_word(uint32_t word, int64_t j, int shift, uint32_t* words) noexcept {
+  constexpr uint32_t kMask = 0x01010101u * ((1u << w) - 1u);
+  for (int t = 0; t < 8 / w; ++t) words[j + 2 * w * t] |= ((word >> (w * t)) & kMask) << shift;
+}
+
 template <int w>
 void unpack_plane(const std::byte* plane, int64_t row, int shift, uint32_t* words) noexcept {
-  constexpr int64_t kPlaneWords = 2 * w;
-  constexpr uint32_t kMask = 0x01010101u * ((1u << w) - 1u);
-  for (int64_t j = 0; j < kPlaneWords; ++j) {
-    uint32_t word;
-    std::memcpy(&word, plane + (j * kTileRows + row) * 4, 4);
-    for (int t = 0; t < 8 / w; ++t) words[j + kPlaneWords * t] |= ((word >> (w * t)) & kMask) << shift;
-  }
+  for (int64_t j = 0; j < 2 * w; ++j) spread_word<w>(load_word(plane, j, row), j, shift, words);
 }
 
 void load_block(Block& block, int64_t rows, int64_t bytes, const std::byte* src, int64_t ld) noexcept {
@@ -122,6 +130,50 @@ void pack_code_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* cod
   }
 }
 
+bool pack_trellis_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* codes, int64_t ld, std::byte* out) noexcept {
+  bool paths = true;
+  for (int64_t c = 0; c < columns; c += kTileCols, out += 128 * bits) {
+    alignas(64) Block block;
+    load_block(block, rows, std::min(kTileCols, columns - c), reinterpret_cast<const std::byte*>(codes) + c, ld);
+    uint32_t path[2][kTileRows] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      uint32_t state = 0;
+      for (int64_t s = 0; s < kernels::kTrellisSteps; ++s) {
+        const int64_t column = kernels::trellis_column(s);
+        uint32_t u = 0;  // of columns that are not there
+        if (c + column < columns) {
+          const uint32_t code = codes[r * ld + c + column];
+          u = kernels::trellis_bit(state, code >> 1 & 1u);
+          paths = paths && (code & 1u) == kernels::trellis_label0(state);
+        }
+        path[s / 32][r] |= u << (s % 32);
+        state = kernels::trellis_next(state, u);
+      }
+    }
+    std::memcpy(out, path, sizeof(path));
+    CodeLines lines;
+    transpose(block, lines);
+    if (bits == 2) pack_plane<1>(lines, 2, out + 128);
+    if (bits == 3) pack_plane<2>(lines, 2, out + 128);
+  }
+  return paths;
+}
+
+void unpack_trellis_row(int bits, const std::byte* tiles, int64_t row, int64_t columns, uint8_t* codes) noexcept {
+  for (int64_t c = 0; c < columns; c += kTileCols, tiles += 128 * bits) {
+    uint32_t words[kWords] = {};
+    const uint64_t path = uint64_t{load_word(tiles, 1, row)} << 32 | load_word(tiles, 0, row);
+    const kernels::TrellisLabels labels = kernels::trellis_labels(path);
+    for (int64_t j = 0; j < 2; ++j) {
+      spread_word<1>(static_cast<uint32_t>(labels.zero >> (32 * j)), j, 0, words);
+      spread_word<1>(static_cast<uint32_t>(labels.one >> (32 * j)), j, 1, words);
+    }
+    if (bits == 2) unpack_plane<1>(tiles + 128, row, 2, words);
+    if (bits == 3) unpack_plane<2>(tiles + 128, row, 2, words);
+    std::memcpy(codes + c, words, static_cast<std::size_t>(std::min(kTileCols, columns - c)));
+  }
+}
+
 void unpack_code_row(int bits, const std::byte* tiles, int64_t row, int64_t columns, uint8_t* codes) noexcept {
   // Codes of eight bits lie as dense bytes do.
   if (bits == 8) return unpack_dense_row(1, tiles, row, columns, reinterpret_cast<std::byte*>(codes));
@@ -179,9 +231,12 @@ Result<SegmentBuilder> SegmentBuilder::create(int64_t n, const Segment& spec) {
 
 int64_t SegmentBuilder::rows(int64_t row_tile) const noexcept { return std::min(kTileRows, n_ - row_tile * kTileRows); }
 
-void SegmentBuilder::set_codes(int64_t row_tile, const uint8_t* codes, int64_t ld) noexcept {
-  const int64_t tile_bytes = segment_.column_tiles() * 128 * segment_.bits;
-  pack_code_tiles(segment_.bits, rows(row_tile), segment_.k_count, codes, ld, codes_.data() + row_tile * tile_bytes);
+bool SegmentBuilder::set_codes(int64_t row_tile, const uint8_t* codes, int64_t ld) noexcept {
+  std::byte* out = codes_.data() + row_tile * segment_.column_tiles() * 128 * segment_.bits;
+  if (segment_.encoding == Encoding::trellis)
+    return pack_trellis_tiles(segment_.bits, rows(row_tile), segment_.k_count, codes, ld, out);
+  pack_code_tiles(segment_.bits, rows(row_tile), segment_.k_count, codes, ld, out);
+  return true;
 }
 
 void SegmentBuilder::set_lines(int64_t row_tile, int64_t column_tile, const CodeLines& lines) noexcept {

@@ -30,6 +30,11 @@ void pack_code_lines(int bits, const CodeLines& lines, std::byte* out) noexcept;
 void pack_code_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* codes, int64_t ld,
                      std::byte* out) noexcept;
 
+/// The same for trellis codes of `bits` stored bits: codes of bits + 1 bits that form paths (qtensor.h), into tiles of 128 * bits
+/// bytes. False when they do not: then what is written is another path.
+bool pack_trellis_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* codes, int64_t ld, std::byte* out) noexcept;
+void unpack_trellis_row(int bits, const std::byte* tiles, int64_t row_in_tile, int64_t columns, uint8_t* codes) noexcept;
+
 /// The inverse for one row of a row tile: `columns` codes.
 void unpack_code_row(int bits, const std::byte* tiles, int64_t row_in_tile, int64_t columns, uint8_t* codes) noexcept;
 
@@ -49,8 +54,8 @@ class SegmentBuilder {
   /// Rows of this tile that exist: 16 but for the last.
   int64_t rows(int64_t row_tile) const noexcept;
 
-  /// Codes of one row tile, one byte each and below 2^bits; row r at codes + r * ld.
-  void set_codes(int64_t row_tile, const uint8_t* codes, int64_t ld) noexcept;
+  /// Codes of one row tile, one byte each and below 2^bits; row r at codes + r * ld. Those of a trellis: true when they are paths.
+  bool set_codes(int64_t row_tile, const uint8_t* codes, int64_t ld) noexcept;
   /// The codes of one tile.
   void set_lines(int64_t row_tile, int64_t column_tile, const CodeLines& lines) noexcept;
   /// Dense elements of one row tile, row r at src + r * ld_bytes.

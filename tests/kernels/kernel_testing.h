@@ -16,6 +16,7 @@
 #include "base/cpu.h"
 #include "base/random.h"
 #include "random_cases.h"
+#include "support/trellis_codes.h"
 #include "tensor/linear_view.h"
 #include "tensor/qtensor.h"
 
@@ -78,6 +79,7 @@ struct WeightSpec {
   std::string text() const {
     return std::string(encoding == Encoding::affine     ? "affine"
                        : encoding == Encoding::codebook ? "codebook"
+                       : encoding == Encoding::trellis  ? "trellis"
                                                         : "dense") +
            " bits " + std::to_string(bits) + " group " + std::to_string(group_size) + " scale " +
            dtype_name(scale_type) + " zero kind " + std::to_string(static_cast<int>(zero_kind)) + " " +
@@ -109,6 +111,8 @@ inline Segment random_segment(Random& random, int64_t n, int64_t k, const Weight
   if (spec.encoding != Encoding::dense) {
     codes.resize(static_cast<std::size_t>(n * k));
     for (uint8_t& c : codes) c = static_cast<uint8_t>(random.below(uint64_t{1} << spec.bits));
+    if (spec.encoding == Encoding::trellis)
+      codes = test::random_trellis_codes([&] { return static_cast<uint32_t>(random.below(uint64_t{1} << 32)); }, n, k, spec.bits);
     for (int64_t i = 0; i < n * groups; ++i) {
       const float s = (random.uniform() + 0.25f) / static_cast<float>(1 << spec.bits);
       scales.push_back(rounded(random.below(16) == 0 ? 0.0f : s, spec.scale_type));
@@ -128,6 +132,11 @@ inline Segment random_segment(Random& random, int64_t n, int64_t k, const Weight
   }
   if (spec.encoding == Encoding::codebook) {
     auto s = pack_codebook(n, k, {spec.group_size, test_codebook(), codes, scales, spec.scale_type});
+    EXPECT_TRUE(s.ok()) << s.status().message();
+    return std::move(s).value();
+  }
+  if (spec.encoding == Encoding::trellis) {
+    auto s = pack_trellis(n, k, {spec.bits, spec.group_size, test_codebook(), codes, scales, spec.scale_type});
     EXPECT_TRUE(s.ok()) << s.status().message();
     return std::move(s).value();
   }
@@ -163,6 +172,11 @@ inline std::vector<WeightSpec> all_specs() {
   for (const int64_t group : {int64_t{16}, int64_t{32}, int64_t{64}, int64_t{0}, int64_t{96}})
     for (const DType type : {DType::f32, DType::f16, DType::e8m0})
       specs.push_back({Encoding::codebook, 4, group, type, ZeroKind::symmetric, DType::f16, DType::f32});
+  for (int bits = 1; bits <= 3; ++bits) {
+    specs.push_back({Encoding::trellis, bits, 0, DType::f32, ZeroKind::symmetric, DType::f16, DType::f32});
+    specs.push_back({Encoding::trellis, bits, 64, DType::f16, ZeroKind::symmetric, DType::f16, DType::f32});
+    specs.push_back({Encoding::trellis, bits, 16, DType::bf16, ZeroKind::symmetric, DType::f16, DType::f32});
+  }
   for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3})
     specs.push_back({Encoding::dense, 0, 0, DType::f32, ZeroKind::symmetric, DType::f16, type});
   return specs;

@@ -257,7 +257,7 @@ void check_bound(const Case& c, const WeightSpec& spec, const std::vector<float>
   const std::vector<float> w = dequantized(c.segment, c.n, c.k);
   const kernels::SegmentView view = segment_view(c.segment);
   double table_error = 0;
-  if (spec.encoding == Encoding::codebook)
+  if (spec.encoding == Encoding::codebook || spec.encoding == Encoding::trellis)
     for (int i = 0; i < 16; ++i)
       table_error = std::max(table_error, std::fabs(static_cast<double>(view.table[i]) -
                                                     static_cast<double>(view.table_step) * view.table_i8[i]));
@@ -284,7 +284,7 @@ void check_bound(const Case& c, const WeightSpec& spec, const std::vector<float>
         // A minimum or zero point may be much larger than what is left after it: its products round in float32 too.
         bound += static_cast<double>(k1 - k0) * largest_x * 3.0 * 1e-6;
         // |s| <= 1.25 / 2^bits for the segments made here.
-        bound += table_error * 1.25 / 16 * largest_x * static_cast<double>(k1 - k0);
+        bound += table_error * 1.25 / (1 << spec.bits) * largest_x * static_cast<double>(k1 - k0);
       }
       const double got = static_cast<double>(y[static_cast<std::size_t>(i * c.n + r)]);
       ASSERT_LE(std::fabs(got - sum), bound) << "row " << r << " of activation " << i << ": " << got << " for " << sum;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "support/trellis_codes.h"
 #include "tensor/qtensor.h"
 
 namespace nbl::test {
@@ -56,6 +57,19 @@ inline QTensor random_codebook(std::mt19937& rng, int64_t n, int64_t k, int64_t 
   parts.codes = codes;
   parts.scales = scales;
   return make_qtensor(n, k, pack_codebook(n, k, parts).value());
+}
+
+inline QTensor random_trellis(std::mt19937& rng, int64_t n, int64_t k, int bits, int64_t group) {
+  TrellisParts parts;
+  parts.bits = bits;
+  parts.group_size = group;
+  for (auto& v : parts.table) v = random_half(rng);
+  const auto codes = random_trellis_codes(rng, n, k, bits);
+  std::vector<float> scales(static_cast<std::size_t>(n * (group == 0 ? 1 : (k + group - 1) / group)));
+  for (auto& s : scales) s = random_half(rng);
+  parts.codes = codes;
+  parts.scales = scales;
+  return make_qtensor(n, k, pack_trellis(n, k, parts).value());
 }
 
 /// 4-bit normal floats in blocks of `group`.
@@ -173,6 +187,7 @@ inline std::map<std::string, QTensor> random_qtensors(std::mt19937& rng) {
     all["real" + b] = random_affine(rng, 7, 70, bits, 0, ZeroKind::real);
   }
   all["codebook"] = random_codebook(rng, 18, 192, 64);
+  for (int bits = 1; bits <= 3; ++bits) all["trellis" + std::to_string(bits)] = random_trellis(rng, 18, 150, bits, 64);
   for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3}) {
     all[std::string("dense_") + dtype_name(type)] = random_dense(rng, 21, 75, type);
   }

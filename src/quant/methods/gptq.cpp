@@ -90,8 +90,7 @@ class GptqMethod final : public Method {
         order = descending_groups(task.stats->hessian, task.k, codes.group);
       }
       factor = factor_hessian(*task.stats, std::move(order), damping_of(options), context, &notes);
-      if (usable(task.stats->cross, "input", &notes)) rule.alpha = options.real("alpha");
-      if (usable(task.stats->residual, "residual stream", &notes)) rule.beta = options.real("beta");
+      choose_corrections(task, options, &rule, &notes);
     }
     const bool fallback = factor.r.empty();
     if (fallback) {
@@ -112,6 +111,11 @@ class GptqMethod final : public Method {
 };
 
 }  // namespace
+
+void choose_corrections(const LinearTask& task, const Options& options, FeedbackRule* rule, std::vector<std::string>* notes) {
+  if (usable(task.stats->cross, "input", notes)) rule->alpha = options.real("alpha");
+  if (usable(task.stats->residual, "residual stream", notes)) rule->beta = options.real("beta");
+}
 
 Result<Recipe> gptq_of(const Options& options, std::initializer_list<std::string_view> names, std::string_view more) {
   std::string text = "gptq:";

@@ -45,6 +45,20 @@ def unpack_codes(data, bits, row_tiles, columns):
     return codes.transpose(0, 2, 1, 3).reshape(row_tiles * 16, tiles * 64)
 
 
+def unpack_trellis(data, bits, row_tiles, columns):
+    """The same for trellis codes: a path bit a column, then bits - 1 free bits."""
+    data = data.reshape(row_tiles, ceil(columns, 64), 128 * bits)
+    u = unpack_codes(data[:, :, :128].copy(), 1, row_tiles, columns).reshape(row_tiles * 16, -1, 64)
+    free = unpack_codes(data[:, :, 128:].copy(), bits - 1, row_tiles, columns).reshape(u.shape) if bits > 1 else 0 * u
+    codes = np.zeros_like(u)
+    column = [s // 8 + 8 * (s % 8) for s in range(64)]
+    at = lambda s: u[:, :, column[s]] if s >= 0 else 0
+    for s in range(64):
+        labels = 2 * (at(s) ^ at(s - 1) ^ at(s - 6)) + (at(s - 2) ^ at(s - 4))
+        codes[:, :, column[s]] = 4 * free[:, :, column[s]] + labels
+    return codes.reshape(row_tiles * 16, -1)
+
+
 def coded(part, form, rows, groups):
     """Scales (or zeros) that are kept as small codes and super-scales."""
     count = rows * groups
@@ -88,10 +102,11 @@ def segment_values(part, segment, index, rows):
         values = codes.view(kind).reshape(row_tiles, -1, 16, per).transpose(0, 2, 1, 3).reshape(row_tiles * 16, -1)
         values = values[:rows, :columns].astype(np.float32)
         return per_row("scales", segment["scale"]) * values if segment.get("scaled") else values
-    q = unpack_codes(codes[:row_tiles * ceil(columns, 64) * 128 * segment["bits"]], segment["bits"], row_tiles, columns)
+    unpack = unpack_trellis if segment["encoding"] == "trellis" else unpack_codes
+    q = unpack(codes[:row_tiles * ceil(columns, 64) * 128 * segment["bits"]], segment["bits"], row_tiles, columns)
     q = q[:rows, :columns]
     scale = per_row("scales", segment["scale"])
-    if segment["encoding"] == "codebook":
+    if segment["encoding"] in ("codebook", "trellis"):
         return scale * np.array(segment["table"], np.float32)[q]
     code = q.astype(np.float32)
     if segment["zero"] == "symmetric":

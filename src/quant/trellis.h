@@ -1,0 +1,93 @@
+// Trellis-coded quantization: codebooks, and column tiles as Viterbi's algorithm takes them (kernels/panel/panel.h). What rounding
+// with error feedback and its refinement share. The code itself: kernels/simd/trellis.h.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/cpu.h"
+#include "kernels/panel/panel.h"
+#include "quant/calibrated.h"
+
+namespace nbl::quant {
+
+/// The values of codes over their scale, for normally distributed weights: trained by Lloyd's algorithm on the code's own paths
+/// with searched scales in groups of 64 (tests/golden/quant/make_trellis.py). Whole multiples of 1/128, so that integer products
+/// take them as they are.
+struct TrellisTable {
+  std::array<float, 16> values{};  ///< ascending, 2^(bits + 1) of them
+  float unit = 1;                  ///< the scale that suits weights of variance 1
+};
+/// bits: 1 to 3.
+const TrellisTable& trellis_table(int bits) noexcept;
+
+/// One column tile, its columns in the order of steps.
+class TrellisTile {
+ public:
+  TrellisTile(int64_t first_column, int64_t k);
+
+  const std::vector<int32_t>& columns() const noexcept { return columns_; }
+  int64_t count() const noexcept { return static_cast<int64_t>(columns_.size()); }
+  /// The least cost of an error e of these columns is |e R|^2 with R upper triangular, R_ij = r[j * ld + i] for i <= j < count().
+  void set_factor(const float* r, int64_t ld);
+
+ private:
+  friend class TrellisCoder;
+  std::vector<int32_t> columns_;
+  std::array<uint8_t, kernels::kTrellisSteps> steps_{}, present_{};  // of a column; of a step
+  std::vector<float> weight_, feed_;
+};
+
+/// The tiles of k columns: whole groups by falling sum of `importance` (the Hessian's diagonal), tiles within a group likewise.
+/// `group` is a multiple of 64 or all columns.
+std::vector<TrellisTile> trellis_tiles(std::span<const float> importance, int64_t k, int64_t group);
+
+/// Paths for a panel's 32 rows.
+class TrellisCoder {
+ public:
+  TrellisCoder(int bits, Isa isa);
+
+  /// Columns of the tile in its order: wanted, truth and codes [count][32]; see TrellisArgs. cost [32].
+  void run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale, uint8_t* codes, float* cost);
+
+  /// Scales [32] for a group of these tiles without feedback: the best of some multiples of the rows' root mean square. panel: all
+  /// their columns in order, [..][32]. `stored(scale, row)` is the nearest scale that can be kept.
+  template <class Stored>
+  void find_scales(std::span<const TrellisTile> tiles, const float* panel, float* scales, const Stored& stored) {
+    float root[kernels::kPanelRows], least[kernels::kPanelRows];
+    root_mean_squares(tiles, panel, root);
+    for (int i = 0; i < kScalesTried; ++i) {
+      float tried[kernels::kPanelRows], cost[kernels::kPanelRows];
+      for (int64_t r = 0; r < kernels::kPanelRows; ++r) {
+        const float wanted = root[r] * table_.unit * (kLeastScale + kScaleStep * static_cast<float>(i));
+        tried[r] = wanted > 0 ? stored(wanted, r) : 0.0f;
+      }
+      costs(tiles, panel, tried, cost);
+      for (int64_t r = 0; r < kernels::kPanelRows; ++r) {
+        if (i > 0 && !(cost[r] < least[r])) continue;
+        least[r] = cost[r];
+        scales[r] = tried[r];
+      }
+    }
+  }
+  /// The largest multiple of the root mean square tried.
+  static constexpr float largest_scale() noexcept { return kLeastScale + kScaleStep * static_cast<float>(kScalesTried - 1); }
+
+ private:
+  static constexpr int kScalesTried = 12;
+  static constexpr float kLeastScale = 0.75f, kScaleStep = 0.05f;
+
+  void root_mean_squares(std::span<const TrellisTile> tiles, const float* panel, float* out) const;
+  void costs(std::span<const TrellisTile> tiles, const float* panel, const float* scales, float* out);
+  void spread(const TrellisTile& tile, const float* from, float* to) const;
+
+  int bits_;
+  const TrellisTable& table_;
+  void (*trellis_)(const kernels::TrellisArgs&);
+  AlignedFloats wanted_, truth_, scratch_;
+  AlignedArray<uint8_t> codes_;
+};
+
+}  // namespace nbl::quant
