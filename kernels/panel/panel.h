@@ -54,7 +54,7 @@ struct GridErrorArgs {
 /// with  t = wanted[s] + sum over earlier steps i of feed[i][s] * (truth[i] - scale * table[code of i]).
 /// Without feedback (feed null) it is the least there is.
 struct TrellisArgs {
-  int bits;                ///< stored, 1 to 3
+  int bits;                ///< stored, 1 to 4
   const float* table;      ///< [2^(bits + 1)], ascending
   const uint8_t* present;  ///< [64]: 0 where there is no column, whose path bit and code are 0; null: all are
   const float* wanted;     ///< [64][32]

@@ -147,5 +147,6 @@ void trellis(const TrellisArgs& args) {
     if (args.bits == 1) trellis_lanes<1>(args, row);
     if (args.bits == 2) trellis_lanes<2>(args, row);
     if (args.bits == 3) trellis_lanes<4>(args, row);
+    if (args.bits == 4) trellis_lanes<8>(args, row);
   }
 }

@@ -91,16 +91,37 @@ NBL_NOINLINE void affine_panel(const PanelSource& s, float* out) {
   });
 }
 
-template <class T, class Codes>
+// What codes below 16 mean.
+template <class T>
+struct Values16 {
+  typename T::TableF table;
+  explicit NBL_INLINE Values16(const SegmentView& w) : table(T::table_f(w.table)) {}
+  NBL_INLINE typename T::F of(typename T::I q) const { return T::lookup_f(table, q); }
+};
+// What codes below 32 mean: the lower half is the negative of the upper's mirror image.
+template <class T>
+struct Values32 {
+  typename T::TableF low, high;
+  explicit NBL_INLINE Values32(const SegmentView& w) : high(T::table_f(w.table)) {
+    float mirrored[16];
+    for (int i = 0; i < 16; ++i) mirrored[i] = -w.table[15 - i];
+    low = T::table_f(mirrored);
+  }
+  NBL_INLINE typename T::F of(typename T::I q) const {
+    const typename T::I index = T::band(q, T::set1(15));
+    return T::where_ne(T::band(q, T::set1(16)), T::zero(), T::lookup_f(high, index), T::lookup_f(low, index));
+  }
+};
+
+template <class T, class Codes, class Values>
 NBL_NOINLINE void codebook_panel(const PanelSource& s, float* out) {
   using F = typename T::F;
   const SegmentView& w = *s.w;
   const Codes codes(w);
-  const typename T::TableF table = T::table_f(w.table);
+  const Values values(w);
   for_chunks(s, out, [&](int chunk, const uint8_t* tile, int64_t group, float* o) {
     const F scale = load_scales<T>(w, group);
-    store_any_chunk<T>(codes, chunk, tile, o,
-                       [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, T::lookup_f(table, q)); });
+    store_any_chunk<T>(codes, chunk, tile, o, [&](typename T::I q) NBL_INLINE_LAMBDA { return T::mul_f(scale, values.of(q)); });
   });
 }
 
@@ -148,16 +169,17 @@ using PanelFn = void (*)(const PanelSource&, float*);
 template <class T>
 NBL_INLINE PanelFn panel_function(const SegmentView& w) {
   if (w.kind == WeightKind::dense) return w.value_type == Number::f32 ? nullptr : dense_panel<T>;
-  if (w.kind == WeightKind::codebook) {
+  if (w.kind == WeightKind::codebook) return codebook_panel<T, AffineCodes<T, 4>, Values16<T>>;
+  if (w.kind == WeightKind::trellis) {
     switch (w.bits) {
       case 1:
-        return codebook_panel<T, TrellisCodes<T, 1>>;
+        return codebook_panel<T, TrellisCodes<T, 1>, Values16<T>>;
       case 2:
-        return codebook_panel<T, TrellisCodes<T, 2>>;
+        return codebook_panel<T, TrellisCodes<T, 2>, Values16<T>>;
       case 3:
-        return codebook_panel<T, TrellisCodes<T, 3>>;
+        return codebook_panel<T, TrellisCodes<T, 3>, Values16<T>>;
       default:
-        return codebook_panel<T, AffineCodes<T, 4>>;
+        return codebook_panel<T, TrellisCodes<T, 4>, Values32<T>>;
     }
   }
   switch (w.bits) {

@@ -19,6 +19,7 @@ float weight_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) {
   const int code = code_at(w, tile, row, k);
   const float s = scale_at(w, tile, row, group);
   if (w.kind == WeightKind::codebook) return s * w.table[code];
+  if (w.kind == WeightKind::trellis) return s * trellis_value(w.table, w.bits, code);
   const float q = static_cast<float>(code);
   const float z = zero_at(w, tile, row, group);
   if (w.zero == ZeroPoint::minimum) {

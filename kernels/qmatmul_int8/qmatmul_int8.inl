@@ -543,7 +543,8 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
 
 template <class T>
 NBL_INLINE void qmatmul_int8_body(const QmatmulInt8Args& a) {
-  if (a.w.kind == WeightKind::codebook) {
+  if (a.w.kind == WeightKind::codebook) return run_codes<T, CodebookBytes<T>, true>(a);
+  if (a.w.kind == WeightKind::trellis) {
     switch (a.w.bits) {
       case 1:
         return run_codes<T, TrellisBytes<T, 1>, true>(a);
@@ -552,7 +553,7 @@ NBL_INLINE void qmatmul_int8_body(const QmatmulInt8Args& a) {
       case 3:
         return run_codes<T, TrellisBytes<T, 3>, true>(a);
       default:
-        return run_codes<T, CodebookBytes<T>, true>(a);
+        return run_codes<T, TrellisBytes<T, 4>, true>(a);
     }
   }
   switch (a.w.bits) {

@@ -13,7 +13,7 @@ constexpr int64_t kBlock = 64;  // activation rows that share the unpacked codes
 void qmatmul_int8__scalar(const QmatmulInt8Args* args) noexcept {
   const QmatmulInt8Args& a = *args;
   const SegmentView& w = a.w;
-  const bool codebook = w.kind == WeightKind::codebook;
+  const bool codebook = w.has_table();
   for (int64_t tile = a.tile_begin; tile < a.tile_end; ++tile) {
     for (int64_t r = 0; r < kRows && tile * kRows + r < a.n; ++r) {
       const int64_t row = tile * kRows + r;
@@ -31,7 +31,7 @@ void qmatmul_int8__scalar(const QmatmulInt8Args* args) noexcept {
           const int64_t count = w.k_count - k0 < a.step ? w.k_count - k0 : a.step;
           for (int64_t k = 0; k < count; ++k) {
             code[k] = code_at(w, tile, r, k0 + k);
-            if (codebook) code[k] = w.table_i8[code[k]] + 128;
+            if (codebook) code[k] = table_byte_at(w, code[k]) + 128;
           }
           for (int64_t i = 0; i < block; ++i) {
             int sum = 0;

@@ -137,6 +137,13 @@ struct Lanes256 {
   static NBL_INLINE I lookup_b(const TableB& t, I codes) {
     return {_mm256_shuffle_epi8(t.t, codes.a), _mm256_shuffle_epi8(t.t, codes.b)};
   }
+  // Codes below 32: `high` from 16 on.
+  static NBL_INLINE __m256i lookup_half_b(const TableB& low, const TableB& high, __m256i codes) {
+    return _mm256_blendv_epi8(_mm256_shuffle_epi8(low.t, codes), _mm256_shuffle_epi8(high.t, codes), _mm256_slli_epi16(codes, 3));
+  }
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
+    return {lookup_half_b(low, high, codes.a), lookup_half_b(low, high, codes.b)};
+  }
 
   template <int BITS>
   static NBL_INLINE I bit_stream(uint64_t low, uint64_t high) {

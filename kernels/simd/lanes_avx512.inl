@@ -99,6 +99,11 @@ struct Lanes512 {
     return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t)))};
   }
   static NBL_INLINE I lookup_b(const TableB& t, I codes) { return _mm512_shuffle_epi8(t.t, codes); }
+  // Codes below 32: `high` from 16 on.
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
+    const __mmask64 upper = _mm512_test_epi8_mask(codes, _mm512_set1_epi8(16));
+    return _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(low.t, codes), upper, high.t, codes);
+  }
 
   // Lane r: the field of BITS bits at bit r * BITS of 16 bytes, `low` before `high`.
   template <int BITS>

@@ -178,6 +178,11 @@ struct LanesNeon {
   static NBL_INLINE I lookup_b(const TableB& t, I codes) {
     return each_i([&](int i) NBL_INLINE_LAMBDA { return s32(vqtbl1q_u8(t.t, u8(codes.v[i]))); });
   }
+  // Codes below 32: `high` from 16 on.
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
+    const uint8x16x2_t both = {{low.t, high.t}};
+    return each_i([&](int i) NBL_INLINE_LAMBDA { return s32(vqtbl2q_u8(both, u8(codes.v[i]))); });
+  }
 
   template <int BITS>
   static NBL_INLINE I bit_stream(uint64_t low, uint64_t high) {

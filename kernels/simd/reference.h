@@ -34,11 +34,14 @@ inline int trellis_code_at(int bits, const uint8_t* tile, int64_t row, int64_t c
     const int64_t c = trellis_column(s);
     const uint32_t u = tile[c % 8 / 4 * 64 + row * 4 + c % 4] >> (c / 8) & 1u;
     if (c == column) {
-      const int width = bits - 1;
-      int free = 0;
-      if (width > 0) {
+      int free = 0, shift = 0;
+      const uint8_t* plane = tile + 128;
+      for (const int width : {2, 1}) {
+        if (((bits - 1) & width) == 0) continue;
         const int64_t k1 = c % (8 * width);
-        free = tile[128 + k1 / 4 * 64 + row * 4 + k1 % 4] >> (width * (c / (8 * width))) & ((1 << width) - 1);
+        free |= (plane[k1 / 4 * 64 + row * 4 + k1 % 4] >> (width * (c / (8 * width))) & ((1 << width) - 1)) << shift;
+        plane += 128 * width;
+        shift += width;
       }
       return free << 2 | static_cast<int>(trellis_label1(state, u) << 1 | trellis_label0(state));
     }
@@ -50,7 +53,7 @@ inline int trellis_code_at(int bits, const uint8_t* tile, int64_t row, int64_t c
 inline int code_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) noexcept {
   const uint8_t* p = w.codes + (tile * w.column_tiles + k / kCols) * w.tile_code_bytes();
   const int64_t kk = k % kCols;
-  if (w.kind == WeightKind::codebook && w.bits < 4) return trellis_code_at(w.bits, p, row, kk);
+  if (w.kind == WeightKind::trellis) return trellis_code_at(w.bits, p, row, kk);
   int code = 0;
   int shift = 0;
   const auto plane = [&](int width) {
@@ -69,6 +72,12 @@ inline int code_at(const SegmentView& w, int64_t tile, int64_t row, int64_t k) n
   if (w.bits & 2) plane(2);
   if (w.bits & 1) plane(1);
   return code;
+}
+
+/// What a code of a codebook or a trellis means to integer products.
+inline int table_byte_at(const SegmentView& w, int code) noexcept {
+  const bool halved = w.kind == WeightKind::trellis && w.bits == 4;
+  return !halved ? w.table_i8[code] : code < 16 ? -w.table_i8[15 - code] : w.table_i8[code - 16];
 }
 
 inline float coded_number_at(const NumberCodes& c, const uint8_t* p, int64_t row, int64_t group) noexcept {

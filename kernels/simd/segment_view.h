@@ -5,7 +5,7 @@
 
 namespace nbl::kernels {
 
-enum class WeightKind : int32_t { affine = 0, codebook = 1, dense = 2 };
+enum class WeightKind : int32_t { affine = 0, codebook = 1, dense = 2, trellis = 3 };
 enum class ZeroPoint : int32_t { symmetric = 0, code = 1, minimum = 2, real = 3 };
 enum class Number : int32_t { f32 = 0, f16 = 1, bf16 = 2, e4m3 = 3, e8m0 = 4 };
 
@@ -34,16 +34,17 @@ struct SegmentView {
   int64_t groups = 1;               ///< a row
   int64_t group_size = 0;           ///< columns a group, a multiple of 16, never 0: one group has column_tiles * 64
   WeightKind kind = WeightKind::dense;
-  int32_t bits = 0;  ///< affine 1..8, codebook 4, or 1..3 where its codes of bits + 1 bits are trellis-coded (trellis.h)
+  int32_t bits = 0;  ///< affine 1..8, codebook 4, trellis 1..4 (trellis.h)
   ZeroPoint zero = ZeroPoint::symmetric;
   Number scale_type = Number::f32;
   Number zero_type = Number::f32;
   Number value_type = Number::f32;  ///< of dense
   NumberCodes scale_codes, zero_codes;  ///< `scales`, or minimums and real zeros, hold [row tile][group][16] bytes
-  float table[16] = {};             ///< of codebook
+  float table[16] = {};             ///< of codebook and trellis
   int8_t table_i8[16] = {};         ///< the table times 1 / table_step, rounded: what integer kernels multiply with
   float table_step = 1.0f;          ///< table[i] is about table_i8[i] * table_step
 
+  bool has_table() const noexcept { return kind == WeightKind::codebook || kind == WeightKind::trellis; }
   int64_t tile_code_bytes() const noexcept {
     return kind == WeightKind::dense ? 1024 * number_bytes(value_type) : 128 * bits;
   }

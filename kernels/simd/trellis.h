@@ -22,6 +22,11 @@ inline constexpr int kTrellisStates = 1 << kTrellisMemory;
 inline constexpr int64_t kTrellisSteps = 64;
 constexpr int64_t trellis_column(int64_t step) noexcept { return step / 8 + 8 * (step % 8); }
 
+/// What a code means: 16 values, of 4 stored bits those of the upper half of the codes, whose mirror image the lower half is.
+constexpr float trellis_value(const float* table, int bits, int code) noexcept {
+  return bits < 4 ? table[code] : code < 16 ? -table[15 - code] : table[code - 16];
+}
+
 /// The path bits of a row as one number, step s at bit s, to the labels of all steps.
 struct TrellisLabels {
   uint64_t one, zero;

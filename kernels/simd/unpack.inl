@@ -123,11 +123,14 @@ NBL_INLINE typename T::I load_zero_codes(const uint8_t* p) {
   return T::template bit_stream<BITS>(load_bytes<kLow>(p), load_bytes<2 * BITS - kLow>(p + kLow));
 }
 
-// What a codebook's codes mean to integer dot products.
+// What a codebook's codes mean to integer dot products; or the negative of its mirror image.
 template <class T>
-NBL_INLINE typename T::TableB byte_table(const SegmentView& w) {
+NBL_INLINE typename T::TableB byte_table(const SegmentView& w, bool mirrored = false) {
   int8_t t[16];
-  for (int i = 0; i < 16; ++i) t[i] = static_cast<int8_t>(w.table_i8[i] ^ (T::kSignedWide ? 0 : 0x80));
+  for (int i = 0; i < 16; ++i) {
+    const int8_t value = mirrored ? static_cast<int8_t>(-w.table_i8[15 - i]) : w.table_i8[i];
+    t[i] = static_cast<int8_t>(value ^ (T::kSignedWide ? 0 : 0x80));
+  }
   return T::table_b(t);
 }
 
@@ -169,7 +172,8 @@ struct TrellisCodes {
       constexpr int kLine = Fields::template kLine<1, C, Q>;
       const I labels = T::bor(Fields::template field<1, C, Q, 1>(one[kLine]), Fields::template field<1, C, Q, 0>(zero[kLine]));
       if constexpr (BITS == 1) return labels;
-      else return T::bor(labels, Fields::template plane<BITS - 1, C, Q, 2>(free));
+      else if constexpr (BITS < 4) return T::bor(labels, Fields::template plane<BITS - 1, C, Q, 2>(free));
+      else return T::bor(T::bor(labels, Fields::template plane<2, C, Q, 2>(free)), Fields::template plane<1, C, Q, 4>(free + 256));
     }
   };
   // The two words of a row's path, `by` steps later.
@@ -199,18 +203,17 @@ struct TrellisBytes {
   static constexpr int kBits = BITS + 1;
   static constexpr int kTileBytes = 128 * BITS;
   static constexpr bool kWide = true;
-  typename T::TableB table;
-  explicit NBL_INLINE TrellisBytes(const SegmentView& w) : table(byte_table<T>(w)) {}
+  typename T::TableB table, mirrored;  // of 4 bits: the upper half of the codes, and the lower
+  explicit NBL_INLINE TrellisBytes(const SegmentView& w) : table(byte_table<T>(w)), mirrored(byte_table<T>(w, true)) {}
 
   struct Tile {
     typename TrellisCodes<T, BITS>::Tile codes;
-    const typename T::TableB* table;
+    const TrellisBytes* tables;
     template <int C, int Q>
     NBL_INLINE typename T::I get() const {
-      return T::lookup_b(*table, codes.template get<C, Q>());
+      if constexpr (BITS < 4) return T::lookup_b(tables->table, codes.template get<C, Q>());
+      else return T::lookup_b(tables->mirrored, tables->table, codes.template get<C, Q>());
     }
   };
-  NBL_INLINE Tile open(const uint8_t* tile) const {
-    return {TrellisCodes<T, BITS>().open(tile), &table};
-  }
+  NBL_INLINE Tile open(const uint8_t* tile) const { return {TrellisCodes<T, BITS>().open(tile), this}; }
 };

@@ -140,7 +140,7 @@ Result<Segment> AffineCodes::pack() const {
   parts.scale_type = scale_type;
   parts.zero_kind = symmetric ? ZeroKind::symmetric : ZeroKind::code;
   parts.zeros = zeros;
-  const TrellisParts paths{bits, parts.group_size, trellis ? trellis_table(bits).values : std::array<float, 16>{}, codes, scales,
+  const TrellisParts paths{bits, parts.group_size, trellis ? trellis_table(bits).stored : std::array<float, 16>{}, codes, scales,
                            scale_bits == 0 ? scale_type : DType::f32};
   if (scale_bits == 0) return trellis ? pack_trellis(n, k, paths) : pack_affine(n, k, parts);
   ScaleCodes form;

@@ -21,6 +21,8 @@ TrellisTable make_table(std::span<const int> positive, float unit) {
     out.values[half + i] = static_cast<float>(positive[i]) / 128.0f;
     out.values[half - 1 - i] = -out.values[half + i];
   }
+  const std::size_t first = half == 16 ? 16 : 0;  // of 4 bits the upper half alone
+  std::copy_n(out.values.begin() + static_cast<std::ptrdiff_t>(first), 16, out.stored.begin());
   out.unit = unit;
   return out;
 }
@@ -44,8 +46,9 @@ std::vector<int64_t> descending(std::span<const float> importance, int64_t begin
 }  // namespace
 
 const TrellisTable& trellis_table(int bits) noexcept {
-  static constexpr int kOne[] = {32, 127}, kTwo[] = {11, 40, 71, 127}, kThree[] = {5, 16, 26, 38, 51, 67, 90, 127};
-  static const TrellisTable tables[3] = {make_table(kOne, 1.2290f), make_table(kTwo, 1.9045f), make_table(kThree, 2.4271f)};
+  static constexpr int kOne[] = {32, 127}, kTwo[] = {11, 40, 71, 127}, kThree[] = {5, 16, 26, 38, 51, 67, 90, 127},
+                       kFour[] = {2, 8, 13, 18, 24, 29, 35, 42, 48, 55, 62, 70, 79, 89, 104, 127};
+  static const TrellisTable tables[4] = {make_table(kOne, 1.2290f), make_table(kTwo, 1.9045f), make_table(kThree, 2.4271f), make_table(kFour, 2.6111f)};
   return tables[bits - 1];
 }
 

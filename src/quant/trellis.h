@@ -17,10 +17,11 @@ namespace nbl::quant {
 /// with searched scales in groups of 64 (tests/golden/quant/make_trellis.py). Whole multiples of 1/128, so that integer products
 /// take them as they are.
 struct TrellisTable {
-  std::array<float, 16> values{};  ///< ascending, 2^(bits + 1) of them
+  std::array<float, 32> values{};  ///< ascending, 2^(bits + 1) of them
+  std::array<float, 16> stored{};  ///< as a segment keeps them
   float unit = 1;                  ///< the scale that suits weights of variance 1
 };
-/// bits: 1 to 3.
+/// bits: 1 to 4.
 const TrellisTable& trellis_table(int bits) noexcept;
 
 /// One column tile, its columns in the order of steps.

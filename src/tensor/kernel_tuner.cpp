@@ -101,7 +101,7 @@ KernelTuner::Measured KernelTuner::measure(const SegmentView& w, const Shape& sh
     const auto index = static_cast<std::size_t>(cls);
     result.choices[index] = all[chosen];
     result.entries[index] = {
-        fmt::format("{} {} bit, steps of {}, {} x {}, {}", w.kind == kernels::WeightKind::codebook ? "codebook" : "affine", w.bits,
+        fmt::format("{} {} bit, steps of {}, {} x {}, {}", w.kind == kernels::WeightKind::codebook ? "codebook" : w.kind == kernels::WeightKind::trellis ? "trellis" : "affine", w.bits,
                     shape.step, shape.row_tiles * kernels::kRows, shape.column_tiles * kernels::kCols, kRowsText[cls]),
         text(all[chosen]), 1e6 * best[chosen], 1e6 * best[0]};
   }

@@ -68,8 +68,8 @@ kernels::SegmentView segment_view(const Segment& segment) {
     case Encoding::codebook:
       v.kind = kernels::WeightKind::codebook;
       break;
-    case Encoding::trellis:  // fewer than 4 bits tell kernels
-      v.kind = kernels::WeightKind::codebook;
+    case Encoding::trellis:
+      v.kind = kernels::WeightKind::trellis;
       break;
     case Encoding::dense:
       v.kind = kernels::WeightKind::dense;
@@ -92,7 +92,7 @@ kernels::SegmentView segment_view(const Segment& segment) {
   v.groups = std::max<int64_t>(1, segment.groups());
   v.group_size = segment.group_size;
   if (v.groups == 1 || v.group_size == 0) v.group_size = std::max<int64_t>(v.column_tiles * kTileCols, kTileCols);
-  if (v.kind == kernels::WeightKind::codebook) {
+  if (v.has_table()) {
     std::copy(segment.table.begin(), segment.table.end(), v.table);
     const IntegerTable t = integer_table(segment.table);
     std::copy(t.values.begin(), t.values.end(), v.table_i8);

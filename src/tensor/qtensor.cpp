@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "kernels/rounding/rounding.h"
+#include "kernels/simd/trellis.h"
 #include "tensor/tiles.h"
 
 namespace nbl {
@@ -131,7 +132,9 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
     const int64_t slot = tile * groups + g;
     const float scale = load_value(s.scale_type, s.scales.data() + (slot * kTileRows + r) * dtype_bytes(s.scale_type));
     const int64_t begin = g * group_size, end = std::min(begin + group_size, s.k_count);
-    if (s.has_table()) {
+    if (s.encoding == Encoding::trellis) {
+      for (int64_t c = begin; c < end; ++c) out[c] = scale * kernels::trellis_value(s.table.data(), s.bits, codes[c]);
+    } else if (s.encoding == Encoding::codebook) {
       for (int64_t c = begin; c < end; ++c) out[c] = scale * s.table[codes[c]];
     } else if (s.zero_kind == ZeroKind::symmetric || s.zero_kind == ZeroKind::code) {
       const int zero = s.zero_kind == ZeroKind::symmetric

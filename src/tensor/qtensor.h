@@ -7,7 +7,7 @@
 //   affine, symmetric   w = s * (q - 2^(bits-1))          affine, code zero   w = s * (q - z)
 //   affine, minimum     w = fl(fl(s * q) + m)             affine, real zero   w = fl(s * fl(q - z))
 //   codebook            w = fl(s * table[q])              dense               w = the stored value
-//   trellis             w = fl(s * table[q])              dense, scaled       w = fl(s * the stored value)
+//   trellis             w = fl(s * value(q))              dense, scaled       w = fl(s * the stored value)
 //
 // (q code, s scale, z zero point, m minimum, each taken exactly to float32 first). Outliers, if any, are added:
 // w[r, c] = fl(w[r, c] + o[r, c]). The product of the layer with an activation x [k] is
@@ -22,7 +22,7 @@
 //   the columns k', k' + 8w, k' + 16w, ...: column k's field starts at bit w * (k / (8w)). So with 4 bits the low nibbles
 //   are columns 0-31 and the high nibbles columns 32-63.
 // - Odd widths are planes one after the other within the tile, low bits first: 3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1.
-// - Trellis, b bits: a plane of path bits, then one of b - 1 free bits if b > 1. A code has b + 1 bits, the upper ones free, the
+// - Trellis, b bits: a plane of path bits, then b - 1 free bits a column, 3 as 2+1. A code has b + 1 bits, the upper ones free, the
 //   two lowest labels that the path bits of the row's tile give (kernels/simd/trellis.h).
 // - Dense: [row tile][column unit][row: 16][e], with e = 4 / sizeof(element) columns a unit, so every unit is a line of 64
 //   bytes; columns padded to a multiple of 64.
@@ -60,14 +60,14 @@ struct Segment {
   int64_t k_count = 0;  ///< columns; a multiple of 64 but for the last segment
 
   Encoding encoding = Encoding::dense;
-  int bits = 0;            ///< a weight: affine 1..8, codebook 4, trellis 1..3; 0 for dense
+  int bits = 0;            ///< a weight: affine 1..8, codebook 4, trellis 1..4; 0 for dense
   int64_t group_size = 0;  ///< multiple of 16; 0 = one group for the segment
   DType scale_type = DType::f16;  ///< f32, f16, bf16, e8m0; of dense only when scaled
   ZeroKind zero_kind = ZeroKind::symmetric;
   DType zero_type = DType::f16;   ///< of minimum and real zeros: f32, f16, bf16
   DType value_type = DType::f32;  ///< of dense: f32, f16, bf16, e4m3
   bool scaled = false;            ///< of dense: groups have scales (FP8)
-  std::array<float, 16> table{};  ///< of codebook and trellis (of this as many entries as there are codes)
+  std::array<float, 16> table{};  ///< of codebook and trellis (what its codes mean: kernels::trellis_value)
 
   Storage codes;
   Storage scales;
@@ -167,7 +167,7 @@ Result<Segment> pack_codebook(int64_t n, int64_t k, const CodebookParts& parts);
 struct TrellisParts {
   int bits = 3;                      ///< stored a weight
   int64_t group_size = 64;
-  std::array<float, 16> table{};     ///< its first 2^(bits + 1) entries count
+  std::array<float, 16> table{};     ///< kernels::trellis_value() says what a code means by it
   std::span<const uint8_t> codes;    ///< [n, k] of bits + 1 bits; each row's 64 columns of a tile a path
   std::span<const float> scales;     ///< [n, groups]
   DType scale_type = DType::f16;

@@ -152,8 +152,8 @@ Result<Segment> pack_codebook(int64_t n, int64_t k, const CodebookParts& parts) 
 }
 
 Result<Segment> pack_trellis(int64_t n, int64_t k, const TrellisParts& parts) {
-  if (parts.bits < 1 || parts.bits > 3) {
-    return Status(Code::invalid_argument, fmt::format("trellis codes of {} bits cannot be packed; 1 to 3 can", parts.bits));
+  if (parts.bits < 1 || parts.bits > 4) {
+    return Status(Code::invalid_argument, fmt::format("trellis codes of {} bits cannot be packed; 1 to 4 can", parts.bits));
   }
   Segment spec;
   spec.encoding = Encoding::trellis;

@@ -44,7 +44,7 @@ Status check_segment_fields(const std::string& name, const Segment& s) {
   }
   const bool dense = s.encoding == Encoding::dense;
   const int low = s.encoding == Encoding::codebook ? 4 : 1;
-  const int high = s.encoding == Encoding::codebook ? 4 : s.encoding == Encoding::trellis ? 3 : 8;
+  const int high = s.has_table() ? 4 : 8;
   if (!dense && (s.bits < low || s.bits > high)) {
     return bad(name, fmt::format("codes of {} bits where {} to {} are possible", s.bits, low, high));
   }

@@ -153,8 +153,9 @@ bool pack_trellis_tiles(int bits, int64_t rows, int64_t columns, const uint8_t* 
     std::memcpy(out, path, sizeof(path));
     CodeLines lines;
     transpose(block, lines);
+    if (bits >= 3) pack_plane<2>(lines, 2, out + 128);
     if (bits == 2) pack_plane<1>(lines, 2, out + 128);
-    if (bits == 3) pack_plane<2>(lines, 2, out + 128);
+    if (bits == 4) pack_plane<1>(lines, 4, out + 384);
   }
   return paths;
 }
@@ -168,8 +169,9 @@ void unpack_trellis_row(int bits, const std::byte* tiles, int64_t row, int64_t c
       spread_word<1>(static_cast<uint32_t>(labels.zero >> (32 * j)), j, 0, words);
       spread_word<1>(static_cast<uint32_t>(labels.one >> (32 * j)), j, 1, words);
     }
+    if (bits >= 3) unpack_plane<2>(tiles + 128, row, 2, words);
     if (bits == 2) unpack_plane<1>(tiles + 128, row, 2, words);
-    if (bits == 3) unpack_plane<2>(tiles + 128, row, 2, words);
+    if (bits == 4) unpack_plane<1>(tiles + 384, row, 4, words);
     std::memcpy(codes + c, words, static_cast<std::size_t>(std::min(kTileCols, columns - c)));
   }
 }

@@ -172,7 +172,7 @@ inline std::vector<WeightSpec> all_specs() {
   for (const int64_t group : {int64_t{16}, int64_t{32}, int64_t{64}, int64_t{0}, int64_t{96}})
     for (const DType type : {DType::f32, DType::f16, DType::e8m0})
       specs.push_back({Encoding::codebook, 4, group, type, ZeroKind::symmetric, DType::f16, DType::f32});
-  for (int bits = 1; bits <= 3; ++bits) {
+  for (int bits = 1; bits <= 4; ++bits) {
     specs.push_back({Encoding::trellis, bits, 0, DType::f32, ZeroKind::symmetric, DType::f16, DType::f32});
     specs.push_back({Encoding::trellis, bits, 64, DType::f16, ZeroKind::symmetric, DType::f16, DType::f32});
     specs.push_back({Encoding::trellis, bits, 16, DType::bf16, ZeroKind::symmetric, DType::f16, DType::f32});

@@ -136,7 +136,7 @@ double least_cost(Tile& tile, int64_t row) {
 
 TEST(PanelTrellis, WithoutFeedbackThePathIsTheBestThereIs) {
   for_each_variant([&](const PanelKernels& variant, const PanelKernels&) {
-    for (int bits = 1; bits <= 3; ++bits) {
+    for (int bits = 1; bits <= 4; ++bits) {
       SCOPED_TRACE(::testing::Message() << bits << " bits");
       Random random(static_cast<uint64_t>(100 + bits));
       Tile tile(random, bits, 9);
@@ -155,7 +155,7 @@ TEST(PanelTrellis, WithoutFeedbackThePathIsTheBestThereIs) {
 
 TEST(PanelTrellis, WithFeedbackTheCostIsThatOfTheCodes) {
   for_each_variant([&](const PanelKernels& variant, const PanelKernels& reference) {
-    for (int bits = 1; bits <= 3; ++bits) {
+    for (int bits = 1; bits <= 4; ++bits) {
       for (const int64_t present : {64, 50}) {
         SCOPED_TRACE(::testing::Message() << bits << " bits, " << present << " columns");
         Random random(static_cast<uint64_t>(200 + bits));

@@ -187,7 +187,7 @@ inline std::map<std::string, QTensor> random_qtensors(std::mt19937& rng) {
     all["real" + b] = random_affine(rng, 7, 70, bits, 0, ZeroKind::real);
   }
   all["codebook"] = random_codebook(rng, 18, 192, 64);
-  for (int bits = 1; bits <= 3; ++bits) all["trellis" + std::to_string(bits)] = random_trellis(rng, 18, 150, bits, 64);
+  for (int bits = 1; bits <= 4; ++bits) all["trellis" + std::to_string(bits)] = random_trellis(rng, 18, 150, bits, 64);
   for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::e4m3}) {
     all[std::string("dense_") + dtype_name(type)] = random_dense(rng, 21, 75, type);
   }

@@ -1,5 +1,5 @@
-// trellis: gptq onto the codes of a trellis, up to 3 bits (Marcellin and Fischer, Trellis coded quantization, 1990; for weights of
-// language models: Tseng et al., QTIP, 2024). From 4 bits on it is gptq.
+// trellis: gptq onto the codes of a trellis, up to 4 bits (Marcellin and Fischer, Trellis coded quantization, 1990; for weights of
+// language models: Tseng et al., QTIP, 2024). From 5 bits on it is gptq.
 #include <fmt/format.h>
 
 #include "quant/affine.h"
@@ -14,7 +14,7 @@ namespace {
 
 namespace opt = gptq_options;
 
-constexpr int64_t kMostBits = 3;
+constexpr int64_t kMostBits = 4;
 
 OptionSpec with(OptionSpec spec, std::string_view fallback, double min) {
   spec.fallback = fallback;
@@ -51,7 +51,7 @@ class TrellisMethod final : public Method {
     return nominal_affine_bits(bits, bits <= kMostBits, options.integer("group_size"), static_cast<int>(options.integer("scale_bits")));
   }
 
-  /// Of normally distributed weights in groups of 64: 15.1 dB become 16.8 at 3 bits, 9.0 become 10.9 at 2.
+  /// Of normally distributed weights in groups of 64: 15.1 dB become 16.9 at 3 bits, 9.0 become 10.9 at 2.
   double error_share(const Options& options) const override { return options.integer("bits") <= kMostBits ? 0.66 : 1.0; }
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options, const MethodContext& context) const override {

@@ -107,7 +107,10 @@ def segment_values(part, segment, index, rows):
     q = q[:rows, :columns]
     scale = per_row("scales", segment["scale"])
     if segment["encoding"] in ("codebook", "trellis"):
-        return scale * np.array(segment["table"], np.float32)[q]
+        table = np.array(segment["table"], np.float32)
+        if segment["encoding"] == "trellis" and segment["bits"] == 4:
+            table = np.concatenate([-table[::-1], table])
+        return scale * table[q]
     code = q.astype(np.float32)
     if segment["zero"] == "symmetric":
         return scale * (code - np.float32(1 << (segment["bits"] - 1)))

@@ -9,7 +9,8 @@ multiples of 1/128, the scale that suits variance 1, and the ratio of the weight
 import numpy as np
 
 STATES = 64
-START = {1: [0.35, 1.2], 2: [0.19, 0.615, 1.095, 1.885], 3: [0.12, 0.358, 0.60, 0.855, 1.13, 1.45, 1.885, 2.56]}
+START = {1: [0.35, 1.2], 2: [0.19, 0.615, 1.095, 1.885], 3: [0.12, 0.358, 0.60, 0.855, 1.13, 1.45, 1.885, 2.56],
+         4: [0.06 + 0.12 * i + 0.004 * i * i for i in range(16)]}
 
 
 def labels(state, bit):

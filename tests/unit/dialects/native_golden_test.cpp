@@ -21,7 +21,7 @@ using Tensors = std::map<std::string, QTensor>;
 Tensors trellis_tensors() {
   std::mt19937 rng(2026);
   Tensors out;
-  for (int bits = 1; bits <= 3; ++bits) out["trellis" + std::to_string(bits)] = test::random_trellis(rng, 19, 150, bits, bits == 2 ? 0 : 64);
+  for (int bits = 1; bits <= 4; ++bits) out["trellis" + std::to_string(bits)] = test::random_trellis(rng, 19, 150, bits, bits == 2 ? 0 : 64);
   return out;
 }
 
@@ -70,7 +70,7 @@ TEST(NativeGolden, VersionOne) {
   expect_golden("v1.safetensors", "v1.expected.txt", 30, test::random_qtensors(rng));
 }
 
-TEST(NativeGolden, Trellis) { expect_golden("trellis.safetensors", "trellis.expected.txt", 2, trellis_tensors()); }
+TEST(NativeGolden, Trellis) { expect_golden("trellis.safetensors", "trellis.expected.txt", 3, trellis_tensors()); }
 
 }  // namespace
 }  // namespace nbl::dialects

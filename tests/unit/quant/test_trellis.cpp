@@ -15,7 +15,7 @@ using testing::random_layer;
 TEST(TrellisMethod, ErrsAQuarterLessThanGptqWithFewerBits) {
   for (const uint64_t seed : {1u, 2u, 3u}) {
     const Layer layer = random_layer(64, 256, seed);
-    for (const char* bits : {"2", "3"}) {
+    for (const char* bits : {"2", "3", "4"}) {
       SCOPED_TRACE(std::string(bits) + " bits");
       const LinearResult affine = testing::quantize(std::string("gptq:group=64,scale_bits=6,bits=") + bits, layer.task());
       const LinearResult trellis = testing::quantize(std::string("trellis:bits=") + bits, layer.task());
@@ -27,7 +27,7 @@ TEST(TrellisMethod, ErrsAQuarterLessThanGptqWithFewerBits) {
 
 TEST(TrellisMethod, BitsAreThoseOfCodesAndScales) {
   const Layer layer = random_layer(50, 192, 9);
-  for (const int bits : {1, 2, 3}) {
+  for (const int bits : {1, 2, 3, 4}) {
     const QTensor t = testing::quantize("trellis:bits=" + std::to_string(bits), layer.task()).tensor;
     ASSERT_EQ(t.segments.size(), 1u);
     EXPECT_EQ(t.segments[0].encoding, Encoding::trellis);
@@ -59,16 +59,16 @@ TEST(TrellisMethod, MoreBitsAndMoreRefinementLowerTheError) {
   }
 }
 
-TEST(TrellisMethod, FromFourBitsOnItIsGptq) {
+TEST(TrellisMethod, FromFiveBitsOnItIsGptq) {
   const Layer layer = random_layer(20, 128, 6);
-  const std::string options = "bits=4,group=32,scale_bits=5,mse=20,refine=1";
+  const std::string options = "bits=5,group=32,scale_bits=5,mse=20,refine=1";
   EXPECT_EQ(testing::dequantize(testing::quantize("trellis:" + options, layer.task()).tensor),
             testing::dequantize(testing::quantize("gptq:" + options, layer.task()).tensor));
 }
 
 TEST(TrellisMethod, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"trellis:bits=3,group=-1", "trellis:bits=2,group=64", "trellis:bits=1,group=128,refine=0"}) {
+  for (const char* text : {"trellis:bits=4,group=64", "trellis:bits=3,group=-1", "trellis:bits=2,group=64", "trellis:bits=1,group=128,refine=0"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
     ASSERT_TRUE(recipe.ok());
@@ -124,9 +124,9 @@ TEST(TrellisMethod, ZeroRowsStayZeroAndDeadColumnsHarmNothing) {
 
 TEST(TrellisMethod, RefusalsSayWhatWasExpected) {
   EXPECT_EQ(parse_recipe("trellis:bits=3,group=32").status().message(),
-            "recipe \"trellis:bits=3,group=32\": group_size is 32, expected -1 (one group a row) or, up to 3 bits, a multiple of 64");
+            "recipe \"trellis:bits=3,group=32\": group_size is 32, expected -1 (one group a row) or, up to 4 bits, a multiple of 64");
   EXPECT_FALSE(parse_recipe("trellis:scale_bits=2").ok());
-  EXPECT_TRUE(parse_recipe("trellis:bits=4,group=32").ok());
+  EXPECT_TRUE(parse_recipe("trellis:bits=5,group=32").ok());
 }
 
 }  // namespace

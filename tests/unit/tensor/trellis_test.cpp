@@ -32,7 +32,7 @@ TrellisParts parts_of(int bits, const Shape& shape, std::mt19937& rng, const std
 
 TEST(Trellis, ValuesAreScaleTimesTable) {
   std::mt19937 rng(3);
-  for (int bits = 1; bits <= 3; ++bits) {
+  for (int bits = 1; bits <= 4; ++bits) {
     for (const Shape& shape : kShapes) {
       SCOPED_TRACE(::testing::Message() << bits << " bits, " << shape.n << " x " << shape.k << ", groups of " << shape.group);
       const std::vector<uint8_t> codes = random_trellis_codes(rng, shape.n, shape.k, bits);
@@ -55,7 +55,8 @@ TEST(Trellis, ValuesAreScaleTimesTable) {
           const uint8_t code = codes[static_cast<std::size_t>(r * shape.k + c)];
           ASSERT_EQ(row_codes[static_cast<std::size_t>(c)], code) << "row " << r << " column " << c;
           const float scale = scales[static_cast<std::size_t>(r * groups + (shape.group == 0 ? 0 : c / shape.group))];
-          ASSERT_EQ(row[static_cast<std::size_t>(c)], scale * parts.table[code]);
+          const float value = bits < 4 ? parts.table[code] : code < 16 ? -parts.table[15u - code] : parts.table[code - 16u];
+          ASSERT_EQ(row[static_cast<std::size_t>(c)], scale * value);
         }
       }
     }
@@ -103,8 +104,8 @@ TEST(Trellis, WhatIsNoPathIsRefused) {
   EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(2, shape, rng, codes, &scales)).status().message().find("does not fit 3 bits"),
             std::string::npos);
   codes[64 + 5] = 0;
-  for (const int bits : {0, 4})
-    EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(bits, shape, rng, codes, &scales)).status().message().find("1 to 3 can"), std::string::npos);
+  for (const int bits : {0, 5})
+    EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(bits, shape, rng, codes, &scales)).status().message().find("1 to 4 can"), std::string::npos);
 }
 
 TEST(Trellis, ATensorOfOtherWidthsIsNotBelieved) {
@@ -113,8 +114,8 @@ TEST(Trellis, ATensorOfOtherWidthsIsNotBelieved) {
   const std::vector<uint8_t> codes = random_trellis_codes(rng, shape.n, shape.k, 3);
   std::vector<float> scales;
   QTensor t = make_qtensor(shape.n, shape.k, pack_trellis(shape.n, shape.k, parts_of(3, shape, rng, codes, &scales)).value());
-  t.segments[0].bits = 4;
-  EXPECT_NE(t.validate("t").message().find("codes of 4 bits where 1 to 3 are possible"), std::string::npos);
+  t.segments[0].bits = 5;
+  EXPECT_NE(t.validate("t").message().find("codes of 5 bits where 1 to 4 are possible"), std::string::npos);
   t.segments[0].bits = 2;
   EXPECT_NE(t.validate("t").message().find("codes take"), std::string::npos);
 }
