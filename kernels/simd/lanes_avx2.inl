@@ -137,12 +137,15 @@ struct Lanes256 {
   static NBL_INLINE I lookup_b(const TableB& t, I codes) {
     return {_mm256_shuffle_epi8(t.t, codes.a), _mm256_shuffle_epi8(t.t, codes.b)};
   }
-  // Codes below 32: `high` from 16 on.
-  static NBL_INLINE __m256i lookup_half_b(const TableB& low, const TableB& high, __m256i codes) {
-    return _mm256_blendv_epi8(_mm256_shuffle_epi8(low.t, codes), _mm256_shuffle_epi8(high.t, codes), _mm256_slli_epi16(codes, 3));
+  // In `high` where bit BIT of the selector's byte is set.
+  template <int BIT>
+  static NBL_INLINE __m256i lookup_half_b(const TableB& low, const TableB& high, __m256i codes, __m256i selector) {
+    const __m256i upper = _mm256_slli_epi16(selector, 7 - BIT);
+    return _mm256_blendv_epi8(_mm256_shuffle_epi8(low.t, codes), _mm256_shuffle_epi8(high.t, codes), upper);
   }
-  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
-    return {lookup_half_b(low, high, codes.a), lookup_half_b(low, high, codes.b)};
+  template <int BIT>
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes, I selector) {
+    return {lookup_half_b<BIT>(low, high, codes.a, selector.a), lookup_half_b<BIT>(low, high, codes.b, selector.b)};
   }
 
   template <int BITS>

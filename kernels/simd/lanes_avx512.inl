@@ -99,9 +99,10 @@ struct Lanes512 {
     return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t)))};
   }
   static NBL_INLINE I lookup_b(const TableB& t, I codes) { return _mm512_shuffle_epi8(t.t, codes); }
-  // Codes below 32: `high` from 16 on.
-  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
-    const __mmask64 upper = _mm512_test_epi8_mask(codes, _mm512_set1_epi8(16));
+  // In `high` where bit BIT of the selector's byte is set.
+  template <int BIT>
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes, I selector) {
+    const __mmask64 upper = _mm512_test_epi8_mask(selector, _mm512_set1_epi8(static_cast<char>(1 << BIT)));
     return _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(low.t, codes), upper, high.t, codes);
   }
 

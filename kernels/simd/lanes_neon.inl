@@ -178,10 +178,13 @@ struct LanesNeon {
   static NBL_INLINE I lookup_b(const TableB& t, I codes) {
     return each_i([&](int i) NBL_INLINE_LAMBDA { return s32(vqtbl1q_u8(t.t, u8(codes.v[i]))); });
   }
-  // Codes below 32: `high` from 16 on.
-  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes) {
-    const uint8x16x2_t both = {{low.t, high.t}};
-    return each_i([&](int i) NBL_INLINE_LAMBDA { return s32(vqtbl2q_u8(both, u8(codes.v[i]))); });
+  // In `high` where bit BIT of the selector's byte is set.
+  template <int BIT>
+  static NBL_INLINE I lookup_b(const TableB& low, const TableB& high, I codes, I selector) {
+    return each_i([&](int i) NBL_INLINE_LAMBDA {
+      const uint8x16_t upper = vtstq_u8(u8(selector.v[i]), vdupq_n_u8(1u << BIT));
+      return s32(vbslq_u8(upper, vqtbl1q_u8(high.t, u8(codes.v[i])), vqtbl1q_u8(low.t, u8(codes.v[i]))));
+    });
   }
 
   template <int BITS>

@@ -163,17 +163,43 @@ struct TrellisCodes {
   TrellisCodes() = default;
   explicit NBL_INLINE TrellisCodes(const SegmentView&) {}
 
+  static NBL_INLINE I all(uint32_t byte) { return T::set1(static_cast<int32_t>(byte * 0x01010101u)); }
   struct Tile {
     const uint8_t* free;
-    I one[2], zero[2];  // the labels of all steps, as the path bits lie
+    // Both labels of a step next to each other, as the fields of a plane of two bits: of the steps that are even in their byte, and of
+    // the odd ones. They lie as the free bits of a plane of two bits do: those of its first two lines, and of its last two.
+    I labels[2][2];
+
+    // The lower four bits of the codes of chunks C % 2 (low nibbles) and C % 2 + 2.
+    template <int C, int Q>
+    NBL_INLINE I nibbles() const {
+      constexpr int kSecond = C % 2, kOdd = Q / 2;
+      const I label = T::band(T::template shift_right<2 * kSecond>(labels[kOdd][Q % 2]), all(0x33));
+      if constexpr (BITS == 1) {
+        return label;
+      } else if constexpr (BITS == 2) {
+        const I bits = T::load(free + 64 * (Q % 2));
+        return T::bor(label, T::band(T::template shift_right<kSecond == 0 ? kOdd - 2 : kOdd>(bits), all(0x44)));
+      } else {
+        const I bits = T::load(free + 64 * Q);
+        return T::bor(label, T::band(T::template shift_right<kSecond == 0 ? -2 : 0>(bits), all(0xcc)));
+      }
+    }
+    template <int C, int Q>
+    NBL_INLINE I lower() const {
+      return T::band(T::template shift_right<C / 2 * 4>(nibbles<C, Q>()), all(0x0f));
+    }
+    // Of four stored bits: the line whose bit kTopBit is the code's highest.
+    template <int C, int Q>
+    static constexpr int kTopBit = 2 * C + Q / 2;
+    template <int C, int Q>
+    NBL_INLINE I top() const {
+      return T::load(free + 256 + 64 * (Q % 2));
+    }
     template <int C, int Q>
     NBL_INLINE I get() const {
-      using Fields = AffineCodes<T, 1>;
-      constexpr int kLine = Fields::template kLine<1, C, Q>;
-      const I labels = T::bor(Fields::template field<1, C, Q, 1>(one[kLine]), Fields::template field<1, C, Q, 0>(zero[kLine]));
-      if constexpr (BITS == 1) return labels;
-      else if constexpr (BITS < 4) return T::bor(labels, Fields::template plane<BITS - 1, C, Q, 2>(free));
-      else return T::bor(T::bor(labels, Fields::template plane<2, C, Q, 2>(free)), Fields::template plane<1, C, Q, 4>(free + 256));
+      if constexpr (BITS < 4) return lower<C, Q>();
+      else return T::bor(lower<C, Q>(), T::band(T::template shift_right<kTopBit<C, Q> - 4>(top<C, Q>()), all(0x10)));
     }
   };
   // The two words of a row's path, `by` steps later.
@@ -187,12 +213,15 @@ struct TrellisCodes {
   }
   NBL_INLINE Tile open(const uint8_t* tile) const {
     const I first = T::load(tile), second = T::load(tile + 64);
+    const I one[2] = {T::bxor(T::bxor(first, later<1>(first)), later<6>(first)),
+                      T::bxor(T::bxor(second, later<1>(second, first)), later<6>(second, first))};
+    const I zero[2] = {T::bxor(later<2>(first), later<4>(first)), T::bxor(later<2>(second, first), later<4>(second, first))};
     Tile out;
     out.free = tile + 128;
-    out.one[0] = T::bxor(T::bxor(first, later<1>(first)), later<6>(first));
-    out.one[1] = T::bxor(T::bxor(second, later<1>(second, first)), later<6>(second, first));
-    out.zero[0] = T::bxor(later<2>(first), later<4>(first));
-    out.zero[1] = T::bxor(later<2>(second, first), later<4>(second, first));
+    for (int line = 0; line < 2; ++line) {
+      out.labels[0][line] = T::bor(T::band(zero[line], all(0x55)), T::band(T::template shift_right<-1>(one[line]), all(0xaa)));
+      out.labels[1][line] = T::bor(T::band(T::template shift_right<1>(zero[line]), all(0x55)), T::band(one[line], all(0xaa)));
+    }
     return out;
   }
 };
@@ -212,7 +241,10 @@ struct TrellisBytes {
     template <int C, int Q>
     NBL_INLINE typename T::I get() const {
       if constexpr (BITS < 4) return T::lookup_b(tables->table, codes.template get<C, Q>());
-      else return T::lookup_b(tables->mirrored, tables->table, codes.template get<C, Q>());
+      else {
+        using Codes = typename TrellisCodes<T, BITS>::Tile;
+        return T::template lookup_b<Codes::template kTopBit<C, Q>>(tables->mirrored, tables->table, codes.template lower<C, Q>(), codes.template top<C, Q>());
+      }
     }
   };
   NBL_INLINE Tile open(const uint8_t* tile) const { return {TrellisCodes<T, BITS>().open(tile), this}; }

@@ -48,7 +48,8 @@ std::vector<int64_t> descending(std::span<const float> importance, int64_t begin
 const TrellisTable& trellis_table(int bits) noexcept {
   static constexpr int kOne[] = {32, 127}, kTwo[] = {11, 40, 71, 127}, kThree[] = {5, 16, 26, 38, 51, 67, 90, 127},
                        kFour[] = {2, 8, 13, 18, 24, 29, 35, 42, 48, 55, 62, 70, 79, 89, 104, 127};
-  static const TrellisTable tables[4] = {make_table(kOne, 1.2290f), make_table(kTwo, 1.9045f), make_table(kThree, 2.4271f), make_table(kFour, 2.6111f)};
+  static const TrellisTable tables[4] = {make_table(kOne, 1.2290f), make_table(kTwo, 1.9045f),
+                                         make_table(kThree, 2.4271f), make_table(kFour, 2.6111f)};
   return tables[bits - 1];
 }
 
@@ -70,14 +71,16 @@ void TrellisTile::set_factor(const float* r, int64_t ld) {
     const float diagonal = r[j * ld + j];
     weight_[static_cast<std::size_t>(step)] = diagonal;
     for (int64_t i = 0; i < j; ++i)
-      feed_[static_cast<std::size_t>(steps_[static_cast<std::size_t>(i)] * kTrellisSteps + step)] = r[j * ld + i] / diagonal;
+      feed_[static_cast<std::size_t>(steps_[static_cast<std::size_t>(i)] * kTrellisSteps + step)] =
+          r[j * ld + i] / diagonal;
   }
 }
 
 std::vector<TrellisTile> trellis_tiles(std::span<const float> importance, int64_t k, int64_t group) {
   std::vector<TrellisTile> out;
   for (const int64_t first : descending(importance, 0, k, group))
-    for (const int64_t tile : descending(importance, first, std::min(k, first + group), kTrellisSteps)) out.emplace_back(tile, k);
+    for (const int64_t tile : descending(importance, first, std::min(k, first + group), kTrellisSteps))
+      out.emplace_back(tile, k);
   return out;
 }
 
@@ -96,7 +99,8 @@ void TrellisCoder::spread(const TrellisTile& tile, const float* from, float* to)
     std::copy_n(from + i * kPanelRows, kPanelRows, to + tile.steps_[static_cast<std::size_t>(i)] * kPanelRows);
 }
 
-void TrellisCoder::run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale, uint8_t* codes, float* cost) {
+void TrellisCoder::run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale,
+                       uint8_t* codes, float* cost) {
   alignas(64) float scales[kPanelRows], inverse[kPanelRows], costs[kPanelRows];
   for (int64_t r = 0; r < kPanelRows; ++r) {
     scales[r] = scale[r];
@@ -105,13 +109,14 @@ void TrellisCoder::run(const TrellisTile& tile, const float* wanted, const float
   spread(tile, wanted, wanted_.data());
   if (truth != nullptr) spread(tile, truth, truth_.data());
   const bool feedback = truth != nullptr;
-  trellis_({bits_, table_.values.data(), tile.count() < kTrellisSteps ? tile.present_.data() : nullptr, wanted_.data(), truth_.data(),
-            feedback ? tile.feed_.data() : nullptr, feedback ? tile.weight_.data() : nullptr, scales, inverse, scratch_.data(),
-            codes == nullptr ? nullptr : codes_.data(), costs});
+  trellis_({bits_, table_.values.data(), tile.count() < kTrellisSteps ? tile.present_.data() : nullptr, wanted_.data(),
+            truth_.data(), feedback ? tile.feed_.data() : nullptr, feedback ? tile.weight_.data() : nullptr, scales,
+            inverse, scratch_.data(), codes == nullptr ? nullptr : codes_.data(), costs});
   std::copy_n(costs, kPanelRows, cost);
   if (codes == nullptr) return;
   for (int64_t i = 0; i < tile.count(); ++i)
-    std::copy_n(codes_.data() + tile.steps_[static_cast<std::size_t>(i)] * kPanelRows, kPanelRows, codes + i * kPanelRows);
+    std::copy_n(codes_.data() + tile.steps_[static_cast<std::size_t>(i)] * kPanelRows, kPanelRows,
+                codes + i * kPanelRows);
 }
 
 void TrellisCoder::root_mean_squares(std::span<const TrellisTile> tiles, const float* panel, float* out) const {
@@ -125,7 +130,8 @@ void TrellisCoder::root_mean_squares(std::span<const TrellisTile> tiles, const f
       }
     }
   }
-  for (int64_t r = 0; r < kPanelRows; ++r) out[r] = static_cast<float>(std::sqrt(sum[r] / static_cast<double>(std::max<int64_t>(1, count))));
+  for (int64_t r = 0; r < kPanelRows; ++r)
+    out[r] = static_cast<float>(std::sqrt(sum[r] / static_cast<double>(std::max<int64_t>(1, count))));
 }
 
 void TrellisCoder::costs(std::span<const TrellisTile> tiles, const float* panel, const float* scales, float* out) {

@@ -1,5 +1,5 @@
-// Trellis-coded quantization: codebooks, and column tiles as Viterbi's algorithm takes them (kernels/panel/panel.h). What rounding
-// with error feedback and its refinement share. The code itself: kernels/simd/trellis.h.
+// Trellis-coded quantization: codebooks, and column tiles as Viterbi's algorithm takes them (kernels/panel/panel.h).
+// What rounding with error feedback and its refinement share. The code itself: kernels/simd/trellis.h.
 #pragma once
 
 #include <array>
@@ -13,9 +13,9 @@
 
 namespace nbl::quant {
 
-/// The values of codes over their scale, for normally distributed weights: trained by Lloyd's algorithm on the code's own paths
-/// with searched scales in groups of 64 (tests/golden/quant/make_trellis.py). Whole multiples of 1/128, so that integer products
-/// take them as they are.
+/// The values of codes over their scale, for normally distributed weights: trained by Lloyd's algorithm on the code's
+/// own paths with searched scales in groups of 64 (tests/golden/quant/make_trellis.py). Whole multiples of 1/128, so
+/// that integer products take them as they are.
 struct TrellisTable {
   std::array<float, 32> values{};  ///< ascending, 2^(bits + 1) of them
   std::array<float, 16> stored{};  ///< as a segment keeps them
@@ -31,7 +31,8 @@ class TrellisTile {
 
   const std::vector<int32_t>& columns() const noexcept { return columns_; }
   int64_t count() const noexcept { return static_cast<int64_t>(columns_.size()); }
-  /// The least cost of an error e of these columns is |e R|^2 with R upper triangular, R_ij = r[j * ld + i] for i <= j < count().
+  /// The least cost of an error e of these columns is |e R|^2 with R upper triangular, R_ij = r[j * ld + i] for i <= j
+  /// < count().
   void set_factor(const float* r, int64_t ld);
 
  private:
@@ -41,8 +42,8 @@ class TrellisTile {
   std::vector<float> weight_, feed_;
 };
 
-/// The tiles of k columns: whole groups by falling sum of `importance` (the Hessian's diagonal), tiles within a group likewise.
-/// `group` is a multiple of 64 or all columns.
+/// The tiles of k columns: whole groups by falling sum of `importance` (the Hessian's diagonal), tiles within a group
+/// likewise. `group` is a multiple of 64 or all columns.
 std::vector<TrellisTile> trellis_tiles(std::span<const float> importance, int64_t k, int64_t group);
 
 /// Paths for a panel's 32 rows.
@@ -51,10 +52,11 @@ class TrellisCoder {
   TrellisCoder(int bits, Isa isa);
 
   /// Columns of the tile in its order: wanted, truth and codes [count][32]; see TrellisArgs. cost [32].
-  void run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale, uint8_t* codes, float* cost);
+  void run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale, uint8_t* codes,
+           float* cost);
 
-  /// Scales [32] for a group of these tiles without feedback: the best of some multiples of the rows' root mean square. panel: all
-  /// their columns in order, [..][32]. `stored(scale, row)` is the nearest scale that can be kept.
+  /// Scales [32] for a group of these tiles without feedback: the best of some multiples of the rows' root mean square.
+  /// panel: all their columns in order, [..][32]. `stored(scale, row)` is the nearest scale that can be kept.
   template <class Stored>
   void find_scales(std::span<const TrellisTile> tiles, const float* panel, float* scales, const Stored& stored) {
     float root[kernels::kPanelRows], least[kernels::kPanelRows];
@@ -74,7 +76,9 @@ class TrellisCoder {
     }
   }
   /// The largest multiple of the root mean square tried.
-  static constexpr float largest_scale() noexcept { return kLeastScale + kScaleStep * static_cast<float>(kScalesTried - 1); }
+  static constexpr float largest_scale() noexcept {
+    return kLeastScale + kScaleStep * static_cast<float>(kScalesTried - 1);
+  }
 
  private:
   static constexpr int kScalesTried = 12;

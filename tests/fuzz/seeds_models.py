@@ -89,7 +89,7 @@ def journals():
     rows = lambda columns, **more: {"shape": [16, 64], "segments": [{"columns": columns, "group": 64, "scale": "float16", **more}]}
     affine = rows(64, encoding="affine", bits=4, zero="none")
     tensors = {"dense": dense, "affine": affine, "zeros": rows(64, encoding="affine", bits=4, zero="codes"), "minimum": rows(64, encoding="affine", bits=2, zero="minimum", zero_type="float16"),
-               "codebook": rows(64, encoding="codebook", bits=4, table=[i / 16 for i in range(16)]), "scaled": rows(64, encoding="dense", type="e4m3", scaled=True),
+               "codebook": rows(64, encoding="codebook", bits=4, table=[i / 16 for i in range(16)]), "trellis": rows(64, encoding="trellis", bits=3, table=[i / 16 for i in range(16)]), "scaled": rows(64, encoding="dense", type="e4m3", scaled=True),
                "coded": rows(64, encoding="affine", bits=4, zero="none", scale_codes={"bits": 6, "offset": 0, "shift": 0, "rows": 1, "groups": 1, "super": "float32"}),
                "coded-zeros": rows(64, encoding="affine", bits=4, zero="minimum", zero_type="float32", zero_codes={"bits": 6, "offset": -32, "shift": 1.5, "rows": 0, "groups": 4, "super": "float16", "addends": True, "table": True}),
                "outliers": {**affine, "outliers": 3}, "rounded": {**affine, "input_rounding": {"type": "row", "scale": 1, "threshold": 6}}, "ordered": affine}
@@ -98,7 +98,7 @@ def journals():
             yield f"{name}{zeros}", record({"layer": 1, "matrices": [{"name": "m", "tensor": tensor, "column_order": name == "ordered", "input_scale": name == "ordered"}], "arrays": [], "reports": [report]}, bytes(zeros))
     segment = {"columns": 64, "group": 64, "scale": "float16", "encoding": "affine", "bits": 4, "zero": "none"}
     wrong = [{"encoding": "other"}, {"encoding": 3}, {"columns": 0}, {"columns": 65}, {"bits": 9}, {"group": -1}, {"scale": "int4"}, {"zero": "other"}, {"zero": "real", "zero_type": "x"}, {"encoding": "codebook", "table": [1]},
-             {"encoding": "codebook", "table": ["a"] * 16}, {"encoding": "dense", "type": "int8"}, {"encoding": "dense", "type": "float16", "scaled": "x"}, {"scale_codes": 3}, {"scale_codes": {"bits": 99, "offset": 0, "shift": 0, "rows": 0, "groups": 1, "super": "float16"}},
+             {"encoding": "codebook", "table": ["a"] * 16}, {"encoding": "trellis", "bits": 5, "table": [1] * 16}, {"encoding": "trellis", "bits": 2, "table": [1] * 8}, {"encoding": "dense", "type": "int8"}, {"encoding": "dense", "type": "float16", "scaled": "x"}, {"scale_codes": 3}, {"scale_codes": {"bits": 99, "offset": 0, "shift": 0, "rows": 0, "groups": 1, "super": "float16"}},
              {"scale_codes": {"bits": 6, "offset": 999, "shift": 0, "rows": -1, "groups": 0, "super": "float16"}}, {"zero_codes": {"bits": 6}}]
     for i, more in enumerate(wrong):
         yield f"segment{i}", record({"layer": 0, "matrices": [{"name": "m", "tensor": {"shape": [16, 64], "segments": [{**segment, **more}]}}]}, bytes(2048))

@@ -38,7 +38,9 @@ struct Tile {
         scale(kPanelRows),
         inverse(kPanelRows) {
     for (std::size_t i = 0; i < table.size(); ++i)
-      table[i] = (static_cast<float>(i) - 0.5f * static_cast<float>(table.size() - 1)) / static_cast<float>(table.size()) + 0.02f * random.uniform();
+      table[i] =
+          (static_cast<float>(i) - 0.5f * static_cast<float>(table.size() - 1)) / static_cast<float>(table.size()) +
+          0.02f * random.uniform();
     for (int64_t i = 0; i < steps_present;) {
       uint8_t& at = present[random.below(kSteps)];
       if (at != 0) continue;
@@ -58,8 +60,8 @@ struct Tile {
   }
 
   TrellisArgs args(bool feedback, float* scratch, uint8_t* codes, float* cost) {
-    return {bits,          table.data(), present.data(), wanted.data(), truth.data(), feedback ? feed.data() : nullptr, weight.data(), scale.data(),
-            inverse.data(), scratch,      codes,          cost};
+    return {bits,          table.data(), present.data(), wanted.data(), truth.data(), feedback ? feed.data() : nullptr,
+            weight.data(), scale.data(), inverse.data(), scratch,       codes,        cost};
   }
 };
 
@@ -97,9 +99,12 @@ double cost_of(Tile& tile, const uint8_t* codes, int64_t row, bool feedback) {
   for (int64_t s = 0; s < kSteps; ++s) {
     if (tile.present[static_cast<std::size_t>(s)] == 0) continue;
     const std::size_t at = static_cast<std::size_t>(s * kPanelRows + row);
-    const double value = static_cast<double>(tile.scale[static_cast<std::size_t>(row)]) * static_cast<double>(tile.table[codes[at]]);
+    const double value =
+        static_cast<double>(tile.scale[static_cast<std::size_t>(row)]) * static_cast<double>(tile.table[codes[at]]);
     double target = static_cast<double>(tile.wanted[at]);
-    for (int64_t i = 0; feedback && i < s; ++i) target += static_cast<double>(tile.feed[static_cast<std::size_t>(i * kSteps + s)]) * error[static_cast<std::size_t>(i)];
+    for (int64_t i = 0; feedback && i < s; ++i)
+      target +=
+          static_cast<double>(tile.feed[static_cast<std::size_t>(i * kSteps + s)]) * error[static_cast<std::size_t>(i)];
     error[static_cast<std::size_t>(s)] = static_cast<double>(tile.truth[at]) - value;
     const double e = static_cast<double>(tile.weight[static_cast<std::size_t>(s)]) * (target - value);
     cost += e * e;
@@ -115,7 +120,8 @@ double least_cost(Tile& tile, int64_t row) {
   double least = 1e300;
   for (uint32_t choice = 0; choice < 1u << steps.size(); ++choice) {
     std::vector<int> path(kSteps, 0);
-    for (std::size_t i = 0; i < steps.size(); ++i) path[static_cast<std::size_t>(steps[i])] = static_cast<int>(choice >> i & 1u);
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      path[static_cast<std::size_t>(steps[i])] = static_cast<int>(choice >> i & 1u);
     const auto labels = test::labels_of(path);
     double cost = 0;
     for (const int64_t s : steps) {
@@ -124,7 +130,8 @@ double least_cost(Tile& tile, int64_t row) {
       for (int code = label.one << 1 | label.zero; code < 2 << tile.bits; code += 4) {
         const double e = static_cast<double>(tile.weight[static_cast<std::size_t>(s)]) *
                          (static_cast<double>(tile.wanted[static_cast<std::size_t>(s * kPanelRows + row)]) -
-                          static_cast<double>(tile.scale[static_cast<std::size_t>(row)]) * static_cast<double>(tile.table[static_cast<std::size_t>(code)]));
+                          static_cast<double>(tile.scale[static_cast<std::size_t>(row)]) *
+                              static_cast<double>(tile.table[static_cast<std::size_t>(code)]));
         nearest = std::min(nearest, e * e);
       }
       cost += nearest;

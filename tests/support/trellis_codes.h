@@ -26,14 +26,15 @@ std::vector<uint8_t> random_trellis_codes(Next&& next, int64_t n, int64_t k, int
   for (int64_t row = 0; row < n; ++row) {
     for (int64_t first = 0; first < k; first += 64) {
       std::vector<int> path(64);
-      for (int64_t s = 0; s < 64; ++s) path[static_cast<std::size_t>(s)] = first + step_column(s) < k ? static_cast<int>(next() & 1u) : 0;
+      for (int64_t s = 0; s < 64; ++s)
+        path[static_cast<std::size_t>(s)] = first + step_column(s) < k ? static_cast<int>(next() & 1u) : 0;
       const std::vector<StepLabels> labels = labels_of(path);
       for (int64_t s = 0; s < 64; ++s) {
         const int64_t column = first + step_column(s);
         if (column >= k) continue;
         const int free = static_cast<int>(next() & ((1u << (bits - 1)) - 1u));
-        codes[static_cast<std::size_t>(row * k + column)] =
-            static_cast<uint8_t>(free << 2 | labels[static_cast<std::size_t>(s)].one << 1 | labels[static_cast<std::size_t>(s)].zero);
+        codes[static_cast<std::size_t>(row * k + column)] = static_cast<uint8_t>(
+            free << 2 | labels[static_cast<std::size_t>(s)].one << 1 | labels[static_cast<std::size_t>(s)].zero);
       }
     }
   }

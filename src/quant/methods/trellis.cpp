@@ -1,5 +1,5 @@
-// trellis: gptq onto the codes of a trellis, up to 4 bits (Marcellin and Fischer, Trellis coded quantization, 1990; for weights of
-// language models: Tseng et al., QTIP, 2024). From 5 bits on it is gptq.
+// trellis: gptq onto the codes of a trellis, up to 4 bits (Marcellin and Fischer, Trellis coded quantization, 1990; for
+// weights of language models: Tseng et al., QTIP, 2024). From 5 bits on it is gptq.
 #include <fmt/format.h>
 
 #include "quant/affine.h"
@@ -23,8 +23,15 @@ OptionSpec with(OptionSpec spec, std::string_view fallback, double min) {
 }
 
 const OptionSpec kOptions[] = {
-    with(opt::bits, "3", 1), with(opt::group_size, "64", -1), with(opt::scale_bits, "6", 0), opt::mse, opt::alpha, opt::beta, opt::correct,
-    opt::refine,             kDampOption,
+    with(opt::bits, "3", 1),
+    with(opt::group_size, "64", -1),
+    with(opt::scale_bits, "6", 0),
+    opt::mse,
+    opt::alpha,
+    opt::beta,
+    opt::correct,
+    opt::refine,
+    kDampOption,
 };
 
 class TrellisMethod final : public Method {
@@ -39,7 +46,8 @@ class TrellisMethod final : public Method {
     const int64_t bits = options.integer("bits"), group = options.integer("group_size");
     if (bits <= kMostBits && group > 0 && group % kernels::kTrellisSteps != 0) {
       return {Code::invalid_argument,
-              fmt::format("group_size is {}, expected -1 (one group a row) or, up to {} bits, a multiple of {}", group, kMostBits, kernels::kTrellisSteps)};
+              fmt::format("group_size is {}, expected -1 (one group a row) or, up to {} bits, a multiple of {}", group,
+                          kMostBits, kernels::kTrellisSteps)};
     }
     return check_group_size(group);
   }
@@ -48,15 +56,20 @@ class TrellisMethod final : public Method {
   double original_share(const Options& options) const override { return options.real("correct"); }
   double nominal_bits(const Options& options) const override {
     const int bits = static_cast<int>(options.integer("bits"));
-    return nominal_affine_bits(bits, bits <= kMostBits, options.integer("group_size"), static_cast<int>(options.integer("scale_bits")));
+    return nominal_affine_bits(bits, bits <= kMostBits, options.integer("group_size"),
+                               static_cast<int>(options.integer("scale_bits")));
   }
 
   /// Of normally distributed weights in groups of 64: 15.1 dB become 16.9 at 3 bits, 9.0 become 10.9 at 2.
-  double error_share(const Options& options) const override { return options.integer("bits") <= kMostBits ? 0.66 : 1.0; }
+  double error_share(const Options& options) const override {
+    return options.integer("bits") <= kMostBits ? 0.66 : 1.0;
+  }
 
-  Result<LinearResult> quantize(const LinearTask& task, const Options& options, const MethodContext& context) const override {
+  Result<LinearResult> quantize(const LinearTask& task, const Options& options,
+                                const MethodContext& context) const override {
     if (options.integer("bits") > kMostBits) {
-      NBL_ASSIGN(const Recipe gptq, gptq_of(options, {"bits", "group_size", "scale_bits", "mse", "alpha", "beta", "correct", "refine", "damp"}));
+      NBL_ASSIGN(const Recipe gptq, gptq_of(options, {"bits", "group_size", "scale_bits", "mse", "alpha", "beta",
+                                                      "correct", "refine", "damp"}));
       return gptq.method->quantize(task, gptq.options, context);
     }
     NBL_TRY(check_task(task));
@@ -90,7 +103,8 @@ class TrellisMethod final : public Method {
   static std::vector<int32_t> order_of(int64_t group, const LinearTask& task) {
     std::vector<float> diagonal(static_cast<std::size_t>(task.k));
     if (task.stats != nullptr && !task.stats->hessian.empty())
-      for (int64_t c = 0; c < task.k; ++c) diagonal[static_cast<std::size_t>(c)] = task.stats->hessian[static_cast<std::size_t>(c * (task.k + 1))];
+      for (int64_t c = 0; c < task.k; ++c)
+        diagonal[static_cast<std::size_t>(c)] = task.stats->hessian[static_cast<std::size_t>(c * (task.k + 1))];
     std::vector<int32_t> order;
     for (const TrellisTile& tile : trellis_tiles(diagonal, task.k, group))
       order.insert(order.end(), tile.columns().begin(), tile.columns().end());

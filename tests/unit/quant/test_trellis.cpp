@@ -17,7 +17,8 @@ TEST(TrellisMethod, ErrsAQuarterLessThanGptqWithFewerBits) {
     const Layer layer = random_layer(64, 256, seed);
     for (const char* bits : {"2", "3", "4"}) {
       SCOPED_TRACE(std::string(bits) + " bits");
-      const LinearResult affine = testing::quantize(std::string("gptq:group=64,scale_bits=6,bits=") + bits, layer.task());
+      const LinearResult affine =
+          testing::quantize(std::string("gptq:group=64,scale_bits=6,bits=") + bits, layer.task());
       const LinearResult trellis = testing::quantize(std::string("trellis:bits=") + bits, layer.task());
       EXPECT_LT(trellis.error, 0.75 * affine.error);
       EXPECT_LT(trellis.tensor.bits_per_weight(), affine.tensor.bits_per_weight());
@@ -36,7 +37,8 @@ TEST(TrellisMethod, BitsAreThoseOfCodesAndScales) {
     // Six bits a scale, and 16 for every 16 rows of 3 groups.
     EXPECT_NEAR(t.bits_per_weight(), bits + 6.0 / 64 + 16.0 * 4 / (50.0 * 192.0), 8.0 / (50 * 192));
   }
-  EXPECT_NEAR(testing::quantize("trellis:bits=3,group=-1,scale_bits=0", layer.task()).tensor.bits_per_weight(), 3 + 16.0 / 192, 1e-3);
+  EXPECT_NEAR(testing::quantize("trellis:bits=3,group=-1,scale_bits=0", layer.task()).tensor.bits_per_weight(),
+              3 + 16.0 / 192, 1e-3);
 }
 
 TEST(TrellisMethod, MoreBitsAndMoreRefinementLowerTheError) {
@@ -68,7 +70,8 @@ TEST(TrellisMethod, FromFiveBitsOnItIsGptq) {
 
 TEST(TrellisMethod, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"trellis:bits=4,group=64", "trellis:bits=3,group=-1", "trellis:bits=2,group=64", "trellis:bits=1,group=128,refine=0"}) {
+  for (const char* text : {"trellis:bits=4,group=64", "trellis:bits=3,group=-1", "trellis:bits=2,group=64",
+                           "trellis:bits=1,group=128,refine=0"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
     ASSERT_TRUE(recipe.ok());
@@ -124,7 +127,8 @@ TEST(TrellisMethod, ZeroRowsStayZeroAndDeadColumnsHarmNothing) {
 
 TEST(TrellisMethod, RefusalsSayWhatWasExpected) {
   EXPECT_EQ(parse_recipe("trellis:bits=3,group=32").status().message(),
-            "recipe \"trellis:bits=3,group=32\": group_size is 32, expected -1 (one group a row) or, up to 4 bits, a multiple of 64");
+            "recipe \"trellis:bits=3,group=32\": group_size is 32, expected -1 (one group a row) or, up to 4 bits, a "
+            "multiple of 64");
   EXPECT_FALSE(parse_recipe("trellis:scale_bits=2").ok());
   EXPECT_TRUE(parse_recipe("trellis:bits=5,group=32").ok());
 }

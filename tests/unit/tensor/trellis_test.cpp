@@ -16,14 +16,17 @@ using test::step_column;
 struct Shape {
   int64_t n, k, group;
 };
-constexpr Shape kShapes[] = {{1, 64, 64}, {16, 128, 64}, {17, 192, 128}, {33, 70, 0}, {5, 9, 0}, {20, 130, 64}, {3, 320, 0}};
+constexpr Shape kShapes[] = {{1, 64, 64}, {16, 128, 64}, {17, 192, 128}, {33, 70, 0},
+                             {5, 9, 0},   {20, 130, 64}, {3, 320, 0}};
 
-TrellisParts parts_of(int bits, const Shape& shape, std::mt19937& rng, const std::vector<uint8_t>& codes, std::vector<float>* scales) {
+TrellisParts parts_of(int bits, const Shape& shape, std::mt19937& rng, const std::vector<uint8_t>& codes,
+                      std::vector<float>* scales) {
   TrellisParts parts;
   parts.bits = bits;
   parts.group_size = shape.group;
   for (float& v : parts.table) v = std::uniform_real_distribution<float>(-1, 1)(rng);
-  scales->resize(static_cast<std::size_t>(shape.n * (shape.group == 0 ? 1 : (shape.k + shape.group - 1) / shape.group)));
+  scales->resize(
+      static_cast<std::size_t>(shape.n * (shape.group == 0 ? 1 : (shape.k + shape.group - 1) / shape.group)));
   for (float& s : *scales) s = static_cast<float>(rng() % 512) / 256.0f;
   parts.codes = codes;
   parts.scales = *scales;
@@ -34,7 +37,8 @@ TEST(Trellis, ValuesAreScaleTimesTable) {
   std::mt19937 rng(3);
   for (int bits = 1; bits <= 4; ++bits) {
     for (const Shape& shape : kShapes) {
-      SCOPED_TRACE(::testing::Message() << bits << " bits, " << shape.n << " x " << shape.k << ", groups of " << shape.group);
+      SCOPED_TRACE(::testing::Message() << bits << " bits, " << shape.n << " x " << shape.k << ", groups of "
+                                        << shape.group);
       const std::vector<uint8_t> codes = random_trellis_codes(rng, shape.n, shape.k, bits);
       std::vector<float> scales;
       const TrellisParts parts = parts_of(bits, shape, rng, codes, &scales);
@@ -55,7 +59,9 @@ TEST(Trellis, ValuesAreScaleTimesTable) {
           const uint8_t code = codes[static_cast<std::size_t>(r * shape.k + c)];
           ASSERT_EQ(row_codes[static_cast<std::size_t>(c)], code) << "row " << r << " column " << c;
           const float scale = scales[static_cast<std::size_t>(r * groups + (shape.group == 0 ? 0 : c / shape.group))];
-          const float value = bits < 4 ? parts.table[code] : code < 16 ? -parts.table[15u - code] : parts.table[code - 16u];
+          const float value = bits < 4    ? parts.table[code]
+                              : code < 16 ? -parts.table[15u - code]
+                                          : parts.table[code - 16u];
           ASSERT_EQ(row[static_cast<std::size_t>(c)], scale * value);
         }
       }
@@ -84,7 +90,8 @@ TEST(Trellis, BitsLieWhereTheFormatSays) {
         const int64_t c = step_column(s), k1 = c % 16;
         const int free = p[128 + k1 / 4 * 64 + r % 16 * 4 + k1 % 4] >> (2 * (c / 16)) & 3;
         const auto& label = labels[static_cast<std::size_t>(s)];
-        ASSERT_EQ(codes[static_cast<std::size_t>(r * shape.k + tile * 64 + c)], free << 2 | label.one << 1 | label.zero);
+        ASSERT_EQ(codes[static_cast<std::size_t>(r * shape.k + tile * 64 + c)],
+                  free << 2 | label.one << 1 | label.zero);
       }
     }
   }
@@ -101,11 +108,18 @@ TEST(Trellis, WhatIsNoPathIsRefused) {
   EXPECT_EQ(refused.status().code(), Code::invalid_argument);
   EXPECT_NE(refused.status().message().find("no path of the trellis"), std::string::npos);
   codes[64 + 5] = 9;  // four bits where three are
-  EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(2, shape, rng, codes, &scales)).status().message().find("does not fit 3 bits"),
+  EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(2, shape, rng, codes, &scales))
+                .status()
+                .message()
+                .find("does not fit 3 bits"),
             std::string::npos);
   codes[64 + 5] = 0;
   for (const int bits : {0, 5})
-    EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(bits, shape, rng, codes, &scales)).status().message().find("1 to 4 can"), std::string::npos);
+    EXPECT_NE(pack_trellis(shape.n, shape.k, parts_of(bits, shape, rng, codes, &scales))
+                  .status()
+                  .message()
+                  .find("1 to 4 can"),
+              std::string::npos);
 }
 
 TEST(Trellis, ATensorOfOtherWidthsIsNotBelieved) {
@@ -113,7 +127,8 @@ TEST(Trellis, ATensorOfOtherWidthsIsNotBelieved) {
   const Shape shape{16, 64, 0};
   const std::vector<uint8_t> codes = random_trellis_codes(rng, shape.n, shape.k, 3);
   std::vector<float> scales;
-  QTensor t = make_qtensor(shape.n, shape.k, pack_trellis(shape.n, shape.k, parts_of(3, shape, rng, codes, &scales)).value());
+  QTensor t =
+      make_qtensor(shape.n, shape.k, pack_trellis(shape.n, shape.k, parts_of(3, shape, rng, codes, &scales)).value());
   t.segments[0].bits = 5;
   EXPECT_NE(t.validate("t").message().find("codes of 5 bits where 1 to 4 are possible"), std::string::npos);
   t.segments[0].bits = 2;
