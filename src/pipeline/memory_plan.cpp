@@ -95,7 +95,9 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     const int64_t panels = (k + (cross > 0 ? k : 0) + (residual > 0 ? config.hidden : 0)) * 1024 * 4;
     const int64_t gathered = square + square / 2 + 2 * cross + 2 * residual + panels;
     // While it is used: the sums, a factor in double and in single precision, the matrix that refinement reads, the errors.
-    const int64_t used = square * (1 + 2 + 1 + 1) + cross + residual + n * k * 8 + shape.threads * k * 32 * 4 * 12;
+    // Trellis codes: the survivors of each thread's paths, the factors of all column tiles.
+    const int64_t paths = shape.threads * (int64_t{5} << 18) + k * 1600;
+    const int64_t used = square * (1 + 2 + 1 + 1) + cross + residual + n * k * 8 + shape.threads * k * 32 * 4 * 12 + paths;
     statistics = std::max(statistics, std::max(calibrated ? gathered : 0, used));
     all += gathered;
   }

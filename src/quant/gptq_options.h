@@ -29,6 +29,9 @@ inline uint32_t correction_needs(const Options& options) {
   return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
 }
 
+/// scale_bits is 0 or 3 to 8.
+Status check_scale_bits(const Options& options);
+
 /// The shares of the corrections that the options ask for, of those whose sums are there and are numbers.
 void choose_corrections(const LinearTask& task, const Options& options, FeedbackRule* rule, std::vector<std::string>* notes);
 

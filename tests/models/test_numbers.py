@@ -149,23 +149,32 @@ class Haswell(Numbers):
         self.assertEqual(emulated["token_ids"], native["token_ids"])
 
 
-class Methods(Numbers):
-    """Calibrated methods beat rounding to nearest at the same bits, by about what their reference implementations reach."""
+class Divergence(Numbers):
+    """Recipes on prose-28m under the protocol of docs/results."""
 
-    def test_divergence_at_3_and_4_bits(self):
+    def divergences(self, recipes):
+        """{name: (recipe, more arguments)} to {name: (mean KL, bits a weight)}."""
         model = SHARED / "models" / "prose-28m"
         calibration = SHARED / "data" / "calibration" / "c4.utf8"
         need(model, WIKITEXT, calibration)
-        names = [(method, bits) for bits in (4, 3) for method in ("rtn", "gptq", "awq")]
-        files = []
-        for method, bits in names:
-            file = self.dir / f"{method}{bits}.safetensors"
-            self.accept("quantize", model, "-o", file, "--method", f"{method}:bits={bits},group=128", "--calib", calibration,
-                        "--calib-tokens", 128 * 512, "--quiet", timeout=3000)
-            files.append(file)
+        files, bits = [], []
+        for i, (recipe, more) in enumerate(recipes.values()):
+            files.append(self.dir / f"{i}.safetensors")
+            bits.append(self.measure("quantize", model, "-o", files[-1], "--method", recipe, *more, "--calib", calibration,
+                                     "--calib-tokens", 128 * 512)["bits_per_weight"])
         out = self.measure("compare", model, *files, "--text", WIKITEXT, "--windows", 64, "--compute", "exact")
-        kl = {name: row["mean_kl"] for name, row in zip(names, out["candidates"])}
-        print({f"{m}{b}": round(v, 5) for (m, b), v in kl.items()}, file=sys.stderr)
+        found = {name: (row["mean_kl"], b) for name, row, b in zip(recipes, out["candidates"], bits)}
+        print({name: (round(kl, 5), round(b, 3)) for name, (kl, b) in found.items()}, file=sys.stderr)
+        return found
+
+
+class Methods(Divergence):
+    """Calibrated methods beat rounding to nearest at the same bits, by about what their reference implementations reach."""
+
+    def test_divergence_at_3_and_4_bits(self):
+        names = [(method, bits) for bits in (4, 3) for method in ("rtn", "gptq", "awq")]
+        found = self.divergences({**{name: ("{}:bits={},group=128".format(*name), []) for name in names}, "trellis": ("trellis:bits=3", [])})
+        kl = {name: value for name, (value, _) in found.items()}
         for bits, rtn in ((4, 0.0487), (3, 0.223)):
             self.assertAlmostEqual(kl["rtn", bits], rtn, delta=0.03 * rtn)
             self.assertLess(kl["gptq", bits], kl["rtn", bits])
@@ -177,6 +186,21 @@ class Methods(Numbers):
         self.assertLess(kl["gptq", 4], 0.0285 * 1.05)
         self.assertLess(kl["gptq", 3], 0.133 * 1.05)
         self.assertLess(kl["awq", 4], 0.0419 * 1.05)
+        # A third less than any affine code of 3 bits, at fewer bits.
+        self.assertLess(kl["trellis"], 0.047)
+        self.assertLess(found["trellis"][1], 3.11)
+
+
+class Trellis(Divergence):
+    """The goals of each size, and mixed widths against uniform ones; minutes."""
+
+    def test_goals(self):
+        found = self.divergences({"4": ("trellis:bits=4", []), "2": ("trellis:bits=2", []), "uniform": ("gptq:bits=3,group=64,scale_bits=6", []),
+                                  "mixed": ("mixed", ["--target-bpw", 3.0])})
+        for name, kl, bits in (("4", 0.012, 4.11), ("2", 0.19, 2.11), ("uniform", 0.071, 3.15), ("mixed", 0.054, 3.0)):
+            self.assertLess(found[name][0], kl, name)
+            self.assertLess(found[name][1], bits, name)
+        self.assertLess(found["mixed"][0], 0.8 * found["uniform"][0])
 
 
 if __name__ == "__main__":

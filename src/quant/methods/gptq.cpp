@@ -44,9 +44,7 @@ class GptqMethod final : public Method {
   std::string_view summary() const override { return "rounding with error feedback through the input's second moments"; }
   std::span<const OptionSpec> options() const override { return kOptions; }
   Status check(const Options& options) const override {
-    if (const int64_t bits = options.integer("scale_bits"); bits == 1 || bits == 2) {
-      return {Code::invalid_argument, fmt::format("scale_bits is {}, expected 0 or 3 to 8", bits)};
-    }
+    NBL_TRY(check_scale_bits(options));
     return check_group_size(options.integer("group_size"));
   }
   uint32_t needs(const Options& options) const override {
@@ -111,6 +109,12 @@ class GptqMethod final : public Method {
 };
 
 }  // namespace
+
+Status check_scale_bits(const Options& options) {
+  const int64_t bits = options.integer("scale_bits");
+  if (bits != 1 && bits != 2) return {};
+  return {Code::invalid_argument, fmt::format("scale_bits is {}, expected 0 or 3 to 8", bits)};
+}
 
 void choose_corrections(const LinearTask& task, const Options& options, FeedbackRule* rule, std::vector<std::string>* notes) {
   if (usable(task.stats->cross, "input", notes)) rule->alpha = options.real("alpha");

@@ -40,9 +40,7 @@ class TrellisMethod final : public Method {
   std::string_view summary() const override { return "gptq onto trellis codes, a third less error at the same bits"; }
   std::span<const OptionSpec> options() const override { return kOptions; }
   Status check(const Options& options) const override {
-    if (const int64_t bits = options.integer("scale_bits"); bits == 1 || bits == 2) {
-      return {Code::invalid_argument, fmt::format("scale_bits is {}, expected 0 or 3 to 8", bits)};
-    }
+    NBL_TRY(check_scale_bits(options));
     const int64_t bits = options.integer("bits"), group = options.integer("group_size");
     if (bits <= kMostBits && group > 0 && group % kernels::kTrellisSteps != 0) {
       return {Code::invalid_argument,

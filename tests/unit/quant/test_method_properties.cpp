@@ -100,7 +100,8 @@ TEST(Properties, PermutedColumnsGiveThePermutedResult) {
 TEST(Properties, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
   const Layer layer = random_layer(70, 176, 9);
   for (const char* text : {"gptq:bits=3,group=64", "awq:bits=4,group=64", "awq+gptq:bits=4,group=64", "gptq:bits=3,group=64,block_size=24", "rtn:bits=3,mse=40", "nf4", "int8", "nf4:nested=true,search=10", "fp4", "fp8:scales=block",
-                           "hqq:bits=3", "kquant:type=Q4_K", "kquant:type=IQ4_XS", "kquant:type=Q3_K", "ternary:group=64", "spqr"}) {
+                           "hqq:bits=3", "kquant:type=Q4_K", "kquant:type=IQ4_XS", "kquant:type=Q3_K", "ternary:group=64", "spqr", "trellis:bits=4,group=64",
+                           "trellis:bits=3,group=-1", "trellis:bits=1,group=128,refine=0"}) {
     SCOPED_TRACE(text);
     const auto recipe = parse_recipe(text);
     ASSERT_TRUE(recipe.ok());
@@ -135,7 +136,7 @@ TEST(Properties, ShortLastGroupsAndRowsBeyondATileWork) {
   for (const char* text : {"rtn:bits=4,group=64", "gptq:bits=4,group=64", "gptq:bits=4,group=48,static_groups=true",
                            "awq:bits=4,group=64", "nf4:block=64", "int8", "fp16", "bf16", "fp32", "rtn:bits=1,group=32", "rtn:bits=8,group=0,sym=true",
                            "fp4:block=32", "nf4:nested=true", "fp8:scales=tensor", "fp8:scales=block", "hqq", "kquant:type=Q4_K",
-                           "kquant:type=Q2_K", "kquant:type=Q8_0", "ternary:group=32", "spqr", "llm_int8", "smoothquant"}) {
+                           "kquant:type=Q2_K", "kquant:type=Q8_0", "ternary:group=32", "spqr", "llm_int8", "smoothquant", "trellis:bits=2"}) {
     SCOPED_TRACE(text);
     const LinearResult result = testing::quantize(text, layer.task());
     EXPECT_EQ(result.tensor.n, 35);

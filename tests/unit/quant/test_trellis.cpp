@@ -68,30 +68,6 @@ TEST(TrellisMethod, FromFiveBitsOnItIsGptq) {
             testing::dequantize(testing::quantize("gptq:" + options, layer.task()).tensor));
 }
 
-TEST(TrellisMethod, TheSameBytesForAnyNumberOfThreadsAndInstructionSet) {
-  const Layer layer = random_layer(70, 176, 9);
-  for (const char* text : {"trellis:bits=4,group=64", "trellis:bits=3,group=-1", "trellis:bits=2,group=64",
-                           "trellis:bits=1,group=128,refine=0"}) {
-    SCOPED_TRACE(text);
-    const auto recipe = parse_recipe(text);
-    ASSERT_TRUE(recipe.ok());
-    std::vector<float> first;
-    for (int threads : {1, 3}) {
-      for (Isa isa : usable_isas()) {
-        Team team(threads);
-        MethodContext context;
-        context.team = &team;
-        context.isa = isa;
-        const auto result = recipe->method->quantize(layer.task(), recipe->options, context);
-        ASSERT_TRUE(result.ok()) << result.status().message();
-        const auto value = testing::dequantize(result->tensor);
-        if (first.empty()) first = value;
-        EXPECT_EQ(value, first) << threads << " threads, " << isa_name(isa);
-      }
-    }
-  }
-}
-
 TEST(TrellisMethod, WithoutStatisticsTheWeightsDecide) {
   const Layer layer = random_layer(35, 100, 21);
   const LinearResult plain = testing::quantize("trellis:bits=3,group=-1", layer.task(false));
