@@ -12,7 +12,7 @@ namespace nbl::pipeline {
 namespace {
 
 // What no term of the plan names: thread stacks, the allocator's slack, the journal's record, the writer's buffers.
-constexpr int64_t kSlack = int64_t{12} << 20;
+constexpr int64_t kSlack = int64_t{16} << 20;
 
 std::string megabytes(int64_t bytes) { return fmt::format("{} MB", (bytes + 999999) / 1000000); }
 
@@ -76,7 +76,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   const int64_t runners = calibrated ? (original ? 2 : 1) : 0, element = shape.compute == Compute::fast ? 2 : 4;
   plan.weights = layer * (4 + 2 + 1) + runners * layer * element + largest * (4 + 2 * element);
 
-  int64_t statistics = 0, all = 0, adding = 0;  // adding: the widest input of a linear that adds to the stream
+  int64_t statistics = 0, all = 0, widest = 0, adding = 0;  // adding: the widest input of a linear that adds to the stream
   for (const model::InputGroup& group : arch.groups) {
     int64_t k = 0, n = 0;
     for (const model::Part& part : group.linears) {
@@ -95,13 +95,18 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     const int64_t panels = (k + (cross > 0 ? k : 0) + (residual > 0 ? config.hidden : 0)) * 1024 * 4;
     const int64_t gathered = square + square / 2 + 2 * cross + 2 * residual + panels;
     // While it is used: the sums, a factor in double and in single precision, the matrix that refinement reads, the errors.
-    // Trellis codes: the survivors of each thread's paths, the factors of all column tiles.
-    const int64_t paths = shape.threads * (int64_t{5} << 18) + k * 1600;
-    const int64_t used = square * (1 + 2 + 1 + 1) + cross + residual + n * k * 8 + shape.threads * k * 32 * 4 * 12 + paths;
+    const int64_t used = square * (1 + 2 + 1 + 1) + cross + residual + n * k * 8 + shape.threads * k * 32 * 4 * 12;
+    widest = std::max(widest, k);
     statistics = std::max(statistics, std::max(calibrated ? gathered : 0, used));
     all += gathered;
   }
   plan.statistics = calibrated && !shape.sequential ? std::max(all, statistics) : calibrated ? statistics : 8 * largest;
+  if (calibrated) {
+    // Trellis codes: the survivors of each thread's paths, and the factors of all column tiles. Threads' allocators keep what they held.
+    const int64_t paths = shape.threads * (int64_t{5} << 18) + widest * 1600;
+    plan.statistics += paths;
+    plan.tables += paths;
+  }
 
   if (calibrated) {
     const int64_t rows = Streams::together(shape.windows, shape.length) * shape.length;
