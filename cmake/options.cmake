@@ -24,10 +24,14 @@ if(NIBBLE_SANITIZE)
   target_link_options(nibble_options INTERFACE -fsanitize=${NIBBLE_SANITIZE})
 endif()
 if(NIBBLE_SANITIZE MATCHES "memory")
-  # What the libraries that we use write is unknown to it. fmt and the standard library's strings and streams are compiled with us instead
-  # of linked; the rest is told where it comes in (base/foreign.h, tests/sanitizer_options.cpp).
-  target_compile_definitions(nibble_options INTERFACE FMT_HEADER_ONLY=1 _GLIBCXX_EXTERN_TEMPLATE=0)
-  target_compile_options(nibble_options INTERFACE -fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/tests/memory_sanitizer.txt)
+  # What a library wrote that was built without it is unknown to it. fmt is compiled with us instead of linked, the standard library is built
+  # again (scripts/msan-libraries.sh) and comes last in every link, and the rest is told where it comes in (base/foreign.h).
+  if(NOT EXISTS ${NIBBLE_MSAN_LIBRARIES}/libinstrumented.a)
+    message(FATAL_ERROR "NIBBLE_MSAN_LIBRARIES: '${NIBBLE_MSAN_LIBRARIES}' holds no libinstrumented.a; run scripts/msan-libraries.sh first")
+  endif()
+  target_compile_definitions(nibble_options INTERFACE FMT_HEADER_ONLY=1)
+  # Hidden from the installed libraries, which would call it without saying what of their arguments is written.
+  string(APPEND CMAKE_CXX_STANDARD_LIBRARIES " ${NIBBLE_MSAN_LIBRARIES}/libinstrumented.a -Wl,--exclude-libs,libinstrumented.a")
 endif()
 if(NIBBLE_FUZZ)
   target_compile_options(nibble_options INTERFACE -fsanitize=fuzzer-no-link)

@@ -1,5 +1,5 @@
-// Memory that a library wrote which was not built with the memory sanitizer: its bytes are told to be written where they come in. Nothing
-// in other builds.
+// What the memory sanitizer cannot know: bytes that a library wrote which was not built with it, and pages fresh from the system that nobody
+// has written. Nothing in other builds.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,13 @@ inline void filled_elsewhere([[maybe_unused]] const void* data, [[maybe_unused]]
 inline void block_filled_elsewhere([[maybe_unused]] const void* block) {
 #ifdef NBL_MEMORY_SANITIZER
   if (block != nullptr) __msan_unpoison(block, __sanitizer_get_allocated_size(block));
+#endif
+}
+
+/// `size` bytes at `data` hold nothing yet, whatever the system filled them with.
+inline void unwritten([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t size) {
+#ifdef NBL_MEMORY_SANITIZER
+  __msan_allocated_memory(data, size);
 #endif
 }
 

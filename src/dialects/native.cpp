@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/foreign.h"
 #include "dialects/common.h"
 #include "dialects/dialects.h"
 #include "dialects/native_format.h"
@@ -105,6 +106,7 @@ Status NativeWriter::add_text(std::string_view name, std::string_view bytes) {
     }
     if (size < bytes.size()) {
       compressed.resize(size);
+      filled_elsewhere(compressed.data(), size);
       stored = compressed;
       json.set("zstd", true);
     }

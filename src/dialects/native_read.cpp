@@ -10,6 +10,7 @@
 
 #include "base/bounds.h"
 #include "base/checked.h"
+#include "base/foreign.h"
 #include "base/hash.h"
 #include "dialects/common.h"
 #include "dialects/native_format.h"
@@ -216,6 +217,7 @@ Result<std::string> NativeCheckpoint::text(std::string_view name) const {
     return Status(Code::out_of_memory, fmt::format("{}: no memory to decompress {}", container_->origin(), shown(name)));
   if (ZSTD_isError(size) || size != out.size())
     return corrupt(fmt::format("{}: the compressed text is damaged", shown(name)));
+  filled_elsewhere(out.data(), size);
   return out;
 }
 

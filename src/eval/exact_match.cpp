@@ -1,5 +1,6 @@
 #include <utf8proc.h>
 
+#include "base/foreign.h"
 #include "eval/characters.h"
 #include "eval/text_metrics.h"
 
@@ -14,6 +15,7 @@ bool is_cased(char32_t c) {
 void append(std::string& out, char32_t c) {
   utf8proc_uint8_t bytes[4];
   const utf8proc_ssize_t count = utf8proc_encode_char(static_cast<utf8proc_int32_t>(c), bytes);
+  filled_elsewhere(bytes, static_cast<std::size_t>(count));
   out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(count));
 }
 

@@ -51,7 +51,7 @@ Result<PythonRegex> PythonRegex::compile(std::string_view pattern, bool ignore_c
   impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), flags, &error, &offset,
                                  context.get()));
   if (!impl->code) {
-    PCRE2_UCHAR text[256];
+    PCRE2_UCHAR text[256] = {};
     const int length = pcre2_get_error_message(error, text, sizeof(text));
     return Status(Code::invalid_argument,
                   fmt::format("\"{}\" is no regular expression: {} at position {}", pattern,

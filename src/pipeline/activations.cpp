@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "base/foreign.h"
 
 namespace nbl::pipeline {
 
@@ -44,6 +45,7 @@ Result<const float*> Activations::load(int64_t batch) {
   NBL_TRY(file_->read(batch * slot_bytes_, std::as_writable_bytes(std::span(packed_.data(), stored))));
   const std::size_t got = ZSTD_decompress(planes_.data(), bytes, packed_.data(), stored);
   if (ZSTD_isError(got) || got != bytes) return Status(Code::io, "spilled activations cannot be read back");
+  filled_elsewhere(planes_.data(), bytes);
   char* out = reinterpret_cast<char*>(memory_.data());
   for (std::size_t i = 0; i < count; ++i)
     for (std::size_t b = 0; b < 4; ++b) out[4 * i + b] = planes_[b * count + i];
@@ -62,6 +64,7 @@ Status Activations::store(int64_t batch, const float* values) {
     for (std::size_t b = 0; b < 4; ++b) planes_[b * count + i] = in[4 * i + b];
   const std::size_t size = ZSTD_compress(packed_.data(), packed_.size(), planes_.data(), bytes, 1);
   if (ZSTD_isError(size)) return {Code::internal, fmt::format("compressing activations: {}", ZSTD_getErrorName(size))};
+  filled_elsewhere(packed_.data(), size);
   stored_[static_cast<std::size_t>(batch)] = static_cast<int64_t>(size);
   return file_->write(batch * slot_bytes_, std::as_bytes(std::span(packed_.data(), size)));
 }

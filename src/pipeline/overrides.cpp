@@ -26,7 +26,7 @@ struct Rule {
 };
 
 std::string error_text(int code) {
-  PCRE2_UCHAR buffer[256];
+  PCRE2_UCHAR buffer[256] = {};
   const int length = pcre2_get_error_message(code, buffer, sizeof(buffer));
   return length > 0 ? std::string(reinterpret_cast<const char*>(buffer), static_cast<std::size_t>(length))
                     : "unknown error";

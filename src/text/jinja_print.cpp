@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/foreign.h"
 #include "text/jinja_value.h"
 #include "text/utf8.h"
 
@@ -184,7 +183,6 @@ std::string repr_float(double value) {
   char buffer[64];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
-  filled_elsewhere(text.data(), text.size());
   const std::size_t e = text.find('e');
   const int exponent = std::atoi(std::string(text.substr(e + 1)).c_str());
   std::string digits;

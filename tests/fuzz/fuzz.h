@@ -13,7 +13,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/foreign.h"
 #include "base/status.h"
 #include "tensor/checkpoint.h"
 
@@ -58,11 +57,7 @@ bool failed(const Result<T>& result) {
 void use(const Checkpoint& checkpoint, int64_t budget = int64_t{1} << 20);
 /// A vocabulary as a model's files by name (tokenizer.json, tokenizer_config.json, tokenizer.model, tokenizer.gguf, tokenizer.bin): loads it
 /// and its chat templates, and makes the GGUF metadata and the tokenizer.json that an export would write of it.
-#ifdef NBL_MEMORY_SANITIZER  // a build of the readers alone
-inline void use_vocabulary(const std::map<std::string, std::string, std::less<>>&) {}
-#else
 void use_vocabulary(const std::map<std::string, std::string, std::less<>>& files);
-#endif
 /// dialects::open() and use().
 void open_and_use(const std::filesystem::path& path);
 

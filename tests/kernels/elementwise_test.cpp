@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
 
+#include "base/foreign.h"
 #include "base/random.h"
 #include "guarded_floats.h"
 
@@ -194,6 +196,23 @@ TEST_P(ElementwiseTest, SumsCapsAndExponentials) {
   EXPECT_EQ(masked[1], 0);
   EXPECT_EQ(masked[2], 0);
 }
+
+#ifdef NBL_MEMORY_SANITIZER
+/// A run in which the memory sanitizer finds nothing says something only if it looks into every variant.
+TEST_P(ElementwiseTest, AnUnwrittenNumberIsFoundBehindTheKernel) {
+  Guarded<float> x(std::size_t{33}, 1.0f);
+  k_->scale(x.data(), 2, 33);
+  EXPECT_EQ(x[32], 2);
+  unwritten(&x[32], sizeof(float));
+  k_->scale(x.data(), 2, 33);
+  EXPECT_EQ(x[31], 4);
+  EXPECT_DEATH(
+      {
+        if (x[32] > 3) std::abort();
+      },
+      "use-of-uninitialized-value");
+}
+#endif
 
 /// The exponential over its whole range: within 2 units in the last place where the result is a normal number.
 TEST_P(ElementwiseTest, ExponentialIsAccurate) {

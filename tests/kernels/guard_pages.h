@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <span>
 
+#include "base/foreign.h"
+
 namespace nbl::testing {
 
 /// `count` elements of T whose end (or, with `at_start`, whose beginning) touches the guard page.
@@ -24,6 +26,7 @@ class Guarded {
     mprotect(map_, page, PROT_NONE);
     mprotect(map_ + page + body, page, PROT_NONE);
     data_ = reinterpret_cast<T*>(at_start ? map_ + page : map_ + page + body - bytes);
+    unwritten(data_, bytes);
   }
   ~Guarded() { munmap(map_, size_); }
   Guarded(const Guarded&) = delete;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/foreign.h"
 #include "base/random.h"
 #include "random_cases.h"
 #include "support/trellis_codes.h"
@@ -37,6 +38,7 @@ class Guarded {
     EXPECT_NE(static_cast<void*>(base_), MAP_FAILED);
     EXPECT_EQ(::mprotect(base_ + page, inner, PROT_READ | PROT_WRITE), 0);
     data_ = at_end ? base_ + page + inner - bytes : base_ + page;
+    unwritten(data_, bytes);
   }
   ~Guarded() {
     if (base_ != nullptr) ::munmap(base_, total_);

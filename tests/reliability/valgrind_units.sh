@@ -1,6 +1,6 @@
 #!/bin/sh
-# The unit tests of what reads strangers' bytes under valgrind's memcheck: no read of a byte that nobody wrote. It stands for the memory
-# sanitizer, which needs every library that we use (libstdc++, simdjson, fmt, pcre2, zstd, sqlite3) to be built with it too.
+# The unit tests of what reads strangers' bytes under valgrind's memcheck: no read of a byte that nobody wrote. Beside the
+# memory sanitizer (preset msan), which knows more of our code and nothing of what the libraries that we use do.
 #   valgrind_units.sh BIN [TEST...]        BIN: the folder of the test programs
 set -eu
 if ! command -v valgrind >/dev/null; then
