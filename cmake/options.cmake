@@ -31,7 +31,7 @@ if(NIBBLE_SANITIZE MATCHES "memory")
   endif()
   target_compile_definitions(nibble_options INTERFACE FMT_HEADER_ONLY=1)
   # Hidden from the installed libraries, which would call it without saying what of their arguments is written.
-  string(APPEND CMAKE_CXX_STANDARD_LIBRARIES " ${NIBBLE_MSAN_LIBRARIES}/libinstrumented.a -Wl,--exclude-libs,libinstrumented.a")
+  string(APPEND CMAKE_CXX_STANDARD_LIBRARIES " ${NIBBLE_MSAN_LIBRARIES}/libinstrumented.a -lsupc++ -Wl,--exclude-libs,libinstrumented.a")
 endif()
 if(NIBBLE_FUZZ)
   target_compile_options(nibble_options INTERFACE -fsanitize=fuzzer-no-link)

@@ -31,6 +31,20 @@ inline void block_filled_elsewhere([[maybe_unused]] const void* block) {
 #endif
 }
 
+/// While one lives, what this thread's calls hand to the C library is not looked at: that of a library which keeps texts of its own.
+class ForeignCalls {
+ public:
+#ifdef NBL_MEMORY_SANITIZER
+  ForeignCalls() noexcept { __msan_scoped_disable_interceptor_checks(); }
+  ~ForeignCalls() { __msan_scoped_enable_interceptor_checks(); }
+#else
+  ForeignCalls() noexcept {}
+  ~ForeignCalls() {}
+#endif
+  ForeignCalls(const ForeignCalls&) = delete;
+  ForeignCalls& operator=(const ForeignCalls&) = delete;
+};
+
 /// `size` bytes at `data` hold nothing yet, whatever the system filled them with.
 inline void unwritten([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t size) {
 #ifdef NBL_MEMORY_SANITIZER

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <cstring>
+
 #include "base/foreign.h"
 
 namespace nbl::eval {
@@ -29,8 +31,9 @@ struct AnswerCache::Impl {
   Status fail(int code) const {
     const bool broken = code == SQLITE_NOTADB || code == SQLITE_CORRUPT || code == SQLITE_SCHEMA || code == SQLITE_ERROR;
     const bool full = code == SQLITE_FULL;
-    return {broken ? Code::corrupt : full ? Code::limit : Code::io,
-            fmt::format("{}: the cache of answers cannot be used: {}", path, db ? sqlite3_errmsg(db.get()) : sqlite3_errstr(code))};
+    const char* const why = db ? sqlite3_errmsg(db.get()) : sqlite3_errstr(code);
+    filled_elsewhere(why, std::strlen(why) + 1);
+    return {broken ? Code::corrupt : full ? Code::limit : Code::io, fmt::format("{}: the cache of answers cannot be used: {}", path, why)};
   }
   Status run(const char* sql) const {
     const int code = sqlite3_exec(db.get(), sql, nullptr, nullptr, nullptr);
@@ -45,9 +48,13 @@ struct AnswerCache::Impl {
 };
 
 AnswerCache::AnswerCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-AnswerCache::~AnswerCache() = default;
+AnswerCache::~AnswerCache() {
+  const ForeignCalls calls;
+  impl_.reset();
+}
 
 Result<std::unique_ptr<AnswerCache>> AnswerCache::open(const std::filesystem::path& path) {
+  const ForeignCalls calls;
   auto impl = std::make_unique<Impl>();
   impl->path = path.string();
   sqlite3* raw = nullptr;
@@ -73,6 +80,7 @@ Result<std::unique_ptr<AnswerCache>> AnswerCache::open(const std::filesystem::pa
 }
 
 Result<std::optional<std::string>> AnswerCache::find(std::string_view key) {
+  const ForeignCalls calls;
   sqlite3_stmt* s = impl_->select.get();
   sqlite3_reset(s);
   sqlite3_bind_text(s, 1, key.data(), static_cast<int>(key.size()), SQLITE_TRANSIENT);
@@ -91,6 +99,7 @@ Result<std::optional<std::string>> AnswerCache::find(std::string_view key) {
 }
 
 Status AnswerCache::store(std::span<const std::pair<std::string, std::string>> entries) {
+  const ForeignCalls calls;
   NBL_TRY(impl_->run("BEGIN IMMEDIATE"));
   for (const auto& [key, answer] : entries) {
     sqlite3_stmt* s = impl_->insert.get();
