@@ -30,7 +30,7 @@ const OptionSpec kOptions[] = {
     opt::alpha,
     opt::beta,
     opt::correct,
-    opt::refine,
+    with(opt::refine, "1", 0),
     kDampOption,
 };
 
