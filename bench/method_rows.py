@@ -44,11 +44,12 @@ RECIPES = [
     ("gptq:bits=4,group=128,damp=auto", "c4", []), ("gptq:bits=4,group=64,scale_bits=5", "c4", []),
     ("gptq:bits=3,group=64,scale_bits=6", "c4", []), ("gptq:bits=2,group=64,scale_bits=6", "c4", []),
     ("trellis:bits=4", "c4", []), ("trellis:bits=3", "c4", []), ("trellis:bits=2", "c4", []), ("trellis:bits=1", "c4", []),
-    ("trellis:bits=3,group=128", "c4", []), ("trellis:bits=2", "mix", []),
+    ("trellis:bits=4,refine=2", "c4", []), ("trellis:bits=3,refine=2", "c4", []), ("trellis:bits=2,refine=2", "c4", []), ("trellis:bits=1,refine=2", "c4", []),
+    ("trellis:bits=3,group=128,refine=2", "c4", []), ("trellis:bits=2,refine=2", "mix", []),
     ("gptq:bits=3,group=128,refine=6,beta=0.75", "mix", []), ("gptq:bits=2,group=128,refine=6,beta=0.75", "mix", []),
     ("autoround:bits=3,group=128", "c4", []), ("autoround:bits=3,group=128,iters=0,epochs=1", "mix", []),
     ("gptq:bits=4,group=128", "c4", ["--set", "rotation=hadamard"]), ("gptq:bits=3,group=128", "c4", ["--set", "rotation=hadamard"]),
-    ("trellis", "c4", ["--target-bpw", "3.0"]), ("trellis", "c4", ["--target-bpw", "2.5"]),
+    ("trellis", "c4", ["--target-bpw", "3.0"]), ("trellis:refine=2", "c4", ["--target-bpw", "3.0"]), ("trellis:refine=2", "c4", ["--target-bpw", "2.5"]),
     ("gptq", "c4", ["--target-bpw", "3.0"]), ("gptq", "c4", ["--target-bpw", "3.148"]), ("gptq", "c4", ["--target-bpw", "4.156"]),
 ]
 
