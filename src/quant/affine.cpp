@@ -64,10 +64,13 @@ float round_scale(float scale, DType type) noexcept {
 }
 
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes, Isa isa) {
+  return choose_scale_type_of(weight, 2.0f / static_cast<float>((1 << bits) - 1), notes, isa);
+}
+
+DType choose_scale_type_of(std::span<const float> weight, float scale_of_reach, std::vector<std::string>* notes, Isa isa) {
   const Extent extent = extent_of(weight.data(), static_cast<int64_t>(weight.size()), kernels::rounding_kernels(isa));
   const float reach = std::max(-extent.low, extent.high);
-  const float largest_scale = 2.0f * (reach / static_cast<float>((1 << bits) - 1));
-  if (largest_scale <= 65504.0f) return DType::f16;
+  if (reach * scale_of_reach <= 65504.0f) return DType::f16;
   if (notes != nullptr) notes->push_back(fmt::format("scales stored as f32: weights up to {:g} exceed f16", reach));
   return DType::f32;
 }

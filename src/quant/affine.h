@@ -62,6 +62,8 @@ inline float round_to_steps(float scale, float step, float top) noexcept {
 
 /// f16 unless a scale of this weight would not fit, then f32 (and a note).
 DType choose_scale_type(std::span<const float> weight, int bits, std::vector<std::string>* notes, Isa isa = best_isa());
+/// The same where the largest scale is so many times the largest magnitude.
+DType choose_scale_type_of(std::span<const float> weight, float scale_of_reach, std::vector<std::string>* notes, Isa isa = best_isa());
 
 /// Columns of a group: group_size <= 0 or larger than k means the whole row.
 inline int64_t effective_group(int64_t group_size, int64_t k) noexcept {

@@ -101,6 +101,18 @@ TEST(TrellisMethod, ZeroRowsStayZeroAndDeadColumnsHarmNothing) {
   }
 }
 
+// Weights of one magnitude want the largest scale that there is for that magnitude.
+TEST(TrellisMethod, LargeWeightsKeepTheirSize) {
+  for (const float size : {1e3f, 3e5f, 1e9f}) {
+    Layer layer = random_layer(16, 64, 31);
+    for (float& w : layer.weight) w = w < 0 ? -size : size;
+    for (const char* text : {"trellis:bits=4,scale_bits=0", "trellis:bits=4", "trellis:bits=2,scale_bits=0"}) {
+      SCOPED_TRACE(std::string(text) + " at " + std::to_string(size));
+      EXPECT_LT(testing::quantize(text, layer.task(false)).error, 0.1);
+    }
+  }
+}
+
 TEST(TrellisMethod, RefusalsSayWhatWasExpected) {
   EXPECT_EQ(parse_recipe("trellis:bits=3,group=32").status().message(),
             "recipe \"trellis:bits=3,group=32\": group_size is 32, expected -1 (one group a row) or, up to 4 bits, a "
