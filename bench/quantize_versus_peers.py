@@ -30,7 +30,8 @@ CALIBRATION = SHARED / "data" / "calibration" / "c4.utf8"
 TEXT = SHARED / "data" / "text" / "wikitext2.test.raw"
 LENGTH = 512
 
-# What is compared with what: (label, nibble recipe, package, its settings, bits a weight where its file does not say).
+# What is compared with what: (label, nibble recipe, package, its settings, bits a weight where its file does not say). Without a package:
+# another recipe beside the rows before it.
 ROWS = [
     ("int8 rows", "int8", "bitsandbytes", {"kind": "int8"}, None),
     ("nf4 b64", "nf4:block=64", "bitsandbytes", {"kind": "nf4", "nested": False}, 4.5),
@@ -38,6 +39,8 @@ ROWS = [
     ("hqq 4 bit g64", "hqq:bits=4,group=64", "hqq", {"bits": 4, "group": 64}, 4.5),
     ("hqq 2 bit g32", "hqq:bits=2,group=32", "hqq", {"bits": 2, "group": 32}, 3.0),
     ("gptq 4 bit g128", "gptq:bits=4,group=128", "gptqmodel", {"bits": 4, "group": 128}, 4.156),
+    ("gptq 4 bit g128, uncorrected", "gptq:bits=4,group=128,alpha=0,beta=0", None, {}, None),
+    ("gptq 4 bit g128, the paper's", "gptq:bits=4,group=128,desc_act=true,act_group_aware=false,mse=0,refine=0,alpha=0,beta=0", None, {}, None),
     ("gptq 3 bit g128", "gptq:bits=3,group=128", "gptqmodel", {"bits": 3, "group": 128}, 3.148),
     ("awq 4 bit g128", "awq:bits=4,group=128", "autoawq", {"bits": 4, "group": 128}, 4.156),
     ("awq 4 bit g128", "awq:bits=4,group=128", "llmcompressor", {"bits": 4, "group": 128}, 4.156),
@@ -219,7 +222,7 @@ def main():
     say("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     done = set()
     for label, recipe, package, settings, bits in ROWS:
-        if not re.search(args.only, f"{label} {package}"):
+        if not re.search(args.only, f"{label} {package or 'nibble'}"):
             continue
         with tempfile.TemporaryDirectory() as work:
             work = pathlib.Path(work)
@@ -231,6 +234,8 @@ def main():
                     say(line(label, "nibble", job["bits_per_weight"], {**job, **compared(args.model, work / "ours.safetensors", args.windows)}))
                 except RuntimeError as error:
                     say(f"| {label} | nibble | {error} | | | | | | |")
+            if package is None:
+                continue
             try:
                 version = importlib.metadata.version(package)
             except importlib.metadata.PackageNotFoundError:

@@ -1,7 +1,10 @@
 #include "base/half.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 
 namespace nbl {
 namespace {
@@ -61,6 +64,16 @@ uint16_t f32_to_bf16(float value) noexcept {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffffU) > kF32Infinity) return static_cast<uint16_t>(bits >> 16 | 0x40U);
   return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+}
+
+void f32_to_bf16(const float* values, int64_t count, void* out) noexcept {
+  constexpr int64_t kBlock = 64;
+  for (int64_t done = 0; done < count; done += kBlock) {
+    const int64_t n = std::min(kBlock, count - done);
+    uint16_t block[kBlock];
+    for (int64_t i = 0; i < n; ++i) block[i] = f32_to_bf16(values[done + i]);
+    std::memcpy(static_cast<std::byte*>(out) + 2 * done, block, static_cast<std::size_t>(2 * n));
+  }
 }
 
 float e4m3_to_f32(uint8_t bits) noexcept {

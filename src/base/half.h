@@ -12,6 +12,8 @@ uint16_t f32_to_f16(float value) noexcept;
 float bf16_to_f32(uint16_t bits) noexcept;
 /// NaN stays NaN (quieted).
 uint16_t f32_to_bf16(float value) noexcept;
+/// `count` of them, to memory of any alignment.
+void f32_to_bf16(const float* values, int64_t count, void* out) noexcept;
 
 /// OCP E4M3 ("fn"): bias 7, no infinities, 0x7f and 0xff are NaN, largest finite value 448.
 float e4m3_to_f32(uint8_t bits) noexcept;

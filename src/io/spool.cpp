@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <system_error>
 
@@ -59,6 +61,58 @@ class FileSizeSignalBlocked {
 
  private:
   sigset_t set_{}, before_{};
+};
+
+/// Pieces between a thread that fills them and one that reads them, both in order.
+class PieceRing {
+ public:
+  PieceRing() : memory_(kPieces * kPiece) {}
+
+  /// Waits for a piece that is not being read.
+  std::span<std::byte> free_piece() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return filled_ - read_ < kPieces; });
+    return std::span(memory_).subspan(filled_ % kPieces * kPiece, kPiece);
+  }
+  /// `bytes` of it are ready.
+  void fill(std::size_t bytes) noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      sizes_[filled_++ % kPieces] = bytes;
+    }
+    changed_.notify_one();
+  }
+  /// Nothing more is filled.
+  void close() noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_one();
+  }
+  template <class F>
+  void each(const F& f) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return read_ < filled_ || closed_; });
+      if (read_ == filled_) return;
+      const std::size_t at = read_ % kPieces;
+      const auto piece = std::span<const std::byte>(memory_).subspan(at * kPiece, sizes_[at]);
+      lock.unlock();
+      f(piece);
+      lock.lock();
+      ++read_;
+      changed_.notify_one();
+    }
+  }
+
+ private:
+  static constexpr std::size_t kPieces = 4;
+  std::vector<std::byte> memory_;
+  std::size_t sizes_[kPieces] = {}, filled_ = 0, read_ = 0;
+  bool closed_ = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
 };
 
 }  // namespace
@@ -168,44 +222,51 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
     hash.update(std::as_bytes(std::span(header.data(), header.size())));
   }
   NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
-  if (s.threads < 2) {
+  const auto alone = [&]() -> Status {
     for (const std::size_t i : order) {
       NBL_TRY(drain(i, [&](std::span<const std::byte> bytes) {
         hash.update(bytes);
         return writer.write(bytes);
       }));
     }
+    return {};
+  };
+  if (s.threads < 2) {
+    NBL_TRY(alone());
     NBL_TRY(writer.commit());
     return hash.finish_hex();
   }
-  // One thread hashes what another one copies. Space is given back when both are through with some tensors.
-  constexpr int64_t kTogether = int64_t{64} << 20;
-  Team pair(2);
-  std::vector<std::byte> pieces[2] = {std::vector<std::byte>(kPiece), std::vector<std::byte>(kPiece)};
-  for (std::size_t first = 0; first < order.size();) {
-    std::size_t last = first;
-    for (int64_t bytes = 0; last < order.size() && bytes < kTogether; ++last) bytes += s.entries[order[last]].planned.bytes;
-    Status status[2];
-    pair.parallel_for(2, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const std::size_t t = static_cast<std::size_t>(task);
-        try {
-          for (std::size_t i = first; i < last && status[t].ok(); ++i) {
-            status[t] = s.pass(s.entries[order[i]], pieces[t], [&](std::span<const std::byte> bytes) {
-              if (t == 1) return writer.write(bytes);
-              hash.update(bytes);
-              return Status();
-            });
-          }
-        } catch (const std::bad_alloc&) {
-          status[t] = {Code::out_of_memory, "memory is exhausted"};
-        }
+  // One thread reads and writes, the other one hashes, some pieces behind.
+  PieceRing ring;
+  const auto copy = [&]() -> Status {
+    for (const std::size_t i : order) {
+      const Entry& entry = s.entries[i];
+      for (int64_t done = 0; done < entry.planned.bytes;) {
+        const auto piece = ring.free_piece().first(
+            static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done)));
+        NBL_TRY(s.read(entry.offset + done, piece));
+        done += static_cast<int64_t>(piece.size());
+        ring.fill(piece.size());
+        NBL_TRY(writer.write(piece));
       }
-    });
-    for (const Status& each : status) NBL_TRY(each);
-    for (std::size_t i = first; i < last; ++i) s.give_back(s.entries[order[i]]);
-    first = last;
-  }
+      s.give_back(entry);
+    }
+    return {};
+  };
+  Status status;
+  Team(2).run([&](Worker& worker) {
+    if (worker.index() == 1) {
+      ring.each([&](std::span<const std::byte> piece) { hash.update(piece); });
+      return;
+    }
+    try {
+      status = worker.count() > 1 ? copy() : alone();  // where no second thread could be made
+    } catch (const std::bad_alloc&) {
+      status = {Code::out_of_memory, "memory is exhausted"};
+    }
+    ring.close();
+  });
+  NBL_TRY(status);
   NBL_TRY(writer.commit());
   return hash.finish_hex();
 }

@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "base/cpu.h"
-#include "base/half.h"
 #include "model/forward.h"
 #include "model/weights.h"
+#include "tensor/dense_pack.h"
 
 namespace nbl::model {
 namespace {
@@ -162,17 +162,8 @@ struct LayerRunner::Impl {
 };
 
 Result<Linear> LayerRunner::Impl::make_linear(const LayerWeights::Matrix& m) const {
-  Segment segment;
-  if (bf16) {
-    std::vector<uint16_t> rounded(m.w.size());
-    team->parallel_for(m.n, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * m.k; i < end * m.k; ++i)
-        rounded[static_cast<std::size_t>(i)] = f32_to_bf16(m.w[static_cast<std::size_t>(i)]);
-    });
-    NBL_ASSIGN(segment, pack_dense(m.n, m.k, DType::bf16, rounded.data()));
-  } else {
-    NBL_ASSIGN(segment, pack_dense(m.n, m.k, DType::f32, m.w.data()));
-  }
+  const auto rows = [&](int64_t row, int64_t count, float* out) { std::copy_n(m.w.data() + row * m.k, count * m.k, out); };
+  NBL_ASSIGN(Segment segment, pack_dense_rows(*team, m.n, m.k, bf16 ? DType::bf16 : DType::f32, rows));
   return Linear::create(make_qtensor(m.n, m.k, std::move(segment)), m.bias, compute);
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/cpu.h"
-#include "base/half.h"
 #include "pipeline/gram.h"
+#include "tensor/dense_pack.h"
 
 namespace nbl::pipeline {
 
@@ -14,33 +14,21 @@ DenseProducts::DenseProducts(Team& team, int64_t tokens, Compute compute)
       compute_{compute, best_isa()},
       bf16_(compute == Compute::fast && (compute_.isa == Isa::avx512bf16 || compute_.isa == Isa::amx)) {}
 
-Result<Linear> DenseProducts::pack(const float* w, int64_t n, int64_t k, std::vector<float> bias) const {
-  Segment segment;
-  if (bf16_) {
-    std::vector<uint16_t> rounded(static_cast<std::size_t>(n * k));
-    team_->parallel_for(n, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * k; i < end * k; ++i) rounded[static_cast<std::size_t>(i)] = f32_to_bf16(w[i]);
-    });
-    NBL_ASSIGN(segment, pack_dense(n, k, DType::bf16, rounded.data()));
-  } else {
-    NBL_ASSIGN(segment, pack_dense(n, k, DType::f32, w));
-  }
-  return Linear::create(make_qtensor(n, k, std::move(segment)), std::move(bias), compute_);
-}
-
 Status DenseProducts::set(const model::LayerWeights::Matrix& m, bool with_backward, Pair* pair) const {
-  NBL_ASSIGN(pair->forward, pack(m.w.data(), m.n, m.k, m.bias));
+  const float* w = m.w.data();
+  const DType type = bf16_ ? DType::bf16 : DType::f32;
+  const auto rows = [&](int64_t row, int64_t count, float* out) { std::copy_n(w + row * m.k, count * m.k, out); };
+  NBL_ASSIGN(Segment forward, pack_dense_rows(*team_, m.n, m.k, type, rows));
+  NBL_ASSIGN(pair->forward, Linear::create(make_qtensor(m.n, m.k, std::move(forward)), m.bias, compute_));
   if (!with_backward) return {};
-  constexpr int64_t kBlock = 16;
-  std::vector<float> turned(m.w.size());
-  team_->parallel_for((m.k + kBlock - 1) / kBlock, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t c0 = begin * kBlock; c0 < std::min(end * kBlock, m.k); c0 += kBlock)
-      for (int64_t r0 = 0; r0 < m.n; r0 += kBlock)
-        for (int64_t c = c0; c < std::min(c0 + kBlock, m.k); ++c)
-          for (int64_t r = r0; r < std::min(r0 + kBlock, m.n); ++r)
-            turned[static_cast<std::size_t>(c * m.n + r)] = m.w[static_cast<std::size_t>(r * m.k + c)];
-  });
-  NBL_ASSIGN(pair->backward, pack(turned.data(), m.k, m.n, {}));
+  const auto columns = [&](int64_t column, int64_t count, float* out) {
+    constexpr int64_t kBlock = 16;
+    for (int64_t r0 = 0; r0 < m.n; r0 += kBlock)
+      for (int64_t c = 0; c < count; ++c)
+        for (int64_t r = r0; r < std::min(r0 + kBlock, m.n); ++r) out[c * m.n + r] = w[r * m.k + column + c];
+  };
+  NBL_ASSIGN(Segment backward, pack_dense_rows(*team_, m.k, m.n, type, columns));
+  NBL_ASSIGN(pair->backward, Linear::create(make_qtensor(m.k, m.n, std::move(backward)), {}, compute_));
   return {};
 }
 

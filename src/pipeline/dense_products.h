@@ -42,8 +42,6 @@ class DenseProducts {
   Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const;
 
  private:
-  Result<Linear> pack(const float* w, int64_t n, int64_t k, std::vector<float> bias) const;
-
   Team* team_ = nullptr;
   int64_t tokens_ = 0;
   ComputeOptions compute_;

@@ -96,10 +96,11 @@ Status Job::process_by_rows(int64_t first, int64_t count) {
     Linear linear;
   };
   std::optional<Done> done;
+  SpareBuffers spare;
   std::size_t first_report = report_.layers.size();
   const auto write = [&]() -> Status {
     if (!done) return {};
-    const Done d = std::move(*done);
+    Done d = std::move(*done);
     done.reset();
     if (d.begins) {
       finished_ = {};
@@ -107,6 +108,9 @@ Status Job::process_by_rows(int64_t first, int64_t count) {
       first_report = report_.layers.size();
     }
     NBL_TRY(finish_linear(*d.linear.plan, d.layer, d.linear.tensor, d.linear.report));
+    // What a memory limit was planned for has no room for spares.
+    if (options_.max_memory_bytes <= 0 && d.linear.tensor.segments.size() == 1)
+      spare.give(std::move(d.linear.tensor.segments.front().codes).release());
     if (!d.ends || !journal_) return {};
     finished_.reports.assign(report_.layers.begin() + static_cast<std::ptrdiff_t>(first_report), report_.layers.end());
     NBL_TRY(journal_->add(finished_));
@@ -148,7 +152,7 @@ Status Job::process_by_rows(int64_t first, int64_t count) {
             convert_to_f32(m.plain->dtype, from, rows * m.k, out);
           }
         };
-        result = quant::quantize_by_rows(*p->recipe, p->name, m.n, m.k, read, context, done ? &alongside : nullptr);
+        result = quant::quantize_by_rows(*p->recipe, p->name, m.n, m.k, read, context, done ? &alongside : nullptr, &spare);
         NBL_TRY(written);
       }
       if (result) {

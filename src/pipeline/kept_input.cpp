@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/half.h"
+#include "kernels/rounding/rounding.h"
 
 namespace nbl::pipeline {
 namespace {
@@ -40,8 +41,7 @@ void KeptInput::store(int64_t batch, const float* x, int64_t ldx, int64_t rows) 
     for (int64_t r = begin; r < end; ++r) {
       const float* from = x + r * ldx;
       if (half_) {
-        uint16_t* to = halves_.data() + first + r * k_;
-        for (int64_t c = 0; c < k_; ++c) to[c] = f32_to_bf16(from[c]);
+        f32_to_bf16(from, k_, halves_.data() + first + r * k_);
       } else {
         std::copy_n(from, k_, floats_.data() + first + r * k_);
       }
@@ -61,7 +61,7 @@ Status KeptInput::add(int64_t batch, float* stream) {
   if (half_) {
     const uint16_t* from = halves_.data() + batch * batch_rows_ * k_;
     team_->parallel_for(m, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * k_; i < end * k_; ++i) input_[static_cast<std::size_t>(i)] = bf16_to_f32(from[i]);
+      kernels::rounding_kernels(best_isa()).widen_bf16(from + begin * k_, (end - begin) * k_, input_.data() + begin * k_);
     });
     in = input_.data();
   } else {

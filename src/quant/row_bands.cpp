@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <mutex>
 
 #include "base/checked.h"
 #include "quant/calibrated.h"
-#include "tensor/row_joiner.h"
 
 namespace nbl::quant {
 namespace {
@@ -18,7 +18,7 @@ constexpr int64_t kBandRows = 32;
 
 std::optional<LinearResult> quantize_by_rows(const Recipe& recipe, const std::string& name, int64_t n, int64_t k,
                                              FunctionRef<void(int64_t row, int64_t count, float* out)> read,
-                                             const MethodContext& context, const FunctionRef<void()>* alongside) {
+                                             const MethodContext& context, const FunctionRef<void()>* alongside, SpareBuffers* spare) {
   const int64_t bands = ceil_div(n, kBandRows), extra = alongside != nullptr ? 1 : 0;
   std::vector<double> errors(static_cast<std::size_t>(bands)), references(errors.size());
   std::optional<RowJoiner> joiner;
@@ -26,13 +26,14 @@ std::optional<LinearResult> quantize_by_rows(const Recipe& recipe, const std::st
   std::atomic<bool> failed{false};
   const auto band = [&](int64_t b) -> bool {
     const int64_t row = b * kBandRows, rows = std::min(kBandRows, n - row);
-    std::vector<float> weight(static_cast<std::size_t>(rows * k));
-    read(row, rows, weight.data());
+    const std::size_t count = static_cast<std::size_t>(rows * k);
+    const auto weight = std::make_unique_for_overwrite<float[]>(count);
+    read(row, rows, weight.get());
     LinearTask task;
     task.name = name;
     task.n = rows;
     task.k = k;
-    task.weight = weight;
+    task.weight = {weight.get(), count};
     Team alone(1);
     MethodContext own = context;
     own.team = &alone;
@@ -44,7 +45,7 @@ std::optional<LinearResult> quantize_by_rows(const Recipe& recipe, const std::st
     {
       const std::lock_guard<std::mutex> lock(creating);
       if (!joiner) {
-        auto made = RowJoiner::create(n, result->tensor);
+        auto made = RowJoiner::create(n, result->tensor, spare);
         if (!made.ok()) return false;
         joiner.emplace(std::move(made).value());
       }

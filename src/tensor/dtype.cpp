@@ -155,7 +155,7 @@ void convert_from_f32(const float* src, int64_t n, DType dtype, void* dst) noexc
       for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_f16(src[i]));
       return;
     case DType::bf16:
-      for (int64_t i = 0; i < n; ++i) store(dst, i, f32_to_bf16(src[i]));
+      f32_to_bf16(src, n, dst);
       return;
     case DType::e4m3:
       for (int64_t i = 0; i < n; ++i) store(dst, i, narrow_e4m3(src[i]));

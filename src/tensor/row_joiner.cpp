@@ -36,14 +36,38 @@ TileBytes tile_bytes(const Segment& s) noexcept {
 
 }  // namespace
 
-Result<RowJoiner> RowJoiner::create(int64_t n, const QTensor& part) {
+Result<Buffer> SpareBuffers::take(std::size_t bytes) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto it = kept_.begin(); it != kept_.end(); ++it) {
+      if (it->size() != bytes) continue;
+      Buffer found = std::move(*it);
+      kept_.erase(it);
+      bytes_ -= bytes;
+      return found;
+    }
+  }
+  return Buffer::create(bytes);
+}
+
+void SpareBuffers::give(Buffer buffer) {
+  constexpr std::size_t kMost = std::size_t{64} << 20;
+  if (buffer.size() == 0 || buffer.size() > kMost) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (; bytes_ + buffer.size() > kMost; kept_.erase(kept_.begin())) bytes_ -= kept_.front().size();
+  bytes_ += buffer.size();
+  kept_.push_back(std::move(buffer));
+}
+
+Result<RowJoiner> RowJoiner::create(int64_t n, const QTensor& part, SpareBuffers* spare) {
   if (!plain(part)) return Status(Code::unsupported, "rows of this encoding cannot be joined");
   RowJoiner joiner;
   joiner.tensor_ = part;
   joiner.tensor_.n = n;
   Segment& s = joiner.tensor_.segments.front();
   s.codes = s.scales = s.zeros = {};
-  NBL_ASSIGN(joiner.codes_, Buffer::create(static_cast<std::size_t>(s.code_bytes(n))));
+  const std::size_t codes = static_cast<std::size_t>(s.code_bytes(n));
+  NBL_ASSIGN(joiner.codes_, spare != nullptr ? spare->take(codes) : Buffer::create(codes));
   NBL_ASSIGN(joiner.scales_, Buffer::create(static_cast<std::size_t>(s.scale_bytes(n))));
   NBL_ASSIGN(joiner.zeros_, Buffer::create(static_cast<std::size_t>(s.zero_bytes(n))));
   return joiner;

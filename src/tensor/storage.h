@@ -26,6 +26,8 @@ class Storage {
   const std::byte* data() const noexcept { return bytes_.data(); }
   std::size_t size() const noexcept { return bytes_.size(); }
   bool empty() const noexcept { return bytes_.empty(); }
+  /// Gives the buffer of own() or copy() back where nothing else stands on it; an empty one otherwise.
+  Buffer release() &&;
   /// Made by own() or copy(): in memory of its own, not in a mapping or a part of something else.
   bool owns() const noexcept { return owns_; }
   std::span<const std::byte> bytes() const noexcept { return bytes_; }

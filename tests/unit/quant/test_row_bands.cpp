@@ -14,14 +14,14 @@ namespace {
 using testing::Layer;
 using testing::random_layer;
 
-std::optional<LinearResult> by_rows(const std::string& text, const Layer& layer, const FunctionRef<void()>* alongside = nullptr) {
+std::optional<LinearResult> by_rows(const std::string& text, const Layer& layer, const FunctionRef<void()>* alongside = nullptr, SpareBuffers* spare = nullptr) {
   const auto recipe = parse_recipe(text);
   EXPECT_TRUE(recipe.ok());
   EXPECT_TRUE(recipe->method->by_rows(recipe->options, layer.k));
   const auto read = [&](int64_t row, int64_t count, float* out) {
     std::copy_n(layer.weight.data() + row * layer.k, count * layer.k, out);
   };
-  return quantize_by_rows(*recipe, "test.weight", layer.n, layer.k, read, testing::context(), alongside);
+  return quantize_by_rows(*recipe, "test.weight", layer.n, layer.k, read, testing::context(), alongside, spare);
 }
 
 void expect_same(const Storage& a, const Storage& b) {
@@ -52,6 +52,55 @@ TEST(RowBands, TheTensorIsTheSameByteForByte) {
       EXPECT_NEAR(banded->error, whole.error, 1e-6 * whole.error);
       EXPECT_GT(banded->reference, 0);
     }
+  }
+}
+
+TEST(RowBands, MemoryThatWasUsedBeforeChangesNothing) {
+  for (const int64_t n : {16, 70}) {
+    const Layer layer = random_layer(n, 192, 5);
+    for (const char* recipe : {"rtn:bits=3,group=48", "nf4:block=64", "int8", "fp8"}) {
+      const auto fresh = by_rows(recipe, layer);
+      ASSERT_TRUE(fresh);
+      const std::size_t bytes = fresh->tensor.segments[0].codes.size();
+      SpareBuffers spare;
+      auto used = Buffer::create(bytes);
+      ASSERT_TRUE(used.ok());
+      std::ranges::fill(used->as<std::byte>(), std::byte{0xff});
+      const std::byte* where = used->data();
+      spare.give(std::move(used).value());
+      auto again = by_rows(recipe, layer, nullptr, &spare);
+      ASSERT_TRUE(again);
+      EXPECT_EQ(again->tensor.segments[0].codes.data(), where);
+      expect_same(again->tensor.segments[0].codes, fresh->tensor.segments[0].codes);
+      const Storage second = again->tensor.segments[0].codes;
+      EXPECT_EQ(std::move(again->tensor.segments[0].codes).release().size(), 0u) << "another storage stands on it";
+      EXPECT_EQ(Storage(second).release().size(), 0u);
+      auto last = by_rows(recipe, layer);
+      ASSERT_TRUE(last);
+      EXPECT_EQ(std::move(last->tensor.segments[0].codes).release().size(), bytes);
+      EXPECT_TRUE(last->tensor.segments[0].codes.empty());
+    }
+  }
+}
+
+TEST(SpareBuffers, AreOfTheSizeAskedForAndFew) {
+  constexpr std::size_t kSize = std::size_t{20} << 20;
+  SpareBuffers spare;
+  for (int i = 0; i < 5; ++i) {
+    Buffer buffer = Buffer::create(kSize).value();
+    buffer.data()[0] = std::byte{1};
+    spare.give(std::move(buffer));  // 64 MB hold three
+  }
+  Buffer large = Buffer::create(std::size_t{65} << 20).value();
+  large.data()[0] = std::byte{1};
+  spare.give(std::move(large));  // more than all of that
+  EXPECT_EQ(spare.take(std::size_t{65} << 20).value().data()[0], std::byte{0});
+  EXPECT_EQ(spare.take(kSize - 64).value().data()[0], std::byte{0});
+  std::vector<Buffer> taken;
+  for (int i = 0; i < 5; ++i) {
+    taken.push_back(spare.take(kSize).value());
+    ASSERT_EQ(taken.back().size(), kSize);
+    EXPECT_EQ(taken.back().data()[0], std::byte(i < 3 ? 1 : 0)) << i;
   }
 }
 
