@@ -148,9 +148,11 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     }
   }
   if (cap > 0 && plan.peak() > cap) {
+    // What the process takes before the work begins is part of it, and differs a little from run to run.
+    constexpr int64_t kMegabyte = 1000000, kRunToRun = kMegabyte;
     return Status(Code::limit, fmt::format("quantizing {} takes {} of memory and the cap is {}; the smallest cap that works is {}",
                                            input.origin(), megabytes(plan.peak()), megabytes(cap),
-                                           megabytes((plan.peak() / 1000000 + 1) * 1000000)));
+                                           megabytes(((plan.peak() + kRunToRun) / kMegabyte + 1) * kMegabyte)));
   }
   return plan;
 }

@@ -14,7 +14,7 @@ const OptionSpec kOptions[] = {
     gptq_options::bits,
     gptq_options::group_size,
     gptq_options::sym,
-    {"iters", OptionSpec::Type::integer, "50", 0, 10000, {}, "steps of learning a block; 0: gptq alone"},
+    {"iters", OptionSpec::Type::integer, "12", 0, 10000, {}, "steps of learning a block; 0: gptq alone"},
     {"lr", OptionSpec::Type::real, "0.001", 0, 1, {}, "steps of the grid that a code moves at first; 0: 0.02"},
     {"scale_lr", OptionSpec::Type::real, "0.001", 0, 0.1, {}, "share by which a scale moves at first"},
     {"batch_tokens", OptionSpec::Type::integer, "2048", 1, 1048576, {}, "calibration tokens in a step, in whole windows"},
