@@ -70,7 +70,7 @@ void f32_to_bf16(const float* values, int64_t count, void* out) noexcept {
   constexpr int64_t kBlock = 64;
   for (int64_t done = 0; done < count; done += kBlock) {
     const int64_t n = std::min(kBlock, count - done);
-    uint16_t block[kBlock];
+    uint16_t block[kBlock] = {};
     for (int64_t i = 0; i < n; ++i) block[i] = f32_to_bf16(values[done + i]);
     std::memcpy(static_cast<std::byte*>(out) + 2 * done, block, static_cast<std::size_t>(2 * n));
   }
