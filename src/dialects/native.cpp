@@ -49,6 +49,7 @@ class NativeWriter final : public CheckpointWriter {
     return Status(Code::invalid_argument, fmt::format("{}: tensor {} was written twice", path_.string(), shown(name)));
   }
   Status add_text(std::string_view name, std::string_view bytes);
+  Result<std::string> manifest_text();
 
   std::filesystem::path path_;
   io::TensorSpool spool_;
@@ -116,6 +117,17 @@ Status NativeWriter::add_text(std::string_view name, std::string_view bytes) {
                     std::as_bytes(std::span(stored.data(), stored.size())));
 }
 
+/// The manifest with the hashes that are known by now: of as many bytes whether they are or not.
+Result<std::string> NativeWriter::manifest_text() {
+  static const std::string unknown(64, '0');
+  std::map<std::string_view, std::string_view> sorted;
+  for (const auto& entry : spool_.entries()) sorted.emplace(entry.planned.name, entry.sha256.empty() ? unknown : entry.sha256);
+  Json hashes = Json::object();
+  for (const auto& [name, hash] : sorted) hashes.set(name, hash);
+  manifest_.set("sha256", std::move(hashes));
+  return manifest_.dump(1) + "\n";
+}
+
 // Packed tiles first, whole lines all of them, so that each stays aligned; then arrays, wide elements first; then
 // texts.
 int rank(const io::TensorSpool::Entry& entry, const std::set<std::string, std::less<>>& names) {
@@ -130,15 +142,17 @@ Result<std::string> NativeWriter::finish() {
   NBL_TRY(add_text(kConfigText, config_));
   for (const auto& [name, bytes] : assets_) NBL_TRY(add_text(name, bytes));
 
-  std::map<std::string_view, std::string_view> sorted;
-  for (const auto& entry : spool_.entries()) sorted.emplace(entry.planned.name, entry.sha256);
-  Json hashes = Json::object();
-  for (const auto& [name, hash] : sorted) hashes.set(name, hash);
   Json metadata = Json::object();
   for (const auto& [key, value] : metadata_) metadata.set(key, value);
   manifest_.set("metadata_sha256", metadata_hash(metadata));
-  manifest_.set("sha256", std::move(hashes));
-  NBL_TRY(add_text(kManifestText, manifest_.dump(1) + "\n"));
+  // Its size must be known before the hashes in it are, so it is not compressed: two thirds of it do not compress anyway.
+  NBL_ASSIGN(const std::string manifest, manifest_text());
+  const int64_t size = static_cast<int64_t>(manifest.size());
+  Json text = Json::object();
+  text.set("bytes", size);
+  metadata_[std::string(kTextKey) + std::string(kManifestText)] = text.dump();
+  const io::TensorSpool::Last last{{std::string(kTextTensor) + std::string(kManifestText), "U8", {size}, size},
+                                   [this] { return manifest_text(); }};
 
   const auto& entries = spool_.entries();
   std::vector<std::size_t> order(entries.size());
@@ -148,7 +162,7 @@ Result<std::string> NativeWriter::finish() {
     return ra != rb ? ra < rb : io::natural_less(entries[a].planned.name, entries[b].planned.name);
   });
   // Rank 0 alone is aligned to lines; the header's padding aligns the first.
-  return spool_.write_file(path_, order, metadata_, true);
+  return spool_.write_file(path_, order, metadata_, true, &last);
 }
 
 class NativeDialect final : public Dialect {

@@ -63,15 +63,16 @@ class FileSizeSignalBlocked {
   sigset_t set_{}, before_{};
 };
 
-/// Pieces between a thread that fills them and one that reads them, both in order.
+/// Pieces between a thread that fills them and one that takes them, both in order.
 class PieceRing {
  public:
   PieceRing() : memory_(kPieces * kPiece) {}
 
-  /// Waits for a piece that is not being read.
+  /// Waits for a piece that is not being taken. Empty: no more are taken.
   std::span<std::byte> free_piece() {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return filled_ - read_ < kPieces; });
+    changed_.wait(lock, [&] { return filled_ - taken_ < kPieces || stopped_; });
+    if (stopped_) return {};
     return std::span(memory_).subspan(filled_ % kPieces * kPiece, kPiece);
   }
   /// `bytes` of it are ready.
@@ -83,36 +84,68 @@ class PieceRing {
     changed_.notify_one();
   }
   /// Nothing more is filled.
-  void close() noexcept {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      closed_ = true;
-    }
-    changed_.notify_one();
-  }
-  template <class F>
-  void each(const F& f) {
+  void close() noexcept { set(&closed_); }
+  /// Nothing more is taken.
+  void stop() noexcept { set(&stopped_); }
+  /// Waits for the next piece; empty: there is none. It is taken when the next one is asked for.
+  std::span<const std::byte> next_piece() {
     std::unique_lock<std::mutex> lock(mutex_);
-    while (true) {
-      changed_.wait(lock, [&] { return read_ < filled_ || closed_; });
-      if (read_ == filled_) return;
-      const std::size_t at = read_ % kPieces;
-      const auto piece = std::span<const std::byte>(memory_).subspan(at * kPiece, sizes_[at]);
-      lock.unlock();
-      f(piece);
-      lock.lock();
-      ++read_;
-      changed_.notify_one();
-    }
+    if (holds_) ++taken_;
+    changed_.notify_one();
+    changed_.wait(lock, [&] { return taken_ < filled_ || closed_; });
+    holds_ = taken_ < filled_;
+    if (!holds_) return {};
+    const std::size_t at = taken_ % kPieces;
+    return std::span<const std::byte>(memory_).subspan(at * kPiece, sizes_[at]);
   }
 
  private:
+  void set(bool* flag) noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      *flag = true;
+    }
+    changed_.notify_one();
+  }
+
   static constexpr std::size_t kPieces = 4;
   std::vector<std::byte> memory_;
-  std::size_t sizes_[kPieces] = {}, filled_ = 0, read_ = 0;
-  bool closed_ = false;
+  std::size_t sizes_[kPieces] = {}, filled_ = 0, taken_ = 0;
+  bool holds_ = false, closed_ = false, stopped_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
+};
+
+/// Hashes the whole file and, where that is wanted, each tensor on its way into it.
+class TensorHashes {
+ public:
+  TensorHashes(const std::vector<TensorSpool::Entry>& entries, std::span<const std::size_t> order, bool each, Sha256& whole)
+      : whole_(whole) {
+    if (!each) return;
+    for (const std::size_t i : order) tensors_.push_back({i, entries[i].planned.bytes, {}});
+  }
+
+  /// A piece of no more than one tensor, the next one that is not told to its end.
+  void take(std::span<const std::byte> piece) noexcept {
+    if (tensors_.empty()) return whole_.update(piece);
+    while (tensors_[at_].left == 0) ++at_;
+    Tensor& tensor = tensors_[at_];
+    update_both(whole_, tensor.hash, piece);
+    tensor.left -= static_cast<int64_t>(piece.size());
+  }
+  void store(std::vector<TensorSpool::Entry>* entries) {
+    for (Tensor& tensor : tensors_) (*entries)[tensor.entry].sha256 = tensor.hash.finish_hex();
+  }
+
+ private:
+  struct Tensor {
+    std::size_t entry = 0;
+    int64_t left = 0;
+    Sha256 hash;
+  };
+  Sha256& whole_;
+  std::vector<Tensor> tensors_;
+  std::size_t at_ = 0;
 };
 
 }  // namespace
@@ -193,10 +226,6 @@ Status TensorSpool::add(std::string name, std::string type, Shape shape, std::sp
   const auto total = static_cast<int64_t>(bytes.size() + padding);
   if (pad > 1) shape = {total};
   Entry entry{{std::move(name), std::move(type), std::move(shape), total}, s.end, {}};
-  Sha256 hash;
-  hash.update(bytes);
-  hash.update({kZeros, padding});
-  entry.sha256 = hash.finish_hex();
   const FileSizeSignalBlocked guard;
   NBL_TRY(s.append(bytes));
   NBL_TRY(s.append({kZeros, padding}));
@@ -212,61 +241,89 @@ Status TensorSpool::drain(std::size_t index, const std::function<Status(std::spa
 }
 
 Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<const std::size_t> order,
-                                            const std::map<std::string, std::string>& metadata, bool aligned) {
+                                            const std::map<std::string, std::string>& metadata, bool aligned, const Last* last) {
   State& s = *state_;
   std::vector<SafetensorsWriter::Planned> plan;
   for (const std::size_t i : order) plan.push_back(s.entries[i].planned);
+  if (last != nullptr) plan.push_back(last->planned);
   Sha256 hash;
   {
     NBL_ASSIGN(const std::string header, safetensors_header(plan, metadata, aligned));
     hash.update(std::as_bytes(std::span(header.data(), header.size())));
   }
   NBL_ASSIGN(SafetensorsWriter writer, SafetensorsWriter::create(file, std::move(plan), metadata, aligned));
+  TensorHashes hashes{s.entries, order, last != nullptr, hash};
   const auto alone = [&]() -> Status {
     for (const std::size_t i : order) {
       NBL_TRY(drain(i, [&](std::span<const std::byte> bytes) {
-        hash.update(bytes);
+        hashes.take(bytes);
         return writer.write(bytes);
       }));
     }
     return {};
   };
-  if (s.threads < 2) {
-    NBL_TRY(alone());
-    NBL_TRY(writer.commit());
-    return hash.finish_hex();
-  }
-  // One thread reads and writes, the other one hashes, some pieces behind.
-  PieceRing ring;
-  const auto copy = [&]() -> Status {
+  // With two threads one reads and hashes, the other one writes, some pieces behind.
+  const auto read = [&](PieceRing& ring) -> Status {
     for (const std::size_t i : order) {
       const Entry& entry = s.entries[i];
       for (int64_t done = 0; done < entry.planned.bytes;) {
-        const auto piece = ring.free_piece().first(
-            static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done)));
+        std::span<std::byte> piece = ring.free_piece();
+        if (piece.empty()) return {};
+        piece = piece.first(static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done)));
         NBL_TRY(s.read(entry.offset + done, piece));
+        hashes.take(piece);
         done += static_cast<int64_t>(piece.size());
         ring.fill(piece.size());
+      }
+    }
+    return {};
+  };
+  const auto write = [&](PieceRing& ring) -> Status {
+    for (const std::size_t i : order) {
+      const Entry& entry = s.entries[i];
+      for (int64_t done = 0; done < entry.planned.bytes;) {
+        const std::span<const std::byte> piece = ring.next_piece();
+        if (piece.empty()) return {};  // reading failed
         NBL_TRY(writer.write(piece));
+        done += static_cast<int64_t>(piece.size());
       }
       s.give_back(entry);
     }
     return {};
   };
-  Status status;
-  Team(2).run([&](Worker& worker) {
-    if (worker.index() == 1) {
-      ring.each([&](std::span<const std::byte> piece) { hash.update(piece); });
-      return;
-    }
+  const auto guarded = [](const auto& work) -> Status {
     try {
-      status = worker.count() > 1 ? copy() : alone();  // where no second thread could be made
+      return work();
     } catch (const std::bad_alloc&) {
-      status = {Code::out_of_memory, "memory is exhausted"};
+      return {Code::out_of_memory, "memory is exhausted"};
     }
-    ring.close();
-  });
-  NBL_TRY(status);
+  };
+  if (s.threads < 2) {
+    NBL_TRY(alone());
+  } else {
+    PieceRing ring;
+    Status was_read, written;
+    Team(2).run([&](Worker& worker) {
+      if (worker.count() < 2) {  // no second thread could be made
+        written = guarded(alone);
+      } else if (worker.index() == 1) {
+        was_read = guarded([&] { return read(ring); });
+        ring.close();
+      } else {
+        written = guarded([&] { return write(ring); });
+        ring.stop();
+      }
+    });
+    NBL_TRY(was_read);
+    NBL_TRY(written);
+  }
+  if (last != nullptr) {
+    hashes.store(&s.entries);
+    NBL_ASSIGN(const std::string text, last->make());
+    const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+    hash.update(bytes);
+    NBL_TRY(writer.write(bytes));
+  }
   NBL_TRY(writer.commit());
   return hash.finish_hex();
 }

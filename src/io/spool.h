@@ -23,7 +23,12 @@ class TensorSpool {
   struct Entry {
     SafetensorsWriter::Planned planned;
     int64_t offset = 0;  ///< in the spool
-    std::string sha256;  ///< of the tensor's bytes
+    std::string sha256;  ///< of the tensor's bytes, once write_file() has come to its Last
+  };
+  /// A tensor behind the others that says what they are: their hashes are known only when they have been written.
+  struct Last {
+    SafetensorsWriter::Planned planned;
+    std::function<Result<std::string>()> make;  ///< its bytes, as many as planned
   };
 
   /// The unnamed file is made in `directory`, so that a full disk shows there.
@@ -41,13 +46,13 @@ class TensorSpool {
   /// Hands the bytes of one entry to `sink`, in pieces, and gives their space back: an entry can be read once.
   Status drain(std::size_t index, const std::function<Status(std::span<const std::byte>)>& sink);
 
-  /// How many threads write_file() may use: with two, one hashes what the other one writes. 1 at first.
+  /// How many threads write_file() may use: with two, one reads and hashes what the other one writes. 1 at first.
   void set_threads(int threads) noexcept;
 
   /// Writes the entries named by `order` (indices) to `file`, all or nothing, and returns the SHA-256 of the whole
-  /// file. An entry can be written once: its space is given back.
+  /// file. An entry can be written once: its space is given back. `last`: null, or what comes behind them.
   Result<std::string> write_file(const std::filesystem::path& file, std::span<const std::size_t> order,
-                                 const std::map<std::string, std::string>& metadata, bool aligned);
+                                 const std::map<std::string, std::string>& metadata, bool aligned, const Last* last = nullptr);
 
  private:
   struct State;

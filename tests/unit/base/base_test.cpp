@@ -147,6 +147,23 @@ TEST(Sha256, PiecesOfAnySizeGiveTheSame) {
   }
 }
 
+TEST(Sha256, BothAtOnceAreWhatEachIs) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text.push_back(static_cast<char>(i * 11));
+  for (const std::size_t before : {0U, 1U, 64U, 100U}) {  // what the first has seen already
+    for (const std::size_t piece : {1U, 64U, 65U, 300U, 1000U}) {
+      Sha256 a, b;
+      a.update(std::as_bytes(std::span(text.data(), before)));
+      for (std::size_t at = 0; at < text.size(); at += piece) {
+        const auto part = std::string_view(text).substr(at, piece);
+        update_both(a, b, std::as_bytes(std::span(part.data(), part.size())));
+      }
+      EXPECT_EQ(a.finish_hex(), sha(text.substr(0, before) + text)) << before << " before, pieces of " << piece;
+      EXPECT_EQ(b.finish_hex(), sha(text)) << before << " before, pieces of " << piece;
+    }
+  }
+}
+
 TEST(PlainText, EscapesWhatIsNoText) {
   EXPECT_EQ(plain_text("caf\xc3\xa9 \xe2\x96\x81 \xf0\x9f\x99\x82"), "caf\xc3\xa9 \xe2\x96\x81 \xf0\x9f\x99\x82");
   EXPECT_EQ(plain_text(std::string_view("a\0b\x1b[31m\n\x7f", 10)), "a\\x00b\\x1b[31m\\x0a\\x7f");

@@ -30,7 +30,6 @@ TEST(TensorSpool, SameBytesWhateverTheOrderOfAdding) {
     if (turn == 1) {
       ASSERT_TRUE(spool->add("a", "U8", {3'000'000}, a).ok());
     }
-    EXPECT_EQ(spool->entries()[static_cast<std::size_t>(turn)].sha256, sha256_hex(turn == 0 ? a : a));
     const std::vector<std::size_t> order = turn == 0 ? std::vector<std::size_t>{1, 0} : std::vector<std::size_t>{0, 1};
     auto hash = spool->write_file(dir / "out", order, {{"k", "v"}}, true);
     ASSERT_TRUE(hash.ok()) << hash.status().message();
@@ -44,6 +43,39 @@ TEST(TensorSpool, SameBytesWhateverTheOrderOfAdding) {
   EXPECT_EQ((*container)->find("b")->shape, (Shape{128}));
   EXPECT_EQ((*container)->find("b")->bytes.bytes()[127], std::byte{0});
   EXPECT_TRUE(std::equal(a.begin(), a.end(), (*container)->find("a")->bytes.bytes().begin()));
+}
+
+/// Tensors of none, some and several pieces, aligned or not, and one behind them that holds their hashes.
+TEST(TensorSpool, TheLastTensorIsToldTheOthersHashes) {
+  test::TempDir dir;
+  std::string first_hash;
+  for (const int threads : {1, 2}) {
+    auto spool = TensorSpool::create(dir.path());
+    ASSERT_TRUE(spool.ok()) << spool.status().message();
+    spool->set_threads(threads);
+    const std::size_t sizes[] = {0, 7'000'064, 1 << 20, 100, 64, 0, 3'000'001, 1, 0};
+    std::vector<std::size_t> order;
+    for (const std::size_t size : sizes) {
+      const std::string name = "t" + std::to_string(order.size());
+      ASSERT_TRUE(spool->add(name, "U8", {static_cast<int64_t>(size)}, pattern(size, static_cast<unsigned>(size))).ok());
+      order.insert(order.begin(), order.size());
+    }
+    std::string told;
+    const TensorSpool::Last last{{"last", "U8", {3}, 3}, [&]() -> Result<std::string> {
+                                   for (const auto& entry : spool->entries()) told += entry.sha256 + "\n";
+                                   return std::string("abc");
+                                 }};
+    auto hash = spool->write_file(dir / "out", order, {}, true, &last);
+    ASSERT_TRUE(hash.ok()) << hash.status().message();
+    std::string expected;
+    for (const std::size_t size : sizes) expected += sha256_hex(pattern(size, static_cast<unsigned>(size))) + "\n";
+    EXPECT_EQ(told, expected) << threads << " threads";
+    const std::string content = test::read_all(dir / "out");
+    EXPECT_TRUE(content.ends_with("abc"));
+    EXPECT_EQ(*hash, sha256_hex(std::as_bytes(std::span(content.data(), content.size()))));
+    if (first_hash.empty()) first_hash = *hash;
+    EXPECT_EQ(*hash, first_hash);
+  }
 }
 
 TEST(TensorSpool, AFullDiskIsAnErrorAndLeavesNothing) {
