@@ -109,7 +109,8 @@ def page(rows):
     lines = ["# Every method, measured", "",
              "Written by `bench/method_rows.py` from `methods.json`; do not edit. Protocol: decoder linears only, 128 x 512 calibration",
              "tokens (c4, or c4, technical and code texts together: mix), windows-512 of wikitext2.test.raw (first 64 windows for prose-28m,",
-             "16 for SmolLM2-135M), exact compute. Seconds are of the whole job; the machine did other work too, so they are upper bounds.", ""]
+             "16 for SmolLM2-135M), exact compute. Seconds are of the whole job; the machine did other work too, and some jobs were stopped for",
+             "minutes meanwhile, so they are upper bounds.", ""]
     for model in ("prose-28m", "smollm2"):
         own = [r for r in rows.values() if r["model"] == model]
         if own:
