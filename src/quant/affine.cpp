@@ -188,7 +188,10 @@ float AffineCodes::largest_scale(const float* row, const MethodContext& context)
     const int64_t count = std::min(group, k - first);
     if (trellis) {
       double sum = 0;
-      for (int64_t c = first; c < first + count; ++c) sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+      for (int64_t c = first; c < first + count; ++c) {
+        sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+        largest = std::max(largest, std::abs(row[c]));
+      }
       const float root = static_cast<float>(std::sqrt(sum / static_cast<double>(count)));
       largest = std::max(largest, root * trellis_table(bits).unit * TrellisCoder::largest_scale());
     } else {

@@ -119,19 +119,21 @@ void TrellisCoder::run(const TrellisTile& tile, const float* wanted, const float
                 codes + i * kPanelRows);
 }
 
-void TrellisCoder::root_mean_squares(std::span<const TrellisTile> tiles, const float* panel, float* out) const {
+void TrellisCoder::extents(std::span<const TrellisTile> tiles, const float* panel, float* root_mean_square, float* largest) const {
   double sum[kPanelRows] = {};
+  std::fill_n(largest, kPanelRows, 0.0f);
   int64_t count = 0;
   for (const TrellisTile& tile : tiles) {
     for (int64_t i = 0; i < tile.count(); ++i, ++count) {
       for (int64_t r = 0; r < kPanelRows; ++r) {
         const double w = static_cast<double>(panel[count * kPanelRows + r]);
         sum[r] += w * w;
+        largest[r] = std::max(largest[r], std::abs(panel[count * kPanelRows + r]));
       }
     }
   }
   for (int64_t r = 0; r < kPanelRows; ++r)
-    out[r] = static_cast<float>(std::sqrt(sum[r] / static_cast<double>(std::max<int64_t>(1, count))));
+    root_mean_square[r] = static_cast<float>(std::sqrt(sum[r] / static_cast<double>(std::max<int64_t>(1, count))));
 }
 
 void TrellisCoder::costs(std::span<const TrellisTile> tiles, const float* panel, const float* scales, float* out) {

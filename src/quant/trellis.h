@@ -2,6 +2,7 @@
 // What rounding with error feedback and its refinement share. The code itself: kernels/simd/trellis.h.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -59,12 +60,14 @@ class TrellisCoder {
   /// panel: all their columns in order, [..][32]. `stored(scale, row)` is the nearest scale that can be kept.
   template <class Stored>
   void find_scales(std::span<const TrellisTile> tiles, const float* panel, float* scales, const Stored& stored) {
-    float root[kernels::kPanelRows], least[kernels::kPanelRows];
-    root_mean_squares(tiles, panel, root);
+    float root[kernels::kPanelRows], largest[kernels::kPanelRows], least[kernels::kPanelRows];
+    extents(tiles, panel, root, largest);
     for (int i = 0; i < kScalesTried; ++i) {
       float tried[kernels::kPanelRows], cost[kernels::kPanelRows];
       for (int64_t r = 0; r < kernels::kPanelRows; ++r) {
-        const float wanted = root[r] * table_.unit * (kLeastScale + kScaleStep * static_cast<float>(i));
+        // Of a row with values far beyond the rest up to the scale that reaches them.
+        const float usual = root[r] * table_.unit, last = std::max(usual * largest_scale(), largest[r]);
+        const float wanted = usual * kLeastScale + (last - usual * kLeastScale) * static_cast<float>(i) / static_cast<float>(kScalesTried - 1);
         tried[r] = wanted > 0 ? stored(wanted, r) : 0.0f;
       }
       costs(tiles, panel, tried, cost);
@@ -84,7 +87,7 @@ class TrellisCoder {
   static constexpr int kScalesTried = 12;
   static constexpr float kLeastScale = 0.75f, kScaleStep = 0.05f;
 
-  void root_mean_squares(std::span<const TrellisTile> tiles, const float* panel, float* out) const;
+  void extents(std::span<const TrellisTile> tiles, const float* panel, float* root_mean_square, float* largest) const;
   void costs(std::span<const TrellisTile> tiles, const float* panel, const float* scales, float* out);
   void spread(const TrellisTile& tile, const float* from, float* to) const;
 

@@ -61,6 +61,20 @@ TEST(TrellisMethod, MoreBitsAndMoreRefinementLowerTheError) {
   }
 }
 
+/// A value far beyond its group, on an input far beyond the others (as models with attention sinks have): the scale must reach it.
+TEST(TrellisMethod, RareLargeValuesAreReached) {
+  Layer layer = random_layer(48, 192, 12);
+  for (int64_t r = 0; r < 48; ++r) layer.weight[static_cast<std::size_t>(r * 192 + 70)] *= r % 2 == 0 ? 30.0f : 8.0f;
+  for (int64_t c = 0; c < 192; ++c) {
+    layer.stats.hessian[static_cast<std::size_t>(70 * 192 + c)] *= 30.0f;
+    layer.stats.hessian[static_cast<std::size_t>(c * 192 + 70)] *= 30.0f;
+  }
+  for (const char* scales : {"0", "6"}) {
+    const auto q = testing::quantize(std::string("trellis:bits=4,scale_bits=") + scales, layer.task());
+    EXPECT_LT(q.error, 1.5 * testing::quantize("gptq:bits=4,group=64", layer.task()).error) << scales;  // two thousand times, otherwise
+  }
+}
+
 TEST(TrellisMethod, FromFiveBitsOnItIsGptq) {
   const Layer layer = random_layer(20, 128, 6);
   const std::string options = "bits=5,group=32,scale_bits=5,mse=20,refine=1";
