@@ -73,13 +73,6 @@ Sha256Blocks sha256_blocks_native() noexcept {
 #endif
 }
 
-Sha256PairBlocks sha256_blocks_pair_native() noexcept {
-#if defined(__x86_64__)
-  if (cpu_has_sha256()) return &sha256_blocks_pair_x86;
-#endif
-  return nullptr;
-}
-
 Sha256::Sha256() noexcept
     : h_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {}
 
@@ -106,14 +99,16 @@ void Sha256::update(std::span<const std::byte> bytes) noexcept {
 }
 
 void update_both(Sha256& a, Sha256& b, std::span<const std::byte> bytes) noexcept {
-  static const Sha256PairBlocks pair = sha256_blocks_pair_native();
+#if defined(__x86_64__)
+  static const bool native = cpu_has_sha256();
   const std::size_t whole = bytes.size() / 64 * 64;
-  if (pair != nullptr && whole > 0 && a.length_ % 64 == 0 && b.length_ % 64 == 0) {
-    pair(a.h_.data(), b.h_.data(), reinterpret_cast<const uint8_t*>(bytes.data()), whole / 64);
+  if (native && whole > 0 && a.length_ % 64 == 0 && b.length_ % 64 == 0) {
+    sha256_blocks_pair_x86(a.h_.data(), b.h_.data(), reinterpret_cast<const uint8_t*>(bytes.data()), whole / 64);
     a.length_ += whole;
     b.length_ += whole;
     bytes = bytes.subspan(whole);
   }
+#endif
   a.update(bytes);
   b.update(bytes);
 }

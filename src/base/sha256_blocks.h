@@ -20,19 +20,16 @@ constexpr uint32_t kSha256Rounds[64] = {
 
 /// Takes `count` blocks of 64 bytes into the state h[8].
 using Sha256Blocks = void (*)(uint32_t* h, const uint8_t* p, size_t count);
-/// The same into two states.
-using Sha256PairBlocks = void (*)(uint32_t* h, uint32_t* other, const uint8_t* p, size_t count);
 
 void sha256_blocks_scalar(uint32_t* h, const uint8_t* p, size_t count) noexcept;
 void sha256_blocks_x86(uint32_t* h, const uint8_t* p, size_t count) noexcept;  ///< needs SHA, SSSE3 and SSE4.1
-void sha256_blocks_pair_x86(uint32_t* h, uint32_t* other, const uint8_t* p, size_t count) noexcept;  ///< needs the same
+/// The same blocks into two states; needs the same.
+void sha256_blocks_pair_x86(uint32_t* h, uint32_t* other, const uint8_t* p, size_t count) noexcept;
 void sha256_blocks_arm(uint32_t* h, const uint8_t* p, size_t count) noexcept;  ///< needs the SHA2 instructions
 
 /// Whether the processor has instructions for SHA-256 (in cpu.cpp).
 bool cpu_has_sha256() noexcept;
 /// The one with instructions, where this processor has them; else null.
 Sha256Blocks sha256_blocks_native() noexcept;
-/// The one for two states, where this processor has such instructions and we such code; else null.
-Sha256PairBlocks sha256_blocks_pair_native() noexcept;
 
 }  // namespace nbl

@@ -49,7 +49,7 @@ class NativeWriter final : public CheckpointWriter {
     return Status(Code::invalid_argument, fmt::format("{}: tensor {} was written twice", path_.string(), shown(name)));
   }
   Status add_text(std::string_view name, std::string_view bytes);
-  Result<std::string> manifest_text();
+  std::string manifest_text();
 
   std::filesystem::path path_;
   io::TensorSpool spool_;
@@ -118,7 +118,7 @@ Status NativeWriter::add_text(std::string_view name, std::string_view bytes) {
 }
 
 /// The manifest with the hashes that are known by now: of as many bytes whether they are or not.
-Result<std::string> NativeWriter::manifest_text() {
+std::string NativeWriter::manifest_text() {
   static const std::string unknown(64, '0');
   std::map<std::string_view, std::string_view> sorted;
   for (const auto& entry : spool_.entries()) sorted.emplace(entry.planned.name, entry.sha256.empty() ? unknown : entry.sha256);
@@ -145,9 +145,8 @@ Result<std::string> NativeWriter::finish() {
   Json metadata = Json::object();
   for (const auto& [key, value] : metadata_) metadata.set(key, value);
   manifest_.set("metadata_sha256", metadata_hash(metadata));
-  // Its size must be known before the hashes in it are, so it is not compressed: two thirds of it do not compress anyway.
-  NBL_ASSIGN(const std::string manifest, manifest_text());
-  const int64_t size = static_cast<int64_t>(manifest.size());
+  // Its size must be known before the hashes in it are, so it is not compressed.
+  const int64_t size = static_cast<int64_t>(manifest_text().size());
   Json text = Json::object();
   text.set("bytes", size);
   metadata_[std::string(kTextKey) + std::string(kManifestText)] = text.dump();

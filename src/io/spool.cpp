@@ -319,7 +319,7 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
   }
   if (last != nullptr) {
     hashes.store(&s.entries);
-    NBL_ASSIGN(const std::string text, last->make());
+    const std::string text = last->make();
     const auto bytes = std::as_bytes(std::span(text.data(), text.size()));
     hash.update(bytes);
     NBL_TRY(writer.write(bytes));

@@ -28,7 +28,7 @@ class TensorSpool {
   /// A tensor behind the others that says what they are: their hashes are known only when they have been written.
   struct Last {
     SafetensorsWriter::Planned planned;
-    std::function<Result<std::string>()> make;  ///< its bytes, as many as planned
+    std::function<std::string()> make;  ///< its bytes, as many as planned
   };
 
   /// The unnamed file is made in `directory`, so that a full disk shows there.

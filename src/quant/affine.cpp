@@ -188,12 +188,13 @@ float AffineCodes::largest_scale(const float* row, const MethodContext& context)
     const int64_t count = std::min(group, k - first);
     if (trellis) {
       double sum = 0;
+      float most = 0;
       for (int64_t c = first; c < first + count; ++c) {
         sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
-        largest = std::max(largest, std::abs(row[c]));
+        most = std::max(most, std::abs(row[c]));
       }
       const float root = static_cast<float>(std::sqrt(sum / static_cast<double>(count)));
-      largest = std::max(largest, root * trellis_table(bits).unit * TrellisCoder::largest_scale());
+      largest = std::max(largest, TrellisCoder::reach(trellis_table(bits), root, most));
     } else {
       const Extent extent = extent_of(row + first, count, kernel);
       largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);

@@ -56,7 +56,8 @@ class TrellisCoder {
   void run(const TrellisTile& tile, const float* wanted, const float* truth, const float* scale, uint8_t* codes,
            float* cost);
 
-  /// Scales [32] for a group of these tiles without feedback: the best of some multiples of the rows' root mean square.
+  /// Scales [32] for a group of these tiles without feedback: the best of some from kLeastScale times what suits the rows' root mean square
+  /// up to reach().
   /// panel: all their columns in order, [..][32]. `stored(scale, row)` is the nearest scale that can be kept.
   template <class Stored>
   void find_scales(std::span<const TrellisTile> tiles, const float* panel, float* scales, const Stored& stored) {
@@ -65,9 +66,8 @@ class TrellisCoder {
     for (int i = 0; i < kScalesTried; ++i) {
       float tried[kernels::kPanelRows], cost[kernels::kPanelRows];
       for (int64_t r = 0; r < kernels::kPanelRows; ++r) {
-        // Of a row with values far beyond the rest up to the scale that reaches them.
-        const float usual = root[r] * table_.unit, last = std::max(usual * largest_scale(), largest[r]);
-        const float wanted = usual * kLeastScale + (last - usual * kLeastScale) * static_cast<float>(i) / static_cast<float>(kScalesTried - 1);
+        const float first = root[r] * table_.unit * kLeastScale, last = reach(table_, root[r], largest[r]);
+        const float wanted = first + (last - first) * static_cast<float>(i) / static_cast<float>(kScalesTried - 1);
         tried[r] = wanted > 0 ? stored(wanted, r) : 0.0f;
       }
       costs(tiles, panel, tried, cost);
@@ -78,7 +78,12 @@ class TrellisCoder {
       }
     }
   }
-  /// The largest multiple of the root mean square tried.
+  /// The largest scale tried for weights of this root mean square and largest magnitude: of rare values far beyond the rest the one
+  /// that reaches them.
+  static float reach(const TrellisTable& table, float root_mean_square, float largest) noexcept {
+    return std::max(root_mean_square * table.unit * largest_scale(), largest);
+  }
+  /// The largest multiple of the root mean square tried, times the table's unit, where no value lies beyond it.
   static constexpr float largest_scale() noexcept {
     return kLeastScale + kScaleStep * static_cast<float>(kScalesTried - 1);
   }

@@ -61,7 +61,7 @@ TEST(TensorSpool, TheLastTensorIsToldTheOthersHashes) {
       order.insert(order.begin(), order.size());
     }
     std::string told;
-    const TensorSpool::Last last{{"last", "U8", {3}, 3}, [&]() -> Result<std::string> {
+    const TensorSpool::Last last{{"last", "U8", {3}, 3}, [&] {
                                    for (const auto& entry : spool->entries()) told += entry.sha256 + "\n";
                                    return std::string("abc");
                                  }};
