@@ -45,6 +45,9 @@ ROWS = [
     ("awq 4 bit g128", "awq:bits=4,group=128", "autoawq", {"bits": 4, "group": 128}, 4.156),
     ("awq 4 bit g128", "awq:bits=4,group=128", "llmcompressor", {"bits": 4, "group": 128}, 4.156),
     ("learned 4 bit g128", "autoround:bits=4,group=128", "auto-round", {"bits": 4, "group": 128}, 4.156),
+    ("learned 4 bit g128, 50 steps", "autoround:bits=4,group=128", "auto-round", {"bits": 4, "group": 128, "iters": 50}, 4.156),
+    ("learned 3 bit g128", "autoround:bits=3,group=128", "auto-round", {"bits": 3, "group": 128}, 3.148),
+    ("learned 3 bit g128, 50 steps", "autoround:bits=3,group=128", "auto-round", {"bits": 3, "group": 128, "iters": 50}, 3.148),
 ]
 
 
@@ -153,8 +156,8 @@ def run_auto_round(model, out, settings, samples):
     tokenizer, windows = samples_of(model, samples)
     loaded = AutoModelForCausalLM.from_pretrained(str(model))
     start = time.perf_counter()
-    job = AutoRound(loaded, tokenizer, bits=settings["bits"], group_size=settings["group"], sym=False, iters=50, nsamples=samples,
-                    seqlen=LENGTH, dataset=[tokenizer.decode(w) for w in windows])
+    job = AutoRound(loaded, tokenizer, bits=settings["bits"], group_size=settings["group"], sym=False, nsamples=samples, seqlen=LENGTH,
+                    dataset=[tokenizer.decode(w) for w in windows], **({"iters": settings["iters"]} if "iters" in settings else {}))
     job.quantize()
     seconds = time.perf_counter() - start
     job.save_quantized(str(out), format="auto_gptq")

@@ -1,4 +1,4 @@
-// Rounding of weights to the codes of a grid or a table, and what is found out about weights on the way. All arrays are contiguous, of
+// Rounding of weights to the codes of a grid or a table, the way back, and what is found out about weights on the way. All arrays are contiguous, of
 // any alignment; nothing beyond the n elements is read or written. Every variant does the same operations, nothing fused: all give the
 // same bytes. "Rounded" is to the nearest integer, ties to even.
 #pragma once
@@ -15,8 +15,8 @@ struct TableCodesArgs {
   const float* w;
   int64_t n;
   float scale;              ///< not negative; 0 only where all of w are
-  const float* boundaries;  ///< [15], ascending
-  const uint8_t* order;     ///< [16]
+  const float* boundaries;  ///< [19]: fifteen, ascending, and four numbers that decide nothing
+  const float* order;       ///< [16], codes as numbers
   uint8_t* codes;           ///< [n]
 };
 
@@ -42,6 +42,12 @@ struct RoundingKernels {
   void (*widen_bf16)(const void* x, int64_t n, float* out);
   /// The same of e4m3.
   void (*widen_e4m3)(const uint8_t* codes, int64_t n, float* out);
+  /// scale * table[code] of codes below 16.
+  void (*table_values)(const uint8_t* codes, int64_t n, float scale, const float* table, float* out);
+  /// scale * (code - zero).
+  void (*affine_values)(const uint8_t* codes, int64_t n, float scale, float zero, float* out);
+  /// scale * code + minimum.
+  void (*minimum_values)(const uint8_t* codes, int64_t n, float scale, float minimum, float* out);
 };
 
 /// All that were compiled in, best first; the scalar one is last and runs everywhere.

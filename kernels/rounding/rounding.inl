@@ -29,6 +29,18 @@ NBL_INLINE void each_code(const float* w, int64_t n, uint8_t* codes, const Round
   tail.put(codes + i, n - i);
 }
 
+template <class Value>
+NBL_INLINE void each_value(const uint8_t* codes, int64_t n, float* out, const Value& value) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) T::store_f(out + i, value(T::widen_u8(codes + i)));
+  if (i == n) return;
+  uint8_t few[kLanes] = {};
+  float values[kLanes];
+  for (int64_t j = i; j < n; ++j) few[j - i] = codes[j];
+  T::store_f(values, value(T::widen_u8(few)));
+  for (int64_t j = i; j < n; ++j) out[j] = values[j - i];
+}
+
 NBL_INLINE float folded(F x, bool least) {
   alignas(64) float lane[kLanes];
   T::store_f(lane, x);
@@ -110,17 +122,9 @@ void centered_codes(const float* w, int64_t n, float factor, uint8_t* codes) {
 
 void table_codes(const TableCodesArgs& a) {
   // Halving: whether 8 boundaries are below x, then 4 more, 2, 1. Each step's table is the boundaries, moved so that the place reached
-  // so far is the index.
-  alignas(64) float step[3][kLanes];
-  alignas(64) float order[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) {
-    for (int64_t s = 0; s < 3; ++s) {
-      const int64_t at = i + (4 >> s) - 1;
-      step[s][i] = a.boundaries[at < 14 ? at : 14];
-    }
-    order[i] = static_cast<float>(a.order[i]);
-  }
-  const auto four = T::table_f(step[0]), two = T::table_f(step[1]), one = T::table_f(step[2]), codes = T::table_f(order);
+  // so far is the index: 8 at most for the first, 12 and 14 for the others.
+  const auto four = T::table_f(a.boundaries + 3), two = T::table_f(a.boundaries + 1), one = T::table_f(a.boundaries);
+  const auto codes = T::table_f(a.order);
   const F middle = T::set1_f(a.boundaries[7]);
   const auto code = [&](F x) NBL_INLINE_LAMBDA {
     I place = T::add_where_greater(T::zero(), x, middle, T::set1(8));
@@ -186,12 +190,21 @@ void widen_bf16(const void* x, int64_t n, float* out) {
 }
 
 void widen_e4m3(const uint8_t* codes, int64_t n, float* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) T::store_f(out + i, e4m3_value(T::widen_u8(codes + i)));
-  if (i == n) return;
-  uint8_t few[kLanes] = {};
-  float values[kLanes];
-  for (int64_t j = i; j < n; ++j) few[j - i] = codes[j];
-  T::store_f(values, e4m3_value(T::widen_u8(few)));
-  for (int64_t j = i; j < n; ++j) out[j] = values[j - i];
+  each_value(codes, n, out, [](I code) NBL_INLINE_LAMBDA { return e4m3_value(code); });
+}
+
+void table_values(const uint8_t* codes, int64_t n, float scale, const float* table, float* out) {
+  const auto values = T::table_f(table);
+  const F factor = T::set1_f(scale);
+  each_value(codes, n, out, [&](I code) NBL_INLINE_LAMBDA { return T::mul_f(factor, T::lookup_f(values, code)); });
+}
+
+void affine_values(const uint8_t* codes, int64_t n, float scale, float zero, float* out) {
+  const F factor = T::set1_f(scale), shift = T::set1_f(zero);
+  each_value(codes, n, out, [&](I code) NBL_INLINE_LAMBDA { return T::mul_f(factor, T::sub_f(T::to_f(code), shift)); });
+}
+
+void minimum_values(const uint8_t* codes, int64_t n, float scale, float minimum, float* out) {
+  const F factor = T::set1_f(scale), shift = T::set1_f(minimum);
+  each_value(codes, n, out, [&](I code) NBL_INLINE_LAMBDA { return T::add_f(T::mul_f(factor, T::to_f(code)), shift); });
 }

@@ -49,7 +49,7 @@ void table_codes(const TableCodesArgs& a) {
     const float x = std::isfinite(inverse) ? a.w[i] * inverse : a.w[i] / a.scale;
     int place = 0;
     for (int b = 0; b < 15; ++b) place += x > a.boundaries[b] ? 1 : 0;
-    a.codes[i] = a.order[place];
+    a.codes[i] = static_cast<uint8_t>(a.order[place]);
   }
 }
 
@@ -83,6 +83,18 @@ void widen_bf16(const void* x, int64_t n, float* out) {
 
 void widen_e4m3(const uint8_t* codes, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = e4m3_to_f32(codes[i]);
+}
+
+void table_values(const uint8_t* codes, int64_t n, float scale, const float* table, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = scale * table[codes[i]];
+}
+
+void affine_values(const uint8_t* codes, int64_t n, float scale, float zero, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = scale * (static_cast<float>(codes[i]) - zero);
+}
+
+void minimum_values(const uint8_t* codes, int64_t n, float scale, float minimum, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = scale * static_cast<float>(codes[i]) + minimum;
 }
 
 }  // namespace nbl::kernels::rounding_scalar

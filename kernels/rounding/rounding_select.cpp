@@ -13,6 +13,9 @@ namespace nbl::kernels {
   void squared_error(const float*, const float*, const float*, int64_t, double*, double*); \
   void widen_bf16(const void*, int64_t, float*); \
   void widen_e4m3(const uint8_t*, int64_t, float*); \
+  void table_values(const uint8_t*, int64_t, float, const float*, float*); \
+  void affine_values(const uint8_t*, int64_t, float, float, float*); \
+  void minimum_values(const uint8_t*, int64_t, float, float, float*); \
   }
 #include "kernels/rounding/rounding_variants.inc"
 #undef NBL_VARIANT
@@ -23,7 +26,8 @@ constexpr RoundingKernels kVariants[] = {
 #define NBL_VARIANT(name)                                                                                                     \
   {"rounding__" #name,        Isa::name,                  rounding_##name::finite,       rounding_##name::extent,            \
    rounding_##name::affine_codes, rounding_##name::centered_codes, rounding_##name::table_codes, rounding_##name::e4m3_codes, \
-   rounding_##name::squared_error, rounding_##name::widen_bf16, rounding_##name::widen_e4m3},
+   rounding_##name::squared_error, rounding_##name::widen_bf16, rounding_##name::widen_e4m3, rounding_##name::table_values,    \
+   rounding_##name::affine_values, rounding_##name::minimum_values},
 #include "kernels/rounding/rounding_variants.inc"
 #undef NBL_VARIANT
 };

@@ -68,11 +68,10 @@ class PieceRing {
  public:
   PieceRing() : memory_(kPieces * kPiece) {}
 
-  /// Waits for a piece that is not being taken. Empty: no more are taken.
+  /// Waits for a piece that is not being taken.
   std::span<std::byte> free_piece() {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return filled_ - taken_ < kPieces || stopped_; });
-    if (stopped_) return {};
+    changed_.wait(lock, [&] { return filled_ - taken_ < kPieces; });
     return std::span(memory_).subspan(filled_ % kPieces * kPiece, kPiece);
   }
   /// `bytes` of it are ready.
@@ -84,9 +83,13 @@ class PieceRing {
     changed_.notify_one();
   }
   /// Nothing more is filled.
-  void close() noexcept { set(&closed_); }
-  /// Nothing more is taken.
-  void stop() noexcept { set(&stopped_); }
+  void close() noexcept {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_one();
+  }
   /// Waits for the next piece; empty: there is none. It is taken when the next one is asked for.
   std::span<const std::byte> next_piece() {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -100,18 +103,10 @@ class PieceRing {
   }
 
  private:
-  void set(bool* flag) noexcept {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      *flag = true;
-    }
-    changed_.notify_one();
-  }
-
   static constexpr std::size_t kPieces = 4;
   std::vector<std::byte> memory_;
   std::size_t sizes_[kPieces] = {}, filled_ = 0, taken_ = 0;
-  bool holds_ = false, closed_ = false, stopped_ = false;
+  bool holds_ = false, closed_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
 };
@@ -262,60 +257,40 @@ Result<std::string> TensorSpool::write_file(const fs::path& file, std::span<cons
     }
     return {};
   };
-  // With two threads one reads and hashes, the other one writes, some pieces behind.
-  const auto read = [&](PieceRing& ring) -> Status {
+  // With two threads one copies and the other one hashes, some pieces behind: each about half of the work.
+  const auto copy = [&](PieceRing& ring) -> Status {
     for (const std::size_t i : order) {
       const Entry& entry = s.entries[i];
       for (int64_t done = 0; done < entry.planned.bytes;) {
-        std::span<std::byte> piece = ring.free_piece();
-        if (piece.empty()) return {};
-        piece = piece.first(static_cast<std::size_t>(std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done)));
+        const auto take = std::min(static_cast<int64_t>(kPiece), entry.planned.bytes - done);
+        const std::span<std::byte> piece = ring.free_piece().first(static_cast<std::size_t>(take));
         NBL_TRY(s.read(entry.offset + done, piece));
-        hashes.take(piece);
-        done += static_cast<int64_t>(piece.size());
-        ring.fill(piece.size());
-      }
-    }
-    return {};
-  };
-  const auto write = [&](PieceRing& ring) -> Status {
-    for (const std::size_t i : order) {
-      const Entry& entry = s.entries[i];
-      for (int64_t done = 0; done < entry.planned.bytes;) {
-        const std::span<const std::byte> piece = ring.next_piece();
-        if (piece.empty()) return {};  // reading failed
+        ring.fill(piece.size());  // still read below, which the other thread may do as well
         NBL_TRY(writer.write(piece));
-        done += static_cast<int64_t>(piece.size());
+        done += take;
       }
       s.give_back(entry);
     }
     return {};
   };
-  const auto guarded = [](const auto& work) -> Status {
-    try {
-      return work();
-    } catch (const std::bad_alloc&) {
-      return {Code::out_of_memory, "memory is exhausted"};
-    }
-  };
   if (s.threads < 2) {
     NBL_TRY(alone());
   } else {
     PieceRing ring;
-    Status was_read, written;
+    Status copied;
     Team(2).run([&](Worker& worker) {
-      if (worker.count() < 2) {  // no second thread could be made
-        written = guarded(alone);
-      } else if (worker.index() == 1) {
-        was_read = guarded([&] { return read(ring); });
-        ring.close();
-      } else {
-        written = guarded([&] { return write(ring); });
-        ring.stop();
+      if (worker.count() == 2 && worker.index() == 1) {
+        for (auto piece = ring.next_piece(); !piece.empty(); piece = ring.next_piece()) hashes.take(piece);
+        return;
       }
+      try {
+        copied = worker.count() < 2 ? alone() : copy(ring);  // alone: no second thread could be made
+      } catch (const std::bad_alloc&) {
+        copied = {Code::out_of_memory, "memory is exhausted"};
+      }
+      ring.close();
     });
-    NBL_TRY(was_read);
-    NBL_TRY(written);
+    NBL_TRY(copied);
   }
   if (last != nullptr) {
     hashes.store(&s.entries);

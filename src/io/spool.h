@@ -46,7 +46,7 @@ class TensorSpool {
   /// Hands the bytes of one entry to `sink`, in pieces, and gives their space back: an entry can be read once.
   Status drain(std::size_t index, const std::function<Status(std::span<const std::byte>)>& sink);
 
-  /// How many threads write_file() may use: with two, one reads and hashes what the other one writes. 1 at first.
+  /// How many threads write_file() may use: with two, one copies and the other one hashes. 1 at first.
   void set_threads(int threads) noexcept;
 
   /// Writes the entries named by `order` (indices) to `file`, all or nothing, and returns the SHA-256 of the whole

@@ -72,7 +72,7 @@ BlockLayout layout_of(const LinearTask& task, int64_t block, std::vector<std::st
 /// Codes of one block at one scale, as bitsandbytes chooses them.
 void block_codes(const float* w, int64_t count, float scale, const Codebook4& codebook, const kernels::RoundingKernels& kernel,
                  uint8_t* codes) {
-  kernel.table_codes({w, count, scale, codebook.boundaries.data(), codebook.order.data(), codes});
+  kernel.table_codes({w, count, scale, codebook.boundaries.data(), codebook.numbers.data(), codes});
 }
 
 /// The scale of least weighted squared error: a grid of shares of the largest magnitude, then the least-squares fit of the scale
@@ -182,6 +182,7 @@ Codebook4 Codebook4::create(const std::array<float, 16>& table) {
   c.table = table;
   std::iota(c.order.begin(), c.order.end(), uint8_t{0});
   std::stable_sort(c.order.begin(), c.order.end(), [&](uint8_t a, uint8_t b) { return table[a] < table[b]; });
+  std::copy(c.order.begin(), c.order.end(), c.numbers.begin());
   for (std::size_t i = 0; i < 15; ++i) c.boundaries[i] = (table[c.order[i]] + table[c.order[i + 1]]) / 2;
   c.base = table[c.order[0]];
   for (std::size_t i = 0; i < 15; ++i) c.rises[i] = table[c.order[i + 1]] - table[c.order[i]];
@@ -190,7 +191,7 @@ Codebook4 Codebook4::create(const std::array<float, 16>& table) {
 
 uint8_t Codebook4::code(float x) const noexcept {
   int place = 0;
-  for (const float boundary : boundaries) place += x > boundary ? 1 : 0;
+  for (std::size_t i = 0; i < 15; ++i) place += x > boundaries[i] ? 1 : 0;
   return order[static_cast<std::size_t>(place)];
 }
 

@@ -15,7 +15,8 @@ namespace nbl::quant {
 struct Codebook4 {
   std::array<float, 16> table{};
   std::array<uint8_t, 16> order{};        ///< codes by rising value
-  std::array<float, 15> boundaries{};     ///< x above boundary i has a place above i
+  std::array<float, 16> numbers{};        ///< the same, and 19 boundaries: as kernels::TableCodesArgs wants them
+  std::array<float, 19> boundaries{};     ///< x above boundary i < 15 has a place above i
   float base = 0;                         ///< the lowest value, and by how much the value rises at each boundary
   std::array<float, 15> rises{};
 

@@ -18,6 +18,10 @@ constexpr int64_t kLine = 64;
 
 float load_value(DType type, const std::byte* p) noexcept {
   float value;
+  if (type == DType::f32) {
+    std::memcpy(&value, p, sizeof(value));
+    return value;
+  }
   convert_to_f32(type, p, 1, &value);
   return value;
 }
@@ -103,17 +107,20 @@ void unpack_codes(const Segment& s, int64_t row, uint8_t* out) noexcept {
 // One row of one segment in packed order. `codes` is work space for the segment's columns.
 void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float* out) {
   const int64_t tile = row / kTileRows, r = row % kTileRows;
+  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(best_isa());
   if (s.encoding == Encoding::dense) {
     const int64_t size = dtype_bytes(s.value_type);
     const std::byte* tiles = s.codes.data() + tile * s.column_tiles() * kTileCols * size * kTileRows;
-    for (int64_t c = 0; c < s.k_count; c += kTileCols) {
-      std::byte elements[kTileCols * 4];
-      const int64_t count = std::min(kTileCols, s.k_count - c);
-      unpack_dense_row(size, tiles + c * size * kTileRows, r, count, elements);
-      if (s.value_type == DType::e4m3)
-        kernels::rounding_kernels(best_isa()).widen_e4m3(reinterpret_cast<const uint8_t*>(elements), count, out + c);
-      else
+    if (s.value_type == DType::e4m3) {
+      unpack_dense_row(1, tiles, r, s.k_count, reinterpret_cast<std::byte*>(codes));
+      kernel.widen_e4m3(codes, s.k_count, out);
+    } else {
+      for (int64_t c = 0; c < s.k_count; c += kTileCols) {
+        std::byte elements[kTileCols * 4];
+        const int64_t count = std::min(kTileCols, s.k_count - c);
+        unpack_dense_row(size, tiles + c * size * kTileRows, r, count, elements);
         convert_to_f32(s.value_type, elements, count, out + c);
+      }
     }
     if (!s.scaled) return;
     const int64_t groups = s.groups(), group_size = s.group_size == 0 ? s.k_count : s.group_size;
@@ -131,23 +138,19 @@ void dequantize_segment_row(const Segment& s, int64_t row, uint8_t* codes, float
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t slot = tile * groups + g;
     const float scale = load_value(s.scale_type, s.scales.data() + (slot * kTileRows + r) * dtype_bytes(s.scale_type));
-    const int64_t begin = g * group_size, end = std::min(begin + group_size, s.k_count);
+    const int64_t begin = g * group_size, count = std::min(group_size, s.k_count - begin);
     if (s.encoding == Encoding::trellis) {
-      for (int64_t c = begin; c < end; ++c) out[c] = scale * kernels::trellis_value(s.table.data(), s.bits, codes[c]);
+      for (int64_t c = begin; c < begin + count; ++c) out[c] = scale * kernels::trellis_value(s.table.data(), s.bits, codes[c]);
     } else if (s.encoding == Encoding::codebook) {
-      for (int64_t c = begin; c < end; ++c) out[c] = scale * s.table[codes[c]];
+      kernel.table_values(codes + begin, count, scale, s.table.data(), out + begin);
     } else if (s.zero_kind == ZeroKind::symmetric || s.zero_kind == ZeroKind::code) {
       const int zero = s.zero_kind == ZeroKind::symmetric
                            ? 1 << (s.bits - 1)
                            : static_cast<int>(load_zero_code(s.zeros.data() + slot * 2 * s.bits, r * s.bits, s.bits));
-      for (int64_t c = begin; c < end; ++c) out[c] = scale * static_cast<float>(codes[c] - zero);
+      kernel.affine_values(codes + begin, count, scale, static_cast<float>(zero), out + begin);
     } else {
       const float zero = load_value(s.zero_type, s.zeros.data() + (slot * kTileRows + r) * dtype_bytes(s.zero_type));
-      if (s.zero_kind == ZeroKind::minimum) {
-        for (int64_t c = begin; c < end; ++c) out[c] = scale * static_cast<float>(codes[c]) + zero;
-      } else {
-        for (int64_t c = begin; c < end; ++c) out[c] = scale * (static_cast<float>(codes[c]) - zero);
-      }
+      (s.zero_kind == ZeroKind::minimum ? kernel.minimum_values : kernel.affine_values)(codes + begin, count, scale, zero, out + begin);
     }
   }
 }

@@ -1,6 +1,7 @@
 // Row-major parts into packed segments. Arguments are checked here: they come from methods and from foreign files.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -34,14 +35,18 @@ bool is_scale_type(DType type) {
 }
 
 Status check_representable(std::span<const float> values, DType type, const char* what) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    std::byte stored[8];
-    float back = 0;
-    convert_from_f32(&values[i], 1, type, stored);
-    convert_to_f32(type, stored, 1, &back);
-    if (!std::isfinite(values[i]) || back != values[i]) {
-      return Status(Code::invalid_argument, fmt::format("{} {} of a packed weight is {}, which {} cannot hold", what, i,
-                                                        values[i], dtype_name(type)));
+  constexpr std::size_t kRun = 256;
+  std::byte stored[kRun * sizeof(float)];
+  float back[kRun];
+  for (std::size_t first = 0; first < values.size(); first += kRun) {
+    const auto run = values.subspan(first, std::min(kRun, values.size() - first));
+    const auto count = static_cast<int64_t>(run.size());
+    convert_from_f32(run.data(), count, type, stored);
+    convert_to_f32(type, stored, count, back);
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      if (std::isfinite(run[i]) && back[i] == run[i]) continue;
+      return Status(Code::invalid_argument, fmt::format("{} {} of a packed weight is {}, which {} cannot hold", what, first + i, run[i],
+                                                        dtype_name(type)));
     }
   }
   return {};

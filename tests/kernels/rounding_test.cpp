@@ -149,11 +149,11 @@ TEST(Rounding, EveryFloatThatE4m3HoldsOrLiesHalfWayIsRoundedRight) {
 
 TEST(Rounding, TableCodesCountTheBoundariesBelow) {
   for_each_variant([&](const RoundingKernels& variant, const RoundingKernels&) {
-    float boundaries[15];
-    uint8_t order[16];
+    float boundaries[19], order[16];
+    std::fill(boundaries + 15, boundaries + 19, -kInfinity);  // decide nothing
     for (int i = 0; i < 15; ++i) boundaries[i] = -0.95f + 0.13f * static_cast<float>(i);
     boundaries[9] = boundaries[8];  // as between a table's 0 and -0
-    for (int i = 0; i < 16; ++i) order[i] = static_cast<uint8_t>((i * 7 + 3) % 16);
+    for (int i = 0; i < 16; ++i) order[i] = static_cast<float>((i * 7 + 3) % 16);
     for (const int64_t n : kLengths) {
       const std::size_t size = static_cast<std::size_t>(n);
       Guarded<float> w(size);
@@ -170,7 +170,7 @@ TEST(Rounding, TableCodesCountTheBoundariesBelow) {
         for (std::size_t i = 0; i < size; ++i) {
           const float x = scale == 1e-39f ? w[i] / scale : scale > 0 ? w[i] * (1.0f / scale) : 0.0f;
           const auto place = std::count_if(boundaries, boundaries + 15, [&](float b) { return x > b; });
-          ASSERT_EQ(codes[i], order[place]) << "weight " << i << ", " << w[i];
+          ASSERT_EQ(static_cast<float>(codes[i]), order[place]) << "weight " << i << ", " << w[i];
         }
       }
     }
@@ -233,6 +233,41 @@ TEST(Rounding, EveryE4m3CodeIsWidened) {
       variant.widen_e4m3(codes.data(), n, out.data());
       for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
         ASSERT_EQ(std::bit_cast<uint32_t>(out.data()[i]), std::bit_cast<uint32_t>(e4m3_to_f32(codes.data()[i]))) << 255 - i;
+    }
+  });
+}
+
+TEST(Rounding, ValuesOfCodesAreTheSameEverywhere) {
+  for_each_variant([&](const RoundingKernels& variant, const RoundingKernels&) {
+    Guarded<float> table(16);
+    Random random(kSeed);
+    for (float& t : table.span()) t = static_cast<float>(random.normal());
+    for (const int64_t n : kLengths) {
+      const std::size_t size = static_cast<std::size_t>(n);
+      Guarded<uint8_t> codes(size);
+      Guarded<float> out(size);
+      const auto same = [&](std::size_t i, float expected) {
+        return std::bit_cast<uint32_t>(out[i]) == std::bit_cast<uint32_t>(expected);
+      };
+      for (const float scale : {1.0f, -0.0371f, 3e-40f, 1e30f}) {
+        SCOPED_TRACE(::testing::Message() << n << " codes, scale " << scale << ", seed " << kSeed);
+        for (uint8_t& c : codes.span()) c = static_cast<uint8_t>(random.below(16));
+        variant.table_values(codes.data(), n, scale, table.data(), out.data());
+        for (std::size_t i = 0; i < size; ++i) ASSERT_TRUE(same(i, scale * table[codes[i]])) << "code " << int{codes[i]};
+        for (uint8_t& c : codes.span()) c = static_cast<uint8_t>(random.below(256));
+        for (const float shift : {0.0f, 8.0f, 255.0f, 7.31f, -0.02f}) {
+          variant.affine_values(codes.data(), n, scale, shift, out.data());
+          for (std::size_t i = 0; i < size; ++i) {
+            const float difference = static_cast<float>(codes[i]) - shift;
+            ASSERT_TRUE(same(i, scale * difference)) << "code " << int{codes[i]} << " above " << shift;
+          }
+          variant.minimum_values(codes.data(), n, scale, shift, out.data());
+          for (std::size_t i = 0; i < size; ++i) {
+            const float product = scale * static_cast<float>(codes[i]);  // rounded before the sum
+            ASSERT_TRUE(same(i, product + shift)) << "code " << int{codes[i]} << " and " << shift;
+          }
+        }
+      }
     }
   });
 }
