@@ -71,12 +71,12 @@ def key(model, recipe, text, more):
     return " ".join([model, recipe, text or "-", *more])
 
 
-def measure(model, original, windows, recipe, text, more, work):
+def measure(model, original, windows, recipe, text, more, work, tokens=128 * 512):
     file = pathlib.Path(work) / "row.safetensors"
     arguments = ["quantize", original, "-o", file, "--method", recipe, *more]
     if text:
         calibration = pathlib.Path(work) / "mix.txt" if text == "mix" else CALIBRATION / f"{text}.utf8"
-        arguments += ["--calib", calibration, "--calib-tokens", 128 * 512]
+        arguments += ["--calib", calibration, "--calib-tokens", tokens]
     job = run(*arguments)
     out = run("compare", original, file, "--text", SHARED / "data" / "text" / "wikitext2.test.raw", "--windows", windows, "--compute", "exact")
     row = out["candidates"][0]

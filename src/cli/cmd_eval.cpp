@@ -82,12 +82,12 @@ int eval(const Global& global, const Args& args) {
       for (const auto m : elements(value)) {
         ObjectText row;
         for (const auto [name, part] : members(m))
-          if (name != "samples" || args.samples.empty()) row.set_raw(name, simdjson::minify(part));
+          if (name != "samples" || args.samples.empty()) row.set_raw(name, minified(part));
         list += (list.empty() ? "" : ",") + row.text();
       }
       out.set_raw(key, "[" + list + "]");
     } else if (key != "samples" || args.samples.empty()) {
-      out.set_raw(key, simdjson::minify(value));
+      out.set_raw(key, minified(value));
     }
   }
   emit_json(global, indented(out.text()));

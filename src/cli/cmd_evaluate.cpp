@@ -168,7 +168,7 @@ int bench(const Global& global, const Args& args) {
     if (args.profile) fmt::print("\n{}", profile_table(j).text(global.markdown));
   }
   ObjectText out;
-  for (const auto [key, value] : members(j)) out.set_raw(key, simdjson::minify(value));
+  for (const auto [key, value] : members(j)) out.set_raw(key, minified(value));
   out.set("load_ms", load_ms);
   emit_json(global, indented(out.text()));
   return kDone;

@@ -43,12 +43,12 @@ int info(const Global& global, bool measure) {
   if (measure) {
     const Doc info(json), measured(runtime.measure_limits());
     ObjectText limits, out;
-    for (const auto [key, value] : members(info.root(), "limits")) limits.set_raw(key, simdjson::minify(value));
+    for (const auto [key, value] : members(info.root(), "limits")) limits.set_raw(key, minified(value));
     for (const auto [key, value] : members(measured.root())) {
-      if (key != "nibble_version" && key != "machine") limits.set_raw(key, simdjson::minify(value));
+      if (key != "nibble_version" && key != "machine") limits.set_raw(key, minified(value));
     }
     for (const auto [key, value] : members(info.root())) {
-      out.set_raw(key, key == "limits" ? limits.text() : simdjson::minify(value));
+      out.set_raw(key, key == "limits" ? limits.text() : minified(value));
     }
     json = indented(out.text());
   }
@@ -96,7 +96,7 @@ int method_options(const Global& global, const std::string& id) {
       }
       fmt::print("{}", table.text(global.markdown));
     }
-    emit_json(global, indented(simdjson::minify(m)));
+    emit_json(global, indented(minified(m)));
     return kDone;
   }
   throw Failure(kUsage, fmt::format("there is no command and no method \"{}\"; `nibble help` and `nibble info` list them", id));

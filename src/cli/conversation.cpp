@@ -30,7 +30,7 @@ void set_variable(const std::string& assignment, std::map<std::string, std::stri
   std::string json = json_string(value);
   try {
     const Doc doc(value);
-    json = simdjson::minify(doc.root());
+    json = minified(doc.root());
   } catch (const simdjson::simdjson_error&) {
     // A plain word.
   }
@@ -73,7 +73,7 @@ void Conversation::load(const std::string& json, const std::string& origin) {
       if (role == "system" && loaded.empty() && !first && message["content"].is_string()) {
         first = text(message, "content");
       } else {
-        loaded.push_back({role, simdjson::minify(message)});
+        loaded.push_back({role, minified(message)});
       }
     }
   } catch (const simdjson::simdjson_error& e) {

@@ -185,7 +185,7 @@ std::string protocol(const Doc::Element& whole) {
   };
   item("nibble", text(whole, "nibble_version"));
   const auto plain = [](const Doc::Element& value) {
-    return value.is_string() ? std::string(value.get_string().value()) : simdjson::minify(value);
+    return value.is_string() ? std::string(value.get_string().value()) : minified(value);
   };
   for (const auto [key, value] : members(whole, "machine")) item(key, plain(value));
   for (const auto [key, value] : members(whole, "config")) item(key, plain(value));

@@ -183,9 +183,9 @@ std::string harness_table(const Doc::Element& whole, const Doc::Element& model, 
       name = std::string(static_cast<std::size_t>(level->second), ' ') + "- " + name;
     std::string version, shots = " ";
     simdjson::dom::element found;
-    if (whole["versions"].at_key(task).get(found) == simdjson::SUCCESS) version = simdjson::minify(found);
+    if (whole["versions"].at_key(task).get(found) == simdjson::SUCCESS) version = minified(found);
     if (version.ends_with(".0")) version.resize(version.size() - 2);
-    if (whole["n-shot"].at_key(task).get(found) == simdjson::SUCCESS) shots = simdjson::minify(found);
+    if (whole["n-shot"].at_key(task).get(found) == simdjson::SUCCESS) shots = minified(found);
     for (const MetricRow& m : metrics_of(task, row)) {
       std::string direction;
       bool higher = true;
@@ -250,14 +250,14 @@ void write_samples(const std::string& folder, const Doc::Element& whole) {
     };
     for (const auto [task, samples] : has(m, "samples") ? members(m, "samples") : members(whole, "samples")) {
       std::string lines;
-      for (const auto sample : elements(samples)) lines += simdjson::minify(sample) + "\n";
+      for (const auto sample : elements(samples)) lines += minified(sample) + "\n";
       write_file(fresh(fmt::format("samples_{}_{}.jsonl", task, stamp)), lines);
     }
     ObjectText results;
     for (const auto [key, value] : members(whole)) {
       if (key == "models" || key == "samples" || key == "paired") continue;
       const bool own = has(m, key) && key != "name";
-      results.set_raw(key, own ? raw(m, key) : simdjson::minify(value));
+      results.set_raw(key, own ? raw(m, key) : minified(value));
     }
     results.set("model_name", text(m, "name"));
     write_file(fresh(fmt::format("results_{}.json", stamp)), indented(results.text()));

@@ -4,7 +4,18 @@
 
 #include <cmath>
 
+#include "base/foreign.h"
+
 namespace nibble::cli {
+
+Doc::Doc(const std::string& text) : text_(text) {
+  // Made before it parses, so that what simdjson writes is known to have been written.
+  if (const auto error = parser_.allocate(text_.size()); error != simdjson::SUCCESS) throw simdjson::simdjson_error(error);
+  nbl::block_filled_elsewhere(parser_.implementation.get());
+  root_ = parser_.parse(text_);
+  nbl::block_filled_elsewhere(parser_.doc.tape.get());
+  nbl::block_filled_elsewhere(parser_.doc.string_buf.get());
+}
 
 double number(const Doc::Element& object, std::string_view key, double fallback) {
   double value = 0;
@@ -65,9 +76,15 @@ bool has(const Doc::Element& object, std::string_view key) {
   return object[key].get(value) == simdjson::SUCCESS && !value.is_null();
 }
 
+std::string minified(const Doc::Element& value) {
+  std::string text = simdjson::minify(value);
+  nbl::filled_elsewhere(text.data(), text.size());  // simdjson writes its numbers itself
+  return text;
+}
+
 std::string raw(const Doc::Element& object, std::string_view key) {
   simdjson::dom::element value;
-  return object[key].get(value) == simdjson::SUCCESS ? simdjson::minify(value) : "null";
+  return object[key].get(value) == simdjson::SUCCESS ? minified(value) : "null";
 }
 
 std::string json_string(std::string_view text) {

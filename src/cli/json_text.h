@@ -13,7 +13,7 @@ namespace nibble::cli {
 class Doc {
  public:
   using Element = simdjson::dom::element;
-  explicit Doc(const std::string& text) : text_(text), root_(parser_.parse(text_)) {}
+  explicit Doc(const std::string& text);
   Doc(const Doc&) = delete;
   Doc& operator=(const Doc&) = delete;
   const Element& root() const { return root_; }
@@ -35,6 +35,8 @@ simdjson::dom::array elements(const Doc::Element& array);
 simdjson::dom::object members(const Doc::Element& object);
 simdjson::dom::object members(const Doc::Element& object, std::string_view key);
 bool has(const Doc::Element& object, std::string_view key);
+/// As JSON text, without spaces.
+std::string minified(const Doc::Element& value);
 /// The member as JSON text; "null" when absent.
 std::string raw(const Doc::Element& object, std::string_view key);
 
