@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/foreign.h"
+
 #ifdef NIBBLE_HAVE_EDITLINE
 #include <editline/readline.h>
 
@@ -30,6 +32,7 @@ std::optional<std::string> LineEditor::read(const std::string& prompt) {
   if (terminal_) {
     char* const line = readline(prompt.c_str());
     if (line == nullptr) return std::nullopt;
+    nbl::block_filled_elsewhere(line);
     std::string out(line);
     std::free(line);
     if (!out.empty()) add_history(out.c_str());
