@@ -15,13 +15,20 @@
 #include <cstddef>
 #include <cstdio>
 
-// glibc's own names of what is replaced below.
+#include <new>
+
+// What stands behind the functions that are replaced below: glibc's own, or the address sanitizer's.
+#ifdef NBL_ADDRESS_SANITIZER
+#define NBL_BEHIND(function) __interceptor_##function
+#else
+#define NBL_BEHIND(function) __libc_##function
+#endif
 extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-void* __libc_memalign(size_t, size_t);
-void __libc_free(void*);
+void* NBL_BEHIND(malloc)(size_t);
+void* NBL_BEHIND(calloc)(size_t, size_t);
+void* NBL_BEHIND(realloc)(void*, size_t);
+void* NBL_BEHIND(memalign)(size_t, size_t);
+void NBL_BEHIND(free)(void*);
 }
 
 namespace nbl::faults {
@@ -40,8 +47,27 @@ thread_local Plan plan;
 std::atomic<int64_t> live{0}, bytes{0}, most_bytes{0};
 std::atomic<bool> clocks_jump{false};
 
+#ifdef NBL_ADDRESS_SANITIZER
+// What is allocated before the sanitizer works is never given back.
+constexpr size_t kEarlyBytes = size_t{4} << 20;
+alignas(64) char early[kEarlyBytes];
+size_t early_used = 0;
+bool works = false;
+__attribute__((constructor)) void sanitizer_works() { works = true; }
+bool is_early(const void* p) { return p >= early && p < early + kEarlyBytes; }
+void* early_block(size_t size) {
+  const size_t at = early_used;
+  early_used += (size + 63) / 64 * 64;
+  return early_used <= kEarlyBytes ? early + at : nullptr;
+}
+#else
+constexpr bool works = true;
+bool is_early(const void*) { return false; }
+void* early_block(size_t) { return nullptr; }
+#endif
+
 void gained(void* p) {
-  if (p == nullptr) return;
+  if (p == nullptr || is_early(p)) return;
   live.fetch_add(1, std::memory_order_relaxed);
   const auto size = static_cast<int64_t>(malloc_usable_size(p));
   const int64_t now = bytes.fetch_add(size, std::memory_order_relaxed) + size;
@@ -50,7 +76,7 @@ void gained(void* p) {
   }
 }
 void lost(void* p) {
-  if (p == nullptr) return;
+  if (p == nullptr || is_early(p)) return;
   live.fetch_sub(1, std::memory_order_relaxed);
   bytes.fetch_sub(static_cast<int64_t>(malloc_usable_size(p)), std::memory_order_relaxed);
 }
@@ -114,32 +140,40 @@ using nbl::faults::Kind;
 extern "C" {
 
 void* malloc(size_t size) {
+  if (!nbl::faults::works) return nbl::faults::early_block(size);
   if (nbl::faults::strikes(Kind::allocate)) {
     errno = ENOMEM;
     return nullptr;
   }
-  void* p = __libc_malloc(size);
+  void* p = NBL_BEHIND(malloc)(size);
   nbl::faults::gained(p);
   return p;
 }
 
 void* calloc(size_t n, size_t size) {
+  if (!nbl::faults::works) return nbl::faults::early_block(n * size);  // zeros still
   if (nbl::faults::strikes(Kind::allocate)) {
     errno = ENOMEM;
     return nullptr;
   }
-  void* p = __libc_calloc(n, size);
+  void* p = NBL_BEHIND(calloc)(n, size);
   nbl::faults::gained(p);
   return p;
 }
 
 void* realloc(void* old, size_t size) {
+  if (nbl::faults::is_early(old) || !nbl::faults::works) {
+    void* p = malloc(size);
+    for (size_t i = 0; i < size && p != nullptr && nbl::faults::is_early(static_cast<char*>(old) + i); ++i)
+      static_cast<char*>(p)[i] = static_cast<char*>(old)[i];
+    return p;
+  }
   if (size != 0 && nbl::faults::strikes(Kind::allocate)) {
     errno = ENOMEM;
     return nullptr;
   }
   const int64_t before = old == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(old));
-  void* p = __libc_realloc(old, size);
+  void* p = NBL_BEHIND(realloc)(old, size);
   if (p != nullptr || size == 0) {
     if (old != nullptr) {
       nbl::faults::live.fetch_sub(1, std::memory_order_relaxed);
@@ -151,11 +185,12 @@ void* realloc(void* old, size_t size) {
 }
 
 static void* aligned(size_t alignment, size_t size) {
+  if (!nbl::faults::works) return nbl::faults::early_block(size);  // on lines of 64 bytes
   if (nbl::faults::strikes(Kind::allocate)) {
     errno = ENOMEM;
     return nullptr;
   }
-  void* p = __libc_memalign(alignment, size);
+  void* p = NBL_BEHIND(memalign)(alignment, size);
   nbl::faults::gained(p);
   return p;
 }
@@ -169,9 +204,37 @@ int posix_memalign(void** out, size_t alignment, size_t size) {
 }
 
 void free(void* p) {
+  if (nbl::faults::is_early(p)) return;
   nbl::faults::lost(p);
-  __libc_free(p);
+  NBL_BEHIND(free)(p);
 }
+
+#ifdef NBL_ADDRESS_SANITIZER
+}  // extern "C"
+// The sanitizer's own would go past malloc.
+static void* allocated(void* p) {
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+void* operator new(size_t size) { return allocated(malloc(size)); }
+void* operator new[](size_t size) { return allocated(malloc(size)); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return malloc(size); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return malloc(size); }
+void* operator new(size_t size, std::align_val_t alignment) { return allocated(aligned(static_cast<size_t>(alignment), size)); }
+void* operator new[](size_t size, std::align_val_t alignment) { return allocated(aligned(static_cast<size_t>(alignment), size)); }
+void* operator new(size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept { return aligned(static_cast<size_t>(alignment), size); }
+void operator delete(void* p) noexcept { free(p); }
+void operator delete[](void* p) noexcept { free(p); }
+void operator delete(void* p, size_t) noexcept { free(p); }
+void operator delete[](void* p, size_t) noexcept { free(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { free(p); }
+void operator delete[](void* p, size_t, std::align_val_t) noexcept { free(p); }
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { free(p); }
+extern "C" {
+#endif
 
 int open(const char* path, int flags, ...) {
   mode_t mode = 0;
