@@ -85,6 +85,26 @@ def measure(model, original, windows, recipe, text, more, work, tokens=128 * 512
             "top1_agreement": row["top1_agreement"], "ppl": row["ppl"]}
 
 
+def fill(file, jobs, only, again):
+    """The rows of `file`, after those of `jobs` (names, and what measures them) that match and are not there yet were added to it."""
+    def stored():
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    rows = stored()
+    for name, job in jobs:
+        if (name in rows and not again) or not re.search(only, name):
+            continue
+        try:
+            row = job()
+        except RuntimeError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        rows = {**stored(), name: row}  # another part may have added to it
+        print(f"{name}: KL {row['mean_kl']:.5f} at {row['bits_per_weight']:.3f} bits, {row['seconds']:.1f} s", flush=True)
+        file.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    return rows
+
+
 HEAD = ["| recipe | text | bits per weight | mean KL | p99 KL | top-1 % | seconds |", "|---|---|--:|--:|--:|--:|--:|"]
 BEGIN, END = "<!-- rows written by bench/method_rows.py -->", "<!-- end of rows -->"
 
@@ -144,18 +164,9 @@ def main():
         original = SHARED / "models" / "prose-28m" if args.model == "prose-28m" else smollm2()
         with tempfile.TemporaryDirectory() as work:
             (pathlib.Path(work) / "mix.txt").write_bytes(b"".join((CALIBRATION / f"{n}.utf8").read_bytes() for n in ("c4", "technical", "code")))
-            for recipe, text, more in RECIPES:
-                name = key(args.model, recipe, text, more)
-                if (name in rows and not args.again) or not re.search(args.only, name):
-                    continue
-                try:
-                    row = measure(args.model, original, 64 if args.model == "prose-28m" else 16, recipe, text, more, work)
-                except RuntimeError as error:
-                    print(f"{name}: {error}", file=sys.stderr)
-                    continue
-                rows = {**(json.loads(ROWS.read_text()) if ROWS.exists() else {}), name: row}  # another part may have added to it
-                print(f"{name}: KL {rows[name]['mean_kl']:.5f} at {rows[name]['bits_per_weight']:.3f} bits, {rows[name]['seconds']:.1f} s", flush=True)
-                ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+            windows = 64 if args.model == "prose-28m" else 16
+            rows = fill(ROWS, [(key(args.model, *recipe), lambda recipe=recipe: measure(args.model, original, windows, *recipe, work))
+                               for recipe in RECIPES], args.only, args.again)
     page(rows)
 
 

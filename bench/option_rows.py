@@ -9,8 +9,6 @@ leaves the order. Rows are kept in docs/results/options.json; docs/results/optio
 import argparse
 import json
 import pathlib
-import re
-import sys
 import tempfile
 
 import method_rows
@@ -57,7 +55,7 @@ def page(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="rows whose recipe matches this regular expression")
+    parser.add_argument("--only", default="", help="rows whose name, of model and recipe, matches this regular expression")
     parser.add_argument("--model", default="prose-28m", choices=list(MODELS))
     parser.add_argument("--again", action="store_true", help="measure rows that are there already")
     parser.add_argument("--page", action="store_true", help="write the page alone")
@@ -67,19 +65,11 @@ def main():
         original = method_rows.SHARED / "models" / "prose-28m" if args.model == "prose-28m" else method_rows.smollm2()
         windows, calibration = MODELS[args.model]
         with tempfile.TemporaryDirectory() as work:
-            for recipe in [with_option(base, option) for base, _, options in OPTIONS for option in ["", *options]]:
-                text = next(text for base, text, _ in OPTIONS if recipe.startswith(base))
-                name = f"{args.model} {recipe}"
-                if (name in rows and not args.again) or not re.search(args.only, recipe):
-                    continue
-                try:
-                    row = method_rows.measure(args.model, original, windows, recipe, text, [], work, calibration * 512)
-                except RuntimeError as error:
-                    print(f"{name}: {error}", file=sys.stderr)
-                    continue
-                rows = {**(json.loads(ROWS.read_text()) if ROWS.exists() else {}), name: row}  # another part may have added to it
-                print(f"{name}: KL {row['mean_kl']:.5f} at {row['bits_per_weight']:.3f} bits, {row['seconds']:.1f} s", flush=True)
-                ROWS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+            rows = method_rows.fill(ROWS, [
+                (f"{args.model} {recipe}",
+                 lambda recipe=recipe, text=text: method_rows.measure(args.model, original, windows, recipe, text, [], work, calibration * 512))
+                for base, text, options in OPTIONS for recipe in (with_option(base, option) for option in ["", *options])
+            ], args.only, args.again)
     page(rows)
 
 

@@ -14,7 +14,6 @@
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
-
 #include <new>
 
 // What stands behind the functions that are replaced below: glibc's own, or the address sanitizer's.
