@@ -44,6 +44,7 @@ ROWS = [
     ("gptq 3 bit g128", "gptq:bits=3,group=128", "gptqmodel", {"bits": 3, "group": 128}, 3.148),
     ("awq 4 bit g128", "awq:bits=4,group=128", "autoawq", {"bits": 4, "group": 128}, 4.156),
     ("awq 4 bit g128", "awq:bits=4,group=128", "llmcompressor", {"bits": 4, "group": 128}, 4.156),
+    ("awq 4 bit g64", "awq:bits=4,group=64", "autoawq", {"bits": 4, "group": 64}, 4.313),  # AutoAWQ: rows of whole groups only
     ("learned 4 bit g128", "autoround:bits=4,group=128", "auto-round", {"bits": 4, "group": 128}, 4.156),
     ("learned 4 bit g128, 50 steps", "autoround:bits=4,group=128", "auto-round", {"bits": 4, "group": 128, "iters": 50}, 4.156),
     ("learned 3 bit g128", "autoround:bits=3,group=128", "auto-round", {"bits": 3, "group": 128}, 3.148),

@@ -219,8 +219,9 @@ NBL_API nbl_status nbl_runtime_measure_limits(nbl_runtime* runtime, nbl_buffer**
  * interface built on them needs to know no name. NULL only when memory ran out.
  * ================================================================================================================== */
 
-/* [{"id", "summary", "needs_calibration", "nominal_bits", "options": [{"name", "type", "default", "min", "max",
- *   "choices", "help"}]}]: quantization methods; an option "x" of method "m" is the quantizer setting "m.x". */
+/* [{"id", "summary", "needs_calibration", "nominal_bits", "uses_calibration", "options": [{"name", "type", "default", "min",
+ *   "max", "choices", "help"}]}]: quantization methods; an option "x" of method "m" is the quantizer setting "m.x". A method
+ *   that needs no calibration as it comes may use one with other options. */
 NBL_API const char* nbl_methods_json(void);
 /* [{"id", "summary", "reads", "writes"}]: checkpoint formats. */
 NBL_API const char* nbl_dialects_json(void);

@@ -36,6 +36,19 @@ bool method_needs_calibration(const std::string& method) {
   return false;
 }
 
+std::string method_defaults(const std::string& method) {
+  std::string defaults;
+  const Doc doc(nbl_methods_json());
+  for (const auto m : elements(doc.root())) {
+    if (text(m, "id") != method) continue;
+    for (const auto option : items(m, "options")) {
+      if (!defaults.empty()) defaults += ",";
+      defaults += text(option, "name") + "=" + raw(option, "default");
+    }
+  }
+  return defaults;
+}
+
 std::string method_of(const std::string& recipe) { return recipe.substr(0, recipe.find(':')); }
 
 namespace {

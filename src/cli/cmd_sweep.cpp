@@ -72,7 +72,7 @@ void note(const Global& global, const std::string& message) {
   if (!global.quiet) fmt::print(stderr, "{}\n", message);
 }
 
-/// What a kept model was made from, as text: another source, calibration or version makes it anew.
+/// What a kept model was made from, as text: another source, calibration, default or version makes it anew.
 std::string origin_of(const Global& global, const std::string& source, int64_t file_bytes, const QuantizeJob& job) {
   const auto stamp = [](const std::string& path) -> int64_t {
     std::error_code ec;
@@ -83,8 +83,8 @@ std::string origin_of(const Global& global, const std::string& source, int64_t f
                                       ? fmt::format("{} {} {}", job.calibration, stamp(job.calibration), job.calibration_tokens)
                                       : std::string();
   std::error_code ec;
-  return fmt::format("{}; {} {} {}; {}; nibble {}, compute {}, seed {}", job.recipe, fs::absolute(source, ec).string(), file_bytes,
-                     stamp(source), calibration, nbl_version(), global.compute, global.seed);
+  return fmt::format("{}; defaults {}; {} {} {}; {}; nibble {}, compute {}, seed {}", job.recipe, method_defaults(method_of(job.recipe)),
+                     fs::absolute(source, ec).string(), file_bytes, stamp(source), calibration, nbl_version(), global.compute, global.seed);
 }
 
 /// Quantizes, unless the folder of an earlier sweep that ended early or is being repeated holds the model already.

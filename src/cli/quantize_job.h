@@ -22,6 +22,8 @@ struct QuantizeJob {
 std::string method_of(const std::string& recipe);
 bool method_has_option(const std::string& method, const std::string& option);
 bool method_needs_calibration(const std::string& method);
+/// "bits=4,group=128,...": what the method's options are when a recipe does not name them.
+std::string method_defaults(const std::string& method);
 
 /// The report, JSON.
 std::string run_quantize_job(const Global& global, const Runtime& runtime, const Checkpoint& input,

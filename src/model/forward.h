@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "kernels/attention/attention.h"
 #include "kernels/elementwise/elementwise.h"
+#include "model/expert_routing.h"
 #include "model/kv_cache.h"
 #include "model/model.h"
 #include "model/weights.h"
@@ -33,16 +34,11 @@ struct Span {
 };
 
 /// Which rows of a step go to which expert, and the work memory of one expert at a time.
-struct ExpertRows {
+struct ExpertRows : ExpertChoices {
   float* scores = nullptr;            ///< [rows, experts]
   float* x = nullptr;                 ///< [rows, hidden] of those that go to the expert at hand
   float* hidden = nullptr;            ///< [rows, 2 * ffn]
   float* y = nullptr;                 ///< [rows, hidden]
-  std::vector<int32_t> chosen;        ///< [rows, per_token], ascending experts
-  std::vector<float> weight;          ///< [rows, per_token]
-  std::vector<int32_t> first;         ///< [experts + 1]: where an expert's rows begin in `row`
-  std::vector<int32_t> row;           ///< the rows, expert by expert
-  std::vector<float> row_weight;      ///< what the expert's output is multiplied by in that row
   std::vector<int32_t> group_order;   ///< scratch of one worker each: [workers, experts]
 };
 
@@ -157,8 +153,6 @@ class Pass {
   void absorb_query(const Layer& layer, int64_t head, const float* q, float* out) const;
   void attend_latents(int64_t index, int64_t cache_layer);
   void expand_value(const Layer& layer, int64_t head, const float* latent, float* out) const;
-  void choose_experts(const Layer& layer, int64_t row);
-  void sort_rows();
   /// Each target's linear times x [rows, k]; shares the prepared input among linears of equal form. `next`: whose weights
   /// are read after these.
   void project(std::span<const Target> targets, const float* x, int64_t ldx, int64_t rows, const Linear* next = nullptr) {

@@ -7,102 +7,19 @@
 #include "model/forward.h"
 
 namespace nbl::model {
-namespace {
-
-void softmax(float* x, int64_t n) {
-  float top = x[0];
-  for (int64_t i = 1; i < n; ++i) top = std::max(top, x[i]);
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] = std::exp(x[i] - top);
-  for (int64_t i = 0; i < n; ++i) x[i] /= sum;
-}
-
-}  // namespace
-
-/// The experts of one row and their weights. Scores become probabilities; a bias may change who is chosen but not the
-/// weight. Among equals the lower index wins.
-void Pass::choose_experts(const Layer& layer, int64_t row) {
-  const ExpertsConfig& x = c_.experts;
-  ExpertRows& e = w_.experts_;
-  float* score = e.scores + row * x.count;
-  if (x.sigmoid)
-    for (int64_t i = 0; i < x.count; ++i) score[i] = 1.0f / (1.0f + std::exp(-score[i]));
-  else
-    softmax(score, x.count);
-  const std::vector<float>& bias = layer.norm(Role::router_bias).w;
-  const auto wanted = [&](int64_t i) { return bias.empty() ? score[i] : score[i] + bias[static_cast<std::size_t>(i)]; };
-
-  // Groups first: the experts of the others are out of the question.
-  int32_t* order = e.group_order.data() + static_cast<int64_t>(worker_.index()) * x.count;
-  int64_t candidates = 0;
-  const int64_t size = x.count / x.groups;
-  if (x.groups > x.groups_per_token) {
-    const auto worth = [&](int64_t group) {
-      float best = -INFINITY, second = -INFINITY;
-      for (int64_t i = group * size; i < (group + 1) * size; ++i) {
-        const float v = wanted(i);
-        if (v > best) {
-          second = best;
-          best = v;
-        } else if (v > second) {
-          second = v;
-        }
-      }
-      return x.group_by_two && size > 1 ? best + second : best;
-    };
-    // The number of groups that are better says whether a group is in.
-    for (int64_t g = 0; g < x.groups; ++g) {
-      const float own = worth(g);
-      int64_t better = 0;
-      for (int64_t other = 0; other < x.groups; ++other) {
-        const float v = other == g ? own : worth(other);
-        better += v > own || (v == own && other < g) ? 1 : 0;
-      }
-      if (better < x.groups_per_token)
-        for (int64_t i = g * size; i < (g + 1) * size; ++i) order[candidates++] = static_cast<int32_t>(i);
-    }
-  } else {
-    for (int64_t i = 0; i < x.count; ++i) order[candidates++] = static_cast<int32_t>(i);
-  }
-
-  int32_t* chosen = e.chosen.data() + row * x.per_token;
-  float* weight = e.weight.data() + row * x.per_token;
-  std::partial_sort(order, order + x.per_token, order + candidates, [&](int32_t a, int32_t b) {
-    return wanted(a) != wanted(b) ? wanted(a) > wanted(b) : a < b;
-  });
-  std::copy(order, order + x.per_token, chosen);
-  std::sort(chosen, chosen + x.per_token);
-  float sum = 0;
-  for (int64_t i = 0; i < x.per_token; ++i) sum += weight[i] = score[chosen[i]];
-  for (int64_t i = 0; i < x.per_token; ++i) weight[i] = (x.normalize ? weight[i] / (sum + 1e-20f) : weight[i]) * x.scale;
-}
-
-/// Rows expert by expert; one worker does it for all.
-void Pass::sort_rows() {
-  const ExpertsConfig& x = c_.experts;
-  ExpertRows& e = w_.experts_;
-  std::fill(e.first.begin(), e.first.end(), 0);
-  const int64_t choices = s_.rows * x.per_token;
-  for (int64_t i = 0; i < choices; ++i) ++e.first[static_cast<std::size_t>(e.chosen[static_cast<std::size_t>(i)]) + 1];
-  for (std::size_t i = 1; i < e.first.size(); ++i) e.first[i] += e.first[i - 1];
-  // Filled from the front; the starts are moved along and put back afterwards.
-  for (int64_t i = 0; i < choices; ++i) {
-    const std::size_t expert = static_cast<std::size_t>(e.chosen[static_cast<std::size_t>(i)]);
-    const std::size_t at = static_cast<std::size_t>(e.first[expert]++);
-    e.row[at] = static_cast<int32_t>(i / x.per_token);
-    e.row_weight[at] = e.weight[static_cast<std::size_t>(i)];
-  }
-  for (std::size_t i = e.first.size() - 1; i > 0; --i) e.first[i] = e.first[i - 1];
-  e.first[0] = 0;
-}
 
 void Pass::route(const Layer& layer) {
-  const Target targets[] = {{layer.linear(Role::router), w_.experts_.scores, c_.experts.count}};
+  const ExpertsConfig& x = c_.experts;
+  ExpertRows& e = w_.experts_;
+  const Target targets[] = {{layer.linear(Role::router), e.scores, x.count}};
   project(targets, h_, c_.hidden, s_.rows);
-  for (int64_t row = mine_.begin; row < mine_.end; ++row) choose_experts(layer, row);
+  int32_t* order = e.group_order.data() + static_cast<int64_t>(worker_.index()) * x.count;
+  for (int64_t row = mine_.begin; row < mine_.end; ++row)
+    choose_experts(x, layer.norm(Role::router_bias).w, e.scores + row * x.count, order, e.chosen.data() + row * x.per_token,
+                   e.weight.data() + row * x.per_token);
   std::fill(w_.y_ + mine_.begin * c_.hidden, w_.y_ + mine_.end * c_.hidden, 0.0f);
   worker_.barrier();
-  if (worker_.index() == 0) sort_rows();
+  if (worker_.index() == 0) sort_rows(x, s_.rows, &e);  // one does it for all
   worker_.barrier();
 }
 

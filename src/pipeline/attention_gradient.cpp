@@ -20,6 +20,8 @@ AttentionGradient::AttentionGradient(const model::Config& c, int64_t layer, Team
       kv_heads_(c.kv_heads),
       dim_(c.head_dim),
       cap_(c.score_cap),
+      clip_(c.clip_qkv),
+      slopes_(c.slopes),
       norm_{c.norm, c.norm_eps},
       qk_norm_(c.qk_norm) {
   const model::LayerConfig& lc = c.layer[static_cast<std::size_t>(layer)];
@@ -48,7 +50,7 @@ AttentionGradient::AttentionGradient(const model::Config& c, int64_t layer, Team
 
 void AttentionGradient::reserve(Kept* kept) const {
   const auto size = [&](std::vector<float>& f, int64_t width) { f.resize(static_cast<std::size_t>(tokens_ * width)); };
-  if (qk_norm_ != model::QkNorm::none) size(kept->projected, width_);
+  if (qk_norm_ != model::QkNorm::none || clip_ > 0) size(kept->projected, width_);
   size(kept->qkv, width_);
   size(kept->out, heads_ * dim_);
   size(kept->weights, heads_ * padded_keys(length_));
@@ -85,13 +87,15 @@ void AttentionGradient::rotate(float* rows, bool back) const {
   });
 }
 
-HeadShape AttentionGradient::head_shape() const { return {length_, dim_, window_, scale_, cap_}; }
+HeadShape AttentionGradient::head_shape(int64_t head) const {
+  return {length_, dim_, window_, scale_, cap_, slopes_.empty() ? 0.0f : slopes_[static_cast<std::size_t>(head)]};
+}
 
 void AttentionGradient::forward(Kept* kept) const {
   float* qkv = kept->qkv.data();
   const std::size_t norms = normed_.size();
+  if (norms > 0 || clip_ > 0) kept->projected = kept->qkv;
   if (norms > 0) {
-    kept->projected = kept->qkv;
     kept->stats.resize(static_cast<std::size_t>(tokens_) * norms);
     team_->parallel_for(tokens_, 16, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
@@ -106,6 +110,11 @@ void AttentionGradient::forward(Kept* kept) const {
       }
     });
   }
+  if (clip_ > 0) {
+    team_->parallel_for(tokens_ * width_, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) qkv[i] = std::clamp(qkv[i], -clip_, clip_);
+    });
+  }
   rotate(qkv, false);
   const int64_t map = length_ * padded_keys(length_), group = heads_ / kv_heads_, ld_out = heads_ * dim_;
   team_->parallel_for(windows_ * heads_, 1, [&](int64_t begin, int64_t end) {
@@ -113,7 +122,7 @@ void AttentionGradient::forward(Kept* kept) const {
       const int64_t h = i % heads_, first = i / heads_ * length_;
       const float* rows = qkv + first * width_;
       const std::size_t kv = static_cast<std::size_t>(h / group);
-      attend_head(head_shape(), {rows + q_[static_cast<std::size_t>(h)], width_}, {rows + k_[kv], width_},
+      attend_head(head_shape(h), {rows + q_[static_cast<std::size_t>(h)], width_}, {rows + k_[kv], width_},
                   {rows + v_[kv], width_}, kept->weights.data() + i * map, kept->out.data() + first * ld_out + h * dim_,
                   ld_out);
     }
@@ -133,13 +142,19 @@ void AttentionGradient::backward(const Kept& kept, const float* d_out, float* d_
       const int64_t k = k_[static_cast<std::size_t>(head)], v = v_[static_cast<std::size_t>(head)];
       for (int64_t h = head * group; h < (head + 1) * group; ++h) {
         const int64_t q = q_[static_cast<std::size_t>(h)];
-        attend_head_backward(head_shape(), {rows + q, width_}, {rows + k, width_}, {rows + v, width_},
+        attend_head_backward(head_shape(h), {rows + q, width_}, {rows + k, width_}, {rows + v, width_},
                              {d_out + first * ld_out + h * dim_, ld_out}, kept.weights.data() + (w * heads_ + h) * map,
                              d_rows + q, d_rows + k, d_rows + v, width_);
       }
     }
   });
   rotate(d_qkv, true);
+  if (clip_ > 0) {
+    team_->parallel_for(tokens_ * width_, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        if (std::fabs(kept.projected[static_cast<std::size_t>(i)]) > clip_) d_qkv[i] = 0;
+    });
+  }
   const std::size_t norms = normed_.size();
   if (norms == 0) return;
   if (norm_gradients != nullptr)

@@ -18,7 +18,7 @@ class AttentionGradient {
   /// What forward() leaves for backward().
   struct Kept {
     std::vector<float>
-        projected;               ///< [tokens, width]: qkv before norms of queries and keys; empty where there are none
+        projected;               ///< [tokens, width]: qkv before norms and clamps; empty where there are none
     std::vector<float> qkv;      ///< [tokens, width]: a token's queries, keys and values as they attend
     std::vector<float> out;      ///< [tokens, heads * head_dim]
     std::vector<float> weights;  ///< [windows][heads][length][padded_keys(length)]
@@ -49,7 +49,7 @@ class AttentionGradient {
     std::size_t weight = 0;  ///< where its weights begin
   };
   void rotate(float* rows, bool back) const;
-  HeadShape head_shape() const;
+  HeadShape head_shape(int64_t head) const;
   std::vector<float> norm_gradient(const Kept& kept, const float* d_qkv, model::Role role) const;
 
   Team* team_ = nullptr;
@@ -57,6 +57,8 @@ class AttentionGradient {
   int64_t heads_ = 0, kv_heads_ = 0, dim_ = 0;
   int64_t window_ = 0;
   float scale_ = 1, cap_ = 0;
+  float clip_ = 0;             ///< queries, keys and values are clamped to +- this; 0: not
+  std::vector<float> slopes_;  ///< ALiBi, [heads] or empty
   std::vector<int64_t> q_, k_, v_;  ///< columns where heads begin
   model::Rope rope_ = model::Rope::none;
   int64_t pairs_ = 0;

@@ -91,6 +91,8 @@ void attend_head(const HeadShape& shape, const HeadRows& q, const HeadRows& k, c
       const int64_t first = first_key(shape, r0 + r), visible = r0 + r + 1 - first;
       elementwise.scale(row + first, shape.scale, visible);
       if (shape.cap > 0) elementwise.soft_cap(row + first, shape.cap, visible);
+      if (shape.slope != 0)
+        for (int64_t j = 0; j < visible; ++j) row[first + j] += shape.slope * static_cast<float>(j + 1 - visible);
       elementwise.scale(row + first, 1.0f / elementwise.exp_sum(row + first, visible), visible);
       std::fill(row, row + first, 0.0f);
       std::fill(row + first + visible, row + keys, 0.0f);

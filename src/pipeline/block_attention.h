@@ -17,6 +17,7 @@ struct HeadShape {
   int64_t window = 0;  ///< positions a query sees, itself included; 0: all before it
   float scale = 1;     ///< of scores
   float cap = 0;       ///< scaled scores become cap * tanh(score / cap); 0: no cap
+  float slope = 0;     ///< ALiBi: slope * (key's position - query's) is added to a score
 };
 
 /// p [length, padded_keys(length)]: the attention weights, kept for the backward pass. out [length, dim], ld_out.

@@ -7,6 +7,7 @@
 
 #include "pipeline/attention_gradient.h"
 #include "pipeline/dense_products.h"
+#include "pipeline/experts_gradient.h"
 #include "pipeline/mlp_gradient.h"
 #include "pipeline/norm_gradient.h"
 
@@ -36,6 +37,7 @@ struct Projection {
 struct BlockGradient::Workspace {
   Floats x, h1, attn_added, mid, h2, mlp, act, mlp_added;
   AttentionGradient::Kept attention;
+  ExpertsGradient::Kept experts;
   std::map<Role, std::vector<NormStats>> stats;
 };
 
@@ -44,14 +46,16 @@ struct BlockGradient::Impl {
   int64_t tokens = 0, hidden = 0;
   bool whole = false;
   bool parallel = false;  ///< attention and MLP read the same stream
+  bool mixture = false;   ///< the MLP is one of experts
   float added_scale = 1;
   NormRule norm;
   std::vector<Projection> attention_in, mlp_in;
   int64_t heads_width = 0;
   MlpShape mlp;
   AttentionGradient attention;
-  DenseProducts dense;
-  std::map<Role, DenseProducts::Pair> products;
+  ExpertsGradient experts;
+  DenseProducts dense, routing;  ///< the second of routers: not rounded
+  std::map<model::Part, DenseProducts::Pair> products;
   std::set<Role> roles;
   std::map<Role, model::LayerWeights::NormWeights> norms;  ///< of whole rows
   std::shared_ptr<Workspace> space;
@@ -60,11 +64,13 @@ struct BlockGradient::Impl {
   void add(float* to, const float* from) const;
   const float* enter(Role role, const float* in, Floats* normed);
   Status project(const std::vector<Projection>& projections, const float* in, float* out, int64_t width);
+  Status mlp_forward(const float* in);
+  Status mlp_backward(const float* in, const float* d_added, Floats* d_in, std::map<model::Part, Floats>* gradients);
   void leave(Role post, const float* stream, const Floats& added, float* out);
   const float* leave_backward(Role post, const Floats& added, const float* d_out, Floats* buffer,
                               std::map<Role, Floats>* norm_gradients);
   Status project_backward(const std::vector<Projection>& projections, const float* in, const Floats& d_out,
-                          int64_t width, Floats* d_in, std::map<Role, Floats>* gradients);
+                          int64_t width, Floats* d_in, std::map<model::Part, Floats>* gradients);
   void enter_backward(Role role, const float* in, const Floats& d_normed, float* d_in,
                       std::map<Role, Floats>* norm_gradients);
 };
@@ -139,7 +145,7 @@ Status BlockGradient::Impl::project(const std::vector<Projection>& projections, 
 /// Gradients of the projections' matrices and, into *d_in [tokens, hidden] if that is wanted, of their input.
 Status BlockGradient::Impl::project_backward(const std::vector<Projection>& projections, const float* in,
                                              const Floats& d_out, int64_t width, Floats* d_in,
-                                             std::map<Role, Floats>* gradients) {
+                                             std::map<model::Part, Floats>* gradients) {
   Floats part;
   for (const Projection& p : projections) {
     NBL_ASSIGN((*gradients)[p.role], dense.outer({d_out.data() + p.column, width}, p.n, {in, hidden}, hidden));
@@ -151,6 +157,30 @@ Status BlockGradient::Impl::project_backward(const std::vector<Projection>& proj
     if (!first) add(d_in->data(), part.data());
   }
   return {};
+}
+
+/// space->mlp_added of what the MLP reads.
+Status BlockGradient::Impl::mlp_forward(const float* in) {
+  Workspace& b = *space;
+  if (mixture) return experts.forward(dense, routing, products, in, &b.experts, b.mlp_added.data());
+  NBL_TRY(project(mlp_in, in, b.mlp.data(), mlp.width()));
+  activate(*team, mlp, b.mlp.data(), b.act.data());
+  return dense.apply(products.at(Role::down).forward, b.act.data(), b.mlp_added.data());
+}
+
+/// d_in: with respect to what the MLP reads; null: not wanted.
+Status BlockGradient::Impl::mlp_backward(const float* in, const float* d_added, Floats* d_in,
+                                         std::map<model::Part, Floats>* gradients) {
+  const Workspace& b = *space;
+  if (mixture) {
+    if (d_in != nullptr) d_in->resize(static_cast<std::size_t>(tokens * hidden));
+    return experts.backward(dense, routing, products, in, b.experts, d_added, d_in != nullptr ? d_in->data() : nullptr, gradients);
+  }
+  NBL_ASSIGN((*gradients)[Role::down], dense.outer({d_added, hidden}, hidden, {b.act.data(), mlp.ffn}, mlp.ffn));
+  Floats d_act(b.act.size()), d_mlp(b.mlp.size());
+  NBL_TRY(dense.apply(products.at(Role::down).backward, d_added, d_act.data()));
+  activate_backward(*team, mlp, b.mlp.data(), d_act.data(), d_mlp.data());
+  return project_backward(mlp_in, in, d_mlp, mlp.width(), d_in, gradients);
 }
 
 BlockGradient::BlockGradient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -167,16 +197,24 @@ bool BlockGradient::supports(const model::Architecture& arch, const model::Confi
   };
   for (const Role role : {Role::attn_norm, Role::attn_post_norm, Role::mlp_norm, Role::mlp_post_norm})
     roles.erase(role);
-  if (!take({Role::attn_out, Role::down})) return false;
+  if (!take({Role::attn_out})) return false;
   const bool fused = roles.contains(Role::qkv);
   if (!(fused ? take({Role::qkv}) : take({Role::q, Role::k, Role::v}))) return false;
-  if (config.gated_mlp ? !take({Role::gate_up}) && !take({Role::gate, Role::up}) : !take({Role::up})) return false;
+  if (config.layer[static_cast<std::size_t>(layer)].experts) {
+    if (!take({Role::router, Role::expert_gate, Role::expert_up, Role::expert_down})) return false;
+    if (config.experts.shared_ffn > 0 && !take({Role::shared_gate, Role::shared_up, Role::shared_down})) return false;
+    roles.erase(Role::router_bias);
+    roles.erase(Role::shared_router);
+  } else if (!take({Role::down}) ||
+             (config.gated_mlp ? !take({Role::gate_up}) && !take({Role::gate, Role::up}) : !take({Role::up}))) {
+    return false;
+  }
   if (config.qk_norm != model::QkNorm::none && !take({Role::q_norm, Role::k_norm})) return false;
   const bool blocks = config.qkv_order == model::QkvOrder::blocks;
   return roles.empty() &&  // nothing that is not known here
-         has_gradient(config.activation) && config.norm_place == model::NormPlace::pre &&
+         config.norm_place == model::NormPlace::pre &&
          config.v_dim() == config.head_dim && (blocks || (fused && config.qk_norm != model::QkNorm::whole)) &&
-         config.clip_qkv == 0 && config.slopes.empty() && config.latent.kv_rank == 0;
+         (config.clip_qkv == 0 || config.qk_norm == model::QkNorm::none) && config.latent.kv_rank == 0;
 }
 
 Result<BlockGradient> BlockGradient::create(const model::Architecture& arch, const model::Config& config, int64_t layer,
@@ -193,16 +231,21 @@ Result<BlockGradient> BlockGradient::create(const model::Architecture& arch, con
   s.norm = {config.norm, config.norm_eps};
   s.roles = layer_roles(arch, config, layer);
   s.heads_width = config.heads * config.head_dim;
+  s.mixture = config.layer[static_cast<std::size_t>(layer)].experts;
   s.mlp = {config.activation, config.gated_mlp, s.tokens, config.ffn};
+  if (s.mixture) s.experts = ExpertsGradient(config, s.has(Role::shared_router), team, s.tokens);
   s.attention = AttentionGradient(config, layer, team, windows, length);
   s.dense = DenseProducts(team, s.tokens, compute);
+  s.routing = DenseProducts(team, s.tokens, Compute::exact);
   const int64_t queries = s.heads_width, keys = config.kv_heads * config.head_dim, ffn = config.ffn;
   if (s.has(Role::qkv)) {
     s.attention_in = {{Role::qkv, 0, queries + 2 * keys}};
   } else {
     s.attention_in = {{Role::q, 0, queries}, {Role::k, queries, keys}, {Role::v, queries + keys, keys}};
   }
-  if (s.has(Role::gate_up)) {
+  if (s.mixture) {
+    s.mlp_in = {};
+  } else if (s.has(Role::gate_up)) {
     s.mlp_in = {{Role::gate_up, 0, 2 * ffn}};
   } else if (config.gated_mlp) {
     s.mlp_in = {{Role::gate, 0, ffn}, {Role::up, ffn, ffn}};
@@ -218,8 +261,12 @@ Result<BlockGradient> BlockGradient::create(const model::Architecture& arch, con
     Workspace& b = *s.space;
     const auto size = [&](Floats& f, int64_t width) { f.resize(static_cast<std::size_t>(s.tokens * width)); };
     for (Floats* f : {&b.x, &b.h1, &b.attn_added, &b.mid, &b.h2, &b.mlp_added}) size(*f, config.hidden);
-    size(b.mlp, s.mlp.width());
-    size(b.act, config.ffn);
+    if (s.mixture) {
+      s.experts.reserve(&b.experts);
+    } else {
+      size(b.mlp, s.mlp.width());
+      size(b.act, config.ffn);
+    }
     s.attention.reserve(&b.attention);
   } catch (const std::bad_alloc&) {
     return Status(Code::out_of_memory, fmt::format("no memory for the gradients of {} tokens", s.tokens));
@@ -227,14 +274,16 @@ Result<BlockGradient> BlockGradient::create(const model::Architecture& arch, con
   return BlockGradient(std::move(impl));
 }
 
-Status BlockGradient::set(Role role, const model::LayerWeights::Matrix& m) {
+Status BlockGradient::set(model::Part part, const model::LayerWeights::Matrix& m) {
   Impl& s = *impl_;
+  const Role role = part.role;
   // Nothing before the first projections is learned, unless all is.
   const auto among = [&](const std::vector<Projection>& projections) {
     return std::any_of(projections.begin(), projections.end(), [&](const Projection& p) { return p.role == role; });
   };
   const bool first = among(s.attention_in) || (s.parallel && among(s.mlp_in));
-  return s.dense.set(m, s.whole || !first, &s.products[role]);
+  const bool routes = role == Role::router || role == Role::shared_router;
+  return (routes ? s.routing : s.dense).set(m, s.whole || !first, &s.products[part]);
 }
 
 void BlockGradient::set_norms(const model::LayerWeights& weights) {
@@ -242,6 +291,8 @@ void BlockGradient::set_norms(const model::LayerWeights& weights) {
   for (const Role role : {Role::attn_norm, Role::attn_post_norm, Role::mlp_norm, Role::mlp_post_norm})
     if (s.has(role)) s.norms[role] = weights.norms.at(role);
   s.attention.set_norms(weights);
+  if (const auto bias = weights.norms.find(Role::router_bias); s.mixture && bias != weights.norms.end())
+    s.experts.set_bias(bias->second.w);
 }
 
 Status BlockGradient::forward(const float* x, float* y) {
@@ -257,19 +308,17 @@ Status BlockGradient::forward(const float* x, float* y) {
   // Of a parallel block without a norm of its own the MLP reads what attention does.
   const float* h2 = s.parallel ? (s.has(Role::mlp_norm) ? s.enter(Role::mlp_norm, b.x.data(), &b.h2) : h1)
                                : s.enter(Role::mlp_norm, b.mid.data(), &b.h2);
-  NBL_TRY(s.project(s.mlp_in, h2, b.mlp.data(), s.mlp.width()));
-  activate(*s.team, s.mlp, b.mlp.data(), b.act.data());
-  NBL_TRY(s.dense.apply(s.products.at(Role::down).forward, b.act.data(), b.mlp_added.data()));
+  NBL_TRY(s.mlp_forward(h2));
   s.leave(Role::mlp_post_norm, b.mid.data(), b.mlp_added, y);
   return {};
 }
 
-Status BlockGradient::backward(const float* dy, std::map<Role, Floats>* gradients, float* dx,
+Status BlockGradient::backward(const float* dy, std::map<model::Part, Floats>* gradients, float* dx,
                                std::map<Role, Floats>* norm_gradients) {
   Impl& s = *impl_;
   Workspace& b = *s.space;
   if (dx != nullptr && !s.whole) return {Code::internal, "this block was not made to pass gradients on"};
-  const int64_t hidden = s.hidden, ffn = s.mlp.ffn;
+  const int64_t hidden = s.hidden;
   const auto sized = [&](int64_t width) { return Floats(static_cast<std::size_t>(s.tokens * width)); };
   auto& out = *gradients;
   const float* h1 = s.has(Role::attn_norm) ? b.h1.data() : b.x.data();
@@ -281,12 +330,8 @@ Status BlockGradient::backward(const float* dy, std::map<Role, Floats>* gradient
   Floats d_stream(dy, dy + s.tokens * hidden), buffer, d_h2;
   {
     const float* d_added = s.leave_backward(Role::mlp_post_norm, b.mlp_added, dy, &buffer, norm_gradients);
-    NBL_ASSIGN(out[Role::down], s.dense.outer({d_added, hidden}, hidden, {b.act.data(), ffn}, ffn));
-    Floats d_act = sized(ffn), d_mlp = sized(s.mlp.width());
-    NBL_TRY(s.dense.apply(s.products.at(Role::down).backward, d_added, d_act.data()));
-    activate_backward(*s.team, s.mlp, b.mlp.data(), d_act.data(), d_mlp.data());
     const bool wanted = !s.parallel || dx != nullptr;
-    NBL_TRY(s.project_backward(s.mlp_in, h2, d_mlp, s.mlp.width(), wanted ? &d_h2 : nullptr, gradients));
+    NBL_TRY(s.mlp_backward(h2, d_added, wanted ? &d_h2 : nullptr, gradients));
   }
   if (!s.parallel) s.enter_backward(Role::mlp_norm, read, d_h2, d_stream.data(), norm_gradients);
 

@@ -1,6 +1,7 @@
-// The backward pass of a dense decoder block, as its architecture describes it: norms before and behind attention and
-// MLP, grouped queries, windows, rotation, capped scores, gated and plain MLPs. What learned rounding follows downhill.
-// Its parts are norm_gradient, attention_gradient (block_attention: one head) and mlp_gradient.
+// The backward pass of a decoder block, as its architecture describes it: norms before and behind attention and MLP,
+// grouped queries, windows, rotation, ALiBi, capped scores, gated and plain MLPs, experts. What learned rounding follows
+// downhill. Its parts are norm_gradient, attention_gradient (block_attention: one head), mlp_gradient and
+// experts_gradient.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,7 @@ namespace nbl::pipeline {
 
 class BlockGradient {
  public:
-  /// Whether a layer of this model is such a block: one MLP and no experts, whole keys, no ALiBi, norms where
-  /// NormPlace::pre has them.
+  /// Whether a layer of this model is such a block: whole keys, no latent ones, norms where NormPlace::pre has them.
   static bool supports(const model::Architecture& arch, const model::Config& config, int64_t layer);
 
   /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where
@@ -33,15 +33,15 @@ class BlockGradient {
   ~BlockGradient();
 
   /// The block's parameters; set() again after a matrix changed.
-  Status set(model::Role role, const model::LayerWeights::Matrix& matrix);
+  Status set(model::Part part, const model::LayerWeights::Matrix& matrix);
   void set_norms(const model::LayerWeights& weights);
 
   /// x [windows * length, hidden] to y of the same shape. Keeps what backward() needs.
   Status forward(const float* x, float* y);
-  /// dy: the gradient of some loss with respect to y. (*gradients)[role] [n, k]: with respect to each matrix. Of a
+  /// dy: the gradient of some loss with respect to y. (*gradients)[part] [n, k]: with respect to each matrix. Of a
   /// whole block, when asked for: dx, with respect to x (not where dy lies), and (*norm_gradients)[role] to the norms'
   /// weights.
-  Status backward(const float* dy, std::map<model::Role, std::vector<float>>* gradients, float* dx = nullptr,
+  Status backward(const float* dy, std::map<model::Part, std::vector<float>>* gradients, float* dx = nullptr,
                   std::map<model::Role, std::vector<float>>* norm_gradients = nullptr);
 
  private:

@@ -65,16 +65,16 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
     return sum / static_cast<double>(judges * batch_floats);
   };
 
-  for (const auto& [part, matrix] : weights->matrices) NBL_TRY(block.set(part.role, matrix));
+  for (const auto& [part, matrix] : weights->matrices) NBL_TRY(block.set(part, matrix));
   NBL_ASSIGN(result.before, judge());
   const LayerWeights quantized = *weights;
   std::map<model::Part, LearnedCodes> learned;
-  for (auto& [role, c] : *codes) {
-    learned[role].begin(&c, original.matrices.at(role).w, team);
+  for (auto& [part, c] : *codes) {
+    learned[part].begin(&c, original.matrices.at(part).w, team);
   }
 
   Random random(options.seed * 7919u + static_cast<uint64_t>(layer));
-  std::map<Role, std::vector<float>> gradients;
+  std::map<model::Part, std::vector<float>> gradients;
   for (int64_t iteration = 0; iteration < options.iterations; ++iteration) {
     NBL_TRY(tick(iteration));
     for (int64_t i = 0; i < at_once; ++i) {
@@ -82,9 +82,9 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
       NBL_TRY(data.load(batch, x.data() + i * batch_floats, target.data() + i * batch_floats));
     }
     if (iteration > 0) {
-      for (auto& [role, l] : learned) {
-        l.materialize(team, &weights->matrices.at(role).w);
-        NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+      for (auto& [part, l] : learned) {
+        l.materialize(team, &weights->matrices.at(part).w);
+        NBL_TRY(block.set(part, weights->matrices.at(part)));
       }
     }
     NBL_TRY(block.forward(x.data(), y.data()));
@@ -92,15 +92,15 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
     NBL_TRY(block.backward(y.data(), &gradients));
     const double left = 1 - static_cast<double>(iteration) / static_cast<double>(options.iterations);
     const double rate = (options.rate > 0 ? options.rate : kRate) * left;
-    for (auto& [role, l] : learned)
-      l.step(gradients.at(role.role), iteration + 1, static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
+    for (auto& [part, l] : learned)
+      l.step(gradients.at(part), iteration + 1, static_cast<float>(rate), static_cast<float>(options.scale_rate * left), team);
   }
   double share = 1;  // of the way from where codes and scales began to where the steps led
   const auto go = [&](double to) -> Status {
-    for (auto& [role, l] : learned) {
-      if (to != share) l.stretch(static_cast<float>(to / share), original.matrices.at(role).w, team);
-      l.materialize(team, &weights->matrices.at(role).w);
-      NBL_TRY(block.set(role.role, weights->matrices.at(role)));
+    for (auto& [part, l] : learned) {
+      if (to != share) l.stretch(static_cast<float>(to / share), original.matrices.at(part).w, team);
+      l.materialize(team, &weights->matrices.at(part).w);
+      NBL_TRY(block.set(part, weights->matrices.at(part)));
     }
     share = to;
     return {};
@@ -120,7 +120,7 @@ Result<TuneResult> tune_block(const model::Architecture& arch, const model::Conf
   result.after = errors.at(best);
   result.changed = std::isfinite(result.after) && result.after < result.before;
   if (result.changed) {
-    for (auto& [role, l] : learned) l.keep(team);
+    for (auto& [part, l] : learned) l.keep(team);
     result.note = fmt::format("learned rounding lowered the block's squared error from {:.4g} to {:.4g}", result.before, result.after);
   } else {
     *weights = quantized;

@@ -44,12 +44,13 @@ Status DenseProducts::apply(const Linear& linear, Columns<const float> in, Colum
   return {};
 }
 
-Result<std::vector<float>> DenseProducts::outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const {
+Result<std::vector<float>> DenseProducts::outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k,
+                                                int64_t rows) const {
   NBL_ASSIGN(Panels left, Panels::create(n, bf16_));
   NBL_ASSIGN(Panels right, Panels::create(k, bf16_));
   NBL_ASSIGN(BlockSum sum, BlockSum::create(n, k, false));
-  for (int64_t t = 0; t < tokens_; t += Panels::kBlockTokens) {
-    const int64_t count = std::min(Panels::kBlockTokens, tokens_ - t);
+  for (int64_t t = 0; t < rows; t += Panels::kBlockTokens) {
+    const int64_t count = std::min(Panels::kBlockTokens, rows - t);
     left.pack(dy.data + t * dy.ld, dy.ld, nullptr, 0, count, *team_);
     right.pack(in.data + t * in.ld, in.ld, nullptr, 0, count, *team_);
     sum.add(left, right, *team_);

@@ -38,8 +38,11 @@ class DenseProducts {
     return apply(linear, {in, linear.k()}, {out, linear.n()}, rows);
   }
   Status apply(const Linear& linear, Columns<const float> in, Columns<float> out, int64_t rows);
-  /// dy^T in: [n, k], summed over the tokens.
-  Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const;
+  /// dy^T in: [n, k], summed over the tokens, or over so many rows.
+  Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const {
+    return outer(dy, n, in, k, tokens_);
+  }
+  Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k, int64_t rows) const;
 
  private:
   Team* team_ = nullptr;

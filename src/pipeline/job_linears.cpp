@@ -118,8 +118,8 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
     if (p.codes != nullptr) codes.emplace(p.plan->role, *p.codes);
   if (!BlockGradient::supports(*arch_, config_, l)) {
     note = fmt::format("not learned: no backward pass for blocks of {}; gptq's codes are kept", arch_->id);
-  } else if (codes.size() != pending_.size()) {
-    note = "not learned: a linear of the block has no codes to start from";
+  } else if (codes.empty()) {
+    note = "not learned: the block has no codes to start from";
   } else {
     const auto start = JobClock::now();
     TuneOptions tune;
@@ -144,7 +144,7 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
     const double seconds = seconds_since(start) / static_cast<double>(pending_.size());
     for (Linear& p : pending_) {
       p.report.seconds += seconds;
-      if (!result.changed) continue;
+      if (!result.changed || p.codes == nullptr) continue;
       NBL_ASSIGN(Segment segment, codes.at(p.plan->role).pack());
       p.tensor = make_qtensor(p.tensor.n, p.tensor.k, std::move(segment));
     }
@@ -154,7 +154,8 @@ Status Job::learn(int64_t l, const LayerPlan& plan, const LayerWeights& original
     }
   }
   for (Linear& p : pending_) {
-    p.report.notes.push_back(note);
+    // An expert that too few tokens reached, say: the others are learned around it.
+    p.report.notes.push_back(p.codes != nullptr || codes.empty() ? note : "not learned: no codes to start from");
     NBL_TRY(finish_linear(*p.plan, l, p.tensor, std::move(p.report)));
   }
   pending_.clear();

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "pipeline/experts_gradient.h"
 #include "pipeline/model_tuner.h"
 #include "pipeline/streams.h"
 
@@ -117,7 +118,11 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     if (learned) {
       // The block before, its codes as real numbers, their gradients, both directions' copies; activations kept for the way back.
       plan.weights += layer * (4 + 4 + 4 + 2 + 2 * element) + largest * 8;
-      plan.work += shape.learned_tokens * ((18 * config.hidden + 7 * config.ffn + 5 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
+      const model::ExpertsConfig& x = config.experts;
+      const int64_t dense = 7 * config.ffn, shared = 4 * x.shared_ffn + 2 * config.hidden;
+      // Experts: what is kept, the gradients of one expert's rows (which may be all) and of the scores, and of a shared MLP.
+      const int64_t experts = x.count > 0 ? ExpertsGradient::kept_width(config) + 4 * config.hidden + 3 * x.ffn + x.count + shared : 0;
+      plan.work += shape.learned_tokens * ((18 * config.hidden + std::max(dense, experts) + 5 * heads) * 4 + config.heads * (shape.length + 32) * 4) +
                    shape.threads * shape.length * shape.length * 8;
     }
     if (shape.whole_model) {

@@ -18,6 +18,11 @@ const kernels::ElementwiseKernels& elementwise() {
   return chosen;
 }
 
+float gelu_slope(float x) {
+  const float density = 0.39894228f * std::exp(-0.5f * x * x);
+  return 0.5f * (1.0f + std::erf(x * 0.70710678f)) + x * density;
+}
+
 /// slope = the activation's derivative at x. May not be x.
 void derivative(Activation activation, const float* x, int64_t n, float* slope) {
   // Half of them are x times the logistic function of some u(x): slope = s + x s (1 - s) u'(x).
@@ -26,7 +31,15 @@ void derivative(Activation activation, const float* x, int64_t n, float* slope) 
     elementwise().activate(kernels::Act::sigmoid, slope, nullptr, slope, n);
     for (int64_t i = 0; i < n; ++i) slope[i] *= 1.0f + x[i] * (1.0f - slope[i]) * du(x[i]);
   };
-  constexpr float kQuick = 1.702f, kTanh = 1.59576912f, kCubic = 0.044715f;  // as in kernels/elementwise
+  const auto each = [&](auto&& at) {
+    for (int64_t i = 0; i < n; ++i) slope[i] = at(x[i]);
+  };
+  // Those that are known by their own values.
+  const auto by_value = [&](kernels::Act act, auto&& at) {
+    elementwise().activate(act, x, nullptr, slope, n);
+    for (int64_t i = 0; i < n; ++i) slope[i] = at(slope[i]);
+  };
+  constexpr float kQuick = 1.702f, kTanh = 1.59576912f, kCubic = 0.044715f, kMost = 10.0f;  // as in kernels/elementwise
   switch (activation) {
     case Activation::silu:
       return logistic([](float v) { return v; }, [](float) { return 1.0f; });
@@ -36,37 +49,34 @@ void derivative(Activation activation, const float* x, int64_t n, float* slope) 
       return logistic([](float v) { return kTanh * v * (1.0f + kCubic * v * v); },
                       [](float v) { return kTanh * (1.0f + 3.0f * kCubic * v * v); });
     case Activation::gelu_erf:
-      for (int64_t i = 0; i < n; ++i) {
-        const float density = 0.39894228f * std::exp(-0.5f * x[i] * x[i]);
-        slope[i] = 0.5f * (1.0f + std::erf(x[i] * 0.70710678f)) + x[i] * density;
-      }
-      return;
+      return each(gelu_slope);
+    case Activation::gelu_clipped:
+      return each([](float v) { return v < kMost ? gelu_slope(v) : 0.0f; });
+    case Activation::mish:
+      return each([](float v) {
+        const float s = 1.0f / (1.0f + std::exp(-v)), t = std::tanh(v > 20 ? v : std::log1p(std::exp(v)));
+        return t + v * s * (1.0f - t * t);
+      });
+    case Activation::sigmoid:
+      return by_value(kernels::Act::sigmoid, [](float v) { return v * (1.0f - v); });
+    case Activation::tanh:
+      return by_value(kernels::Act::tanh, [](float v) { return 1.0f - v * v; });
     case Activation::relu:
-      for (int64_t i = 0; i < n; ++i) slope[i] = x[i] > 0 ? 1.0f : 0.0f;
-      return;
+      return each([](float v) { return v > 0 ? 1.0f : 0.0f; });
+    case Activation::leaky_relu:
+      return each([](float v) { return v > 0 ? 1.0f : 0.01f; });
+    case Activation::relu6:
+      return each([](float v) { return v > 0 && v < 6 ? 1.0f : 0.0f; });
     case Activation::relu_squared:
-      for (int64_t i = 0; i < n; ++i) slope[i] = 2.0f * std::max(x[i], 0.0f);
-      return;
-    default:
-      return;  // has_gradient() says no
+      return each([](float v) { return 2.0f * std::max(v, 0.0f); });
+    case Activation::hard_swish:
+      return each([](float v) { return v <= -3 ? 0.0f : v >= 3 ? 1.0f : (2 * v + 3) / 6; });
+    case Activation::linear:
+      return each([](float) { return 1.0f; });
   }
 }
 
 }  // namespace
-
-bool has_gradient(Activation activation) noexcept {
-  switch (activation) {
-    case Activation::silu:
-    case Activation::quick_gelu:
-    case Activation::gelu_tanh:
-    case Activation::gelu_erf:
-    case Activation::relu:
-    case Activation::relu_squared:
-      return true;
-    default:
-      return false;
-  }
-}
 
 void activate(Team& team, const MlpShape& shape, const float* hidden, float* out) {
   const int64_t ffn = shape.ffn;

@@ -8,9 +8,6 @@
 
 namespace nbl::pipeline {
 
-/// Whether this activation has a way back here.
-bool has_gradient(model::Activation activation) noexcept;
-
 /// hidden [tokens, ffn], or gated [tokens, 2 * ffn], a token's gate and then what it multiplies. out, d_out [tokens,
 /// ffn].
 struct MlpShape {

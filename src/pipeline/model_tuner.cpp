@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "pipeline/block_attention.h"
 #include "pipeline/block_gradient.h"
+#include "pipeline/experts_gradient.h"
 #include "pipeline/learned_codes.h"
 #include "pipeline/output_gradient.h"
 
@@ -57,7 +58,7 @@ class ModelTuner {
       for (auto& [part, matrix] : layers_[l].weights.matrices) {
         const auto codes = layers_[l].codes.find(part);
         if (codes == layers_[l].codes.end()) {
-          NBL_TRY(blocks_[l].set(part.role, matrix));
+          NBL_TRY(blocks_[l].set(part, matrix));
           continue;
         }
         learned_[l][part].begin(&codes->second, options_.learning.rate > 0 ? matrix.w : std::vector<float>{}, team_);
@@ -82,12 +83,13 @@ class ModelTuner {
     const Adam adam(count);
     if (norm_rate > 0 && is_learned_norm(*arch_.find(Role::final_norm, config_)))
       final_norm_.step(output_.norm_gradient(), adam, norm_rate, &output_.norm());
-    std::map<Role, std::vector<float>> gradients, norm_gradients;
+    std::map<model::Part, std::vector<float>> gradients;
+    std::map<Role, std::vector<float>> norm_gradients;
     for (std::size_t l = layers_.size(); l-- > 0;) {
       if (again_) NBL_TRY(blocks_[l].forward(states_[l].data(), states_[l + 1].data()));
       NBL_TRY(blocks_[l].backward(dy.data(), &gradients, dx.data(), &norm_gradients));
       dy.swap(dx);
-      for (auto& [part, learned] : learned_[l]) learned.step(gradients.at(part.role), count, rate, scale_rate, team_);
+      for (auto& [part, learned] : learned_[l]) learned.step(gradients.at(part), count, rate, scale_rate, team_);
       if (norm_rate > 0) {
         for (const auto& [role, gradient] : norm_gradients) {
           if (!is_learned_norm(*arch_.find(role, config_))) continue;
@@ -116,7 +118,7 @@ class ModelTuner {
         w.k = m.k;
         w.bias = m.bias;
         learned.materialize(team_, &w.w);
-        NBL_TRY(blocks_[l].set(part.role, w));
+        NBL_TRY(blocks_[l].set(part, w));
       }
       blocks_[l].set_norms(layers_[l].weights);
     }
@@ -152,7 +154,8 @@ bool can_tune_model(const model::Architecture& arch, const model::Config& config
 
 int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int64_t length) {
   const int64_t qkv = (config.heads + 2 * config.kv_heads) * config.head_dim * (config.qk_norm != model::QkNorm::none ? 2 : 1);
-  const int64_t mlp = (config.gated_mlp ? 3 : 2) * config.ffn;
+  const int64_t dense = (config.gated_mlp ? 3 : 2) * config.ffn;
+  const int64_t mlp = config.experts.count > 0 ? std::max(dense, ExpertsGradient::kept_width(config)) : dense;
   return windows * length * (6 * config.hidden + mlp + qkv + config.heads * (config.head_dim + padded_keys(length))) * 4;
 }
 

@@ -427,6 +427,9 @@ class Models(Case):
             self.assertGreater(rows["mlp in"]["gb_s"], 0)
             self.assertGreater(rows["mlp in"]["gop_s"], 0)
         self.assertNotIn("profile", self.result("run", "builtin", "-p", "The river was", "-n", "5"))
+        status, _, shown = nibble("run", "builtin", "-p", "The river was", "-n", "5", "--profile")
+        self.assertEqual(status, 0, shown)
+        self.assertRegex(shown, r"decode +mlp in ")
 
     def test_bench(self):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "2")
@@ -434,6 +437,13 @@ class Models(Case):
         for key in ("prefill_tok_s", "decode_tok_s", "first_token_ms", "load_ms", "peak_rss_bytes", "bytes_per_token"):
             self.assertGreater(j[key], 0, key)
         self.assertNotIn("profile", j)
+
+    def test_bench_shows_its_profile(self):
+        status, shown, err = nibble("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "1", "--profile")
+        self.assertEqual(status, 0, err)
+        self.assertRegex(shown, r"prefill +qkv ")
+        self.assertRegex(shown, r"decode +mlp in ")
+        self.assertNotRegex(shown, r"batch +qkv ")
 
     def test_bench_of_a_batch_with_its_profile(self):
         j = self.result("bench", "builtin", "--prompt", "16", "--gen", "4", "--reps", "1", "--batch", "3", "--profile")
@@ -469,6 +479,24 @@ class Models(Case):
         self.assertIn("Error layer by layer", html)
         self.assertNotRegex(html, r"(src|href)=")  # nothing outside itself
         self.assertEqual(len(list(folder.glob("*.safetensors"))), 2)
+
+    def test_sweep_keeps_a_model_until_a_default_changes(self):
+        folder = self.dir / "sweep"
+        again = ["sweep", "builtin", "--recipes", "rtn:bits=8", "-o", folder, "--windows", "1", "--reps", "1", "--json", "-"]
+        said = []
+        for _ in range(2):
+            status, _, err = nibble(*again)
+            self.assertEqual(status, 0, err)
+            said.append(err)
+            (beside,) = folder.glob("*.report.json")
+            known = json.loads(beside.read_text())
+        self.assertIn("quantize rtn:bits=8", said[0])
+        self.assertIn("keep ", said[1])
+        self.assertIn('group_size="128"', known["origin"])
+        beside.write_text(json.dumps(dict(known, origin=known["origin"].replace('group_size="128"', 'group_size="64"'))))
+        status, _, err = nibble(*again)
+        self.assertEqual(status, 0, err)
+        self.assertIn("quantize rtn:bits=8", err)
 
     def test_sweep_against_a_smaller_model_at_equal_bytes(self):
         small = self.change_config(num_hidden_layers=1)

@@ -20,8 +20,7 @@ inline model::LayerWeights random_layer(const model::Architecture& arch, const m
   };
   model::LayerWeights weights;
   for (const model::TensorSpec& spec : arch.tensors) {
-    if (!model::is_layer_role(spec.role) || model::is_expert_role(spec.role) || !model::has_tensor(spec, config, layer))
-      continue;
+    if (!model::is_layer_role(spec.role) || !model::has_tensor(spec, config, layer)) continue;
     const bool bias = spec.has_bias && (spec.bias_when & ~config.variant) == 0;
     const int64_t n = *model::dimension(spec.rows, config);
     if (spec.cols.empty()) {
@@ -29,11 +28,15 @@ inline model::LayerWeights random_layer(const model::Architecture& arch, const m
       continue;
     }
     const int64_t k = *model::dimension(spec.cols, config);
-    weights.matrices[spec.role] = {n,
-                                   k,
-                                   numbers(n * k, 0, 1.5 / std::sqrt(static_cast<double>(k))),
-                                   bias ? numbers(n, 0, 0.3) : std::vector<float>{},
-                                   {}};
+    const int64_t copies = model::is_expert_role(spec.role) ? config.experts.count : 1;
+    for (int64_t i = 0; i < copies; ++i) {
+      const model::Part part(spec.role, model::is_expert_role(spec.role) ? static_cast<int32_t>(i) : -1);
+      weights.matrices[part] = {n,
+                                k,
+                                numbers(n * k, 0, 1.5 / std::sqrt(static_cast<double>(k))),
+                                bias ? numbers(n, 0, 0.3) : std::vector<float>{},
+                                {}};
+    }
   }
   return weights;
 }

@@ -21,9 +21,11 @@ using model::LayerWeights;
 using model::Role;
 using Floats = std::vector<float>;
 
+/// bends: the block has corners (clamps) where a difference sees both sides and a gradient one.
 struct Shape {
   std::string name, config;
   int64_t layer = 0;
+  bool bends = false;
 };
 
 void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
@@ -49,6 +51,10 @@ std::vector<Shape> shapes() {
       llama_like("gemma2", gemma + R"(,"attn_logit_softcapping":2.0,"final_logit_softcapping":30.0)");
   const std::string long_rope = R"(,"partial_rotary_factor":0.8,"original_max_position_embeddings":32,"rope_scaling":
       {"type":"longrope","short_factor":[1,1,1.5,2],"long_factor":[1,2,3,4]})";
+  // Where all experts are chosen none changes place between two points; in qwen3_moe_some none does, as it happens.
+  const std::string experts = R"(,"moe_intermediate_size":20,"num_experts_per_tok":)";
+  const std::string mpt = R"({"model_type":"mpt","vocab_size":64,"d_model":40,"n_layers":2,"n_heads":4,"max_seq_len":64,
+      "expansion_ratio":2,"attn_config":{"alibi":true,"clip_qkv":0.9}})";
   return {{"llama", llama_like("llama", "")},
           {"gemma3_window", gemma3, 0},
           {"gemma3_whole", gemma3, 1},
@@ -67,7 +73,14 @@ std::vector<Shape> shapes() {
           {"gpt2_gelu", gpt2_like("gpt2", R"(,"activation_function":"gelu")")},
           {"starcoder2_window", llama_like("starcoder2", R"(,"sliding_window":9)")},
           {"gpt_neox_parallel", llama_like("gpt_neox", "", "4")},
-          {"cohere_one_norm", llama_like("cohere", R"(,"use_qk_norm":true)")}};
+          {"cohere_one_norm", llama_like("cohere", R"(,"use_qk_norm":true)")},
+          {"bloom_alibi", R"({"model_type":"bloom","vocab_size":64,"hidden_size":40,"n_layer":2,"n_head":4})"},
+          {"mpt_alibi_clipped", mpt, 0, true},
+          {"olmo_clipped", llama_like("olmo", R"(,"clip_qkv":0.8)"), 0, true},
+          {"llama_mish", llama_like("llama", R"(,"hidden_act":"mish")")},
+          {"mixtral", llama_like("mixtral", R"(,"num_local_experts":3,"num_experts_per_tok":3)")},
+          {"qwen2_moe_shared", llama_like("qwen2_moe", experts + R"(4,"num_experts":4,"shared_expert_intermediate_size":24)")},
+          {"qwen3_moe_some", llama_like("qwen3_moe", experts + R"(3,"num_experts":5,"head_dim":12,"norm_topk_prob":true)")}};
 }
 
 class BlockGradientTest : public ::testing::TestWithParam<Shape> {
@@ -100,7 +113,7 @@ class BlockGradientTest : public ::testing::TestWithParam<Shape> {
     EXPECT_TRUE(made.ok()) << made.status().message();
     BlockGradient b = std::move(made).value();
     b.set_norms(weights);
-    for (const auto& [part, m] : weights.matrices) EXPECT_TRUE(b.set(part.role, m).ok());
+    for (const auto& [part, m] : weights.matrices) EXPECT_TRUE(b.set(part, m).ok());
     return b;
   }
   /// A loss that is linear in the output: the gradient of the output is direction_.
@@ -131,7 +144,7 @@ class BlockGradientTest : public ::testing::TestWithParam<Shape> {
         length = 10;
         move[static_cast<std::size_t>(random.below(move.size()))] = static_cast<float>(length);
       }
-      const double step = 1e-3;
+      const double step = GetParam().bends ? 1e-4 : 1e-3, share = GetParam().bends ? 0.1 : 0.01;
       LayerWeights up = weights_, down = weights_;
       Floats x_up = x_, x_down = x_;
       Floats &more = at(up, x_up), &less = at(down, x_down);
@@ -143,7 +156,7 @@ class BlockGradientTest : public ::testing::TestWithParam<Shape> {
         expected += static_cast<double>(gradient[i]) * static_cast<double>(move[i]);
       }
       const double slope = (loss(up, x_up) - loss(down, x_down)) / (2 * step);
-      EXPECT_NEAR(slope, expected, 0.01 * size * length + 0.005 * std::fabs(expected)) << what << ", trial " << trial;
+      EXPECT_NEAR(slope, expected, share * size * length + 0.005 * std::fabs(expected)) << what << ", trial " << trial;
     }
   }
 
@@ -168,13 +181,14 @@ TEST_P(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
   BlockGradient b = block(weights_);
   Floats y(x_.size()), dx(x_.size());
   ASSERT_TRUE(b.forward(x_.data(), y.data()).ok());
-  std::map<Role, Floats> gradients, norms;
+  std::map<model::Part, Floats> gradients;
+  std::map<Role, Floats> norms;
   ASSERT_TRUE(b.backward(direction_.data(), &gradients, dx.data(), &norms).ok());
   ASSERT_EQ(gradients.size(), weights_.matrices.size());
   ASSERT_EQ(norms.size(), weights_.norms.size());
-  for (const auto& [role, g] : gradients) {
-    check("matrix of role " + std::to_string(static_cast<int>(role)), g,
-          [role = role](LayerWeights& w, Floats&) -> Floats& { return w.matrices.at(role).w; });
+  for (const auto& [part, g] : gradients) {
+    check("matrix of role " + std::to_string(static_cast<int>(part.role)) + ", expert " + std::to_string(part.expert), g,
+          [part = part](LayerWeights& w, Floats&) -> Floats& { return w.matrices.at(part).w; });
   }
   for (const auto& [role, g] : norms) {
     check("norm of role " + std::to_string(static_cast<int>(role)), g,
@@ -185,7 +199,7 @@ TEST_P(BlockGradientTest, BackwardAgreesWithFiniteDifferences) {
   // A block that passes nothing on has the same gradients.
   BlockGradient last = block(weights_, false);
   ASSERT_TRUE(last.forward(x_.data(), y.data()).ok());
-  std::map<Role, Floats> same;
+  std::map<model::Part, Floats> same;
   ASSERT_TRUE(last.backward(direction_.data(), &same).ok());
   EXPECT_EQ(same, gradients);
   EXPECT_EQ(last.backward(direction_.data(), &same, dx.data()).code(), Code::internal);
@@ -265,13 +279,12 @@ TEST_P(GoldenBlockTest, IsTheModelsOrRefused) {
   const auto starts_with_one_of = [&](std::initializer_list<std::string_view> names) {
     return std::any_of(names.begin(), names.end(), [&](std::string_view name) { return variant.starts_with(name); });
   };
-  const bool foreign = starts_with_one_of({"bloom", "mpt", "falcon-alibi", "deepseek", "olmo-clip", "opt-post-norm",
-                                           "llama-mish", "llama-tanh", "llama-sigmoid"});
+  const bool foreign = starts_with_one_of({"deepseek", "opt-post-norm", "bloom-six-heads"});
   make(*golden.find("config"), 0);
   for (int64_t l = 0; l < config_.layers; ++l) {
     make(*golden.find("config"), l);
     const bool supported = BlockGradient::supports(*arch_, config_, l);
-    EXPECT_EQ(supported, !foreign && !config_.layer[static_cast<std::size_t>(l)].experts) << variant << ", layer " << l;
+    EXPECT_EQ(supported, !foreign) << variant << ", layer " << l;
     if (!supported) continue;
     BlockGradient b = block(weights_);
     Floats y(x_.size()), expected = x_;
@@ -298,11 +311,8 @@ TEST(MlpGradient, ActivationsHaveTheirSlopes) {
   for (int i = -40; i <= 40; ++i) x.push_back(static_cast<float>(i) * 0.1f + 0.03f);  // not where relu bends
   const int64_t n = static_cast<int64_t>(x.size());
   const Floats ones(x.size(), 1.0f);
-  int known = 0;
   for (int a = 0; a <= static_cast<int>(Activation::linear); ++a) {
     const MlpShape shape{static_cast<Activation>(a), false, 1, n};
-    if (!has_gradient(shape.activation)) continue;
-    ++known;
     Floats slope(x.size()), up = x, down = x;
     activate_backward(team, shape, x.data(), ones.data(), slope.data());
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -315,7 +325,6 @@ TEST(MlpGradient, ActivationsHaveTheirSlopes) {
     for (std::size_t i = 0; i < x.size(); ++i)
       EXPECT_NEAR(slope[i], (high[i] - low[i]) / (up[i] - down[i]), 1e-3) << a << " at " << x[i];
   }
-  EXPECT_EQ(known, 6);
 }
 
 }  // namespace
