@@ -158,8 +158,9 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
   constexpr int64_t kTileBytes = Codes::kTileBytes;
   const SegmentView& w = a.w;
   // Bytes of codes that are fetched ahead: more than memory under load takes, and where there are two streams less than a short row
-  // tile has. A code of 8 bits is read with less work in between, so that fetches too far ahead pile up.
-  const int64_t ahead_bytes = NT == 1 ? (Codes::kBits == 8 ? 6144 : 8192) : w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
+  // tile has. A code of 8 bits is read with less work in between, so that fetches too far ahead pile up, unless scales come between.
+  const int64_t one_stream = Codes::kBits != 8 ? 8192 : w.groups == 1 ? 6144 : 12288;
+  const int64_t ahead_bytes = NT == 1 ? one_stream : w.column_tiles * kTileBytes >= 16384 ? 8192 : 4096;
   const Codes codes(w);
   const bool shifted = !CODEBOOK && (w.zero == ZeroPoint::minimum || w.zero == ZeroPoint::real);
 

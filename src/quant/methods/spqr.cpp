@@ -22,7 +22,7 @@ const OptionSpec kOptions[] = {
     {"scale_bits", OptionSpec::Type::integer, "3", 2, 8, {}, "bits of a scale and of a minimum"},
     {"super_size", OptionSpec::Type::integer, "16", 1, 4096, {}, "rows that share the 16-bit numbers of these"},
     {"outliers", OptionSpec::Type::real, "0.01", 0, 0.5, {}, "share of the weights kept in 16 bits"},
-    {"act_order", OptionSpec::Type::boolean, "true", 0, 1, {}, "columns and groups in falling order of their activations"},
+    {"act_order", OptionSpec::Type::boolean, "false", 0, 1, {}, "columns and groups in falling order of their activations"},
     kDampOption,
 };
 
