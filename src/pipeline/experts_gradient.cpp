@@ -71,10 +71,10 @@ Status ExpertsGradient::forward(DenseProducts& dense, DenseProducts& routing, co
   const int64_t count = config_.count, per = config_.per_token, ffn = config_.ffn;
   model::ExpertChoices& e = kept->choices;
   NBL_TRY(routing.apply(products.at(Role::router).forward, in, kept->scores.data()));
+  std::vector<int32_t> order(kept->scores.size());  // here, not in a worker, where running out of memory could not be told
   team_->parallel_for(tokens_, 16, [&](int64_t begin, int64_t end) {
-    std::vector<int32_t> order(static_cast<std::size_t>(count));
     for (int64_t t = begin; t < end; ++t)
-      model::choose_experts(config_, bias_, kept->scores.data() + t * count, order.data(), e.chosen.data() + t * per,
+      model::choose_experts(config_, bias_, kept->scores.data() + t * count, order.data() + t * count, e.chosen.data() + t * per,
                             e.weight.data() + t * per);
   });
   model::sort_rows(config_, tokens_, &e);

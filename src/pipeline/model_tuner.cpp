@@ -153,7 +153,7 @@ bool can_tune_model(const model::Architecture& arch, const model::Config& config
 }
 
 int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int64_t length) {
-  const int64_t qkv = (config.heads + 2 * config.kv_heads) * config.head_dim * (config.qk_norm != model::QkNorm::none ? 2 : 1);
+  const int64_t qkv = (config.heads + 2 * config.kv_heads) * config.head_dim * (config.qk_norm != model::QkNorm::none || config.clip_qkv > 0 ? 2 : 1);
   const int64_t dense = (config.gated_mlp ? 3 : 2) * config.ffn;
   const int64_t mlp = config.experts.count > 0 ? std::max(dense, ExpertsGradient::kept_width(config)) : dense;
   return windows * length * (6 * config.hidden + mlp + qkv + config.heads * (config.head_dim + padded_keys(length))) * 4;
