@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 
 #include "base/allocator.h"
 #include "base/checked.h"
@@ -194,13 +195,24 @@ void Team::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int6
     return;
   }
   std::atomic<int64_t> next{0};
-  const std::lock_guard<Turns> lock(state_->turn);
-  state_->run(*this, state_->threads, [&](Worker&) {
-    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
-         i = next.fetch_add(1, std::memory_order_relaxed)) {
-      chunk(i);
+  std::atomic<bool> failed{false};
+  std::exception_ptr first_failure;
+  const auto work = [&](Worker&) noexcept {
+    try {
+      for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < chunks;
+           i = next.fetch_add(1, std::memory_order_relaxed)) {
+        chunk(i);
+      }
+    } catch (...) {
+      next.store(chunks, std::memory_order_relaxed);
+      if (!failed.exchange(true, std::memory_order_relaxed)) first_failure = std::current_exception();
     }
-  });
+  };
+  {
+    const std::lock_guard<Turns> lock(state_->turn);
+    state_->run(*this, state_->threads, work);
+  }
+  if (first_failure) std::rethrow_exception(first_failure);
 }
 
 }  // namespace nbl

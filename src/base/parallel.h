@@ -77,7 +77,7 @@ class Worker {
 };
 
 /// A fixed number of threads. run() may be called from any thread; calls at the same time take turns in the order they came.
-/// Functions given to it must not throw and must not call run() of the same team.
+/// Functions given to it must not call run() of the same team.
 class Team {
  public:
   /// threads <= 0: one per processor that this process may use.
@@ -89,12 +89,13 @@ class Team {
   int size() const noexcept;
 
   /// Runs fn(worker) once on every worker and returns when all are done. There may be fewer workers than size() when
-  /// the system gives fewer threads: worker.count() says how many there are.
+  /// the system gives fewer threads: worker.count() says how many there are. fn must not throw: others may wait for it at a barrier.
   void run(FunctionRef<void(Worker&)> fn);
 
   /// Splits [0, n) into chunks of at least `grain` and runs fn(begin, end) on them. The chunks' bounds depend on n and
   /// grain alone, so a reduction that keeps one slot a chunk gives the same bytes for any number of threads: chunk
-  /// begin / grain, of max(1, n / grain) chunks, the last of which takes the remainder too.
+  /// begin / grain, of max(1, n / grain) chunks, the last of which takes the remainder too. When fn throws (memory ran out), no
+  /// further chunks are begun, and the first exception is thrown here once all workers are done.
   void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> fn);
 
  private:

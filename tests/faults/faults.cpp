@@ -43,6 +43,8 @@ struct Plan {
   bool struck = false;
 };
 thread_local Plan plan;
+std::atomic<int64_t> allocations_left{-1};  ///< of all threads, to the one that fails; below 0: none does
+std::atomic<int64_t> allocations_seen{0};
 std::atomic<int64_t> live{0}, bytes{0}, most_bytes{0};
 std::atomic<bool> clocks_jump{false};
 
@@ -81,6 +83,10 @@ void lost(void* p) {
 }
 
 bool strikes(Kind kind) {
+  if (kind == Kind::allocate && allocations_left.load(std::memory_order_relaxed) >= 0) {
+    allocations_seen.fetch_add(1, std::memory_order_relaxed);
+    if (allocations_left.fetch_sub(1, std::memory_order_relaxed) == 0) return true;
+  }
   if (!plan.armed || plan.kind != kind) return false;
   if (plan.calls++ != plan.at) return false;
   plan.struck = true;
@@ -118,6 +124,15 @@ void arm(Kind kind, int64_t n, int error, bool short_io) {
 int64_t disarm() {
   plan.armed = false;
   return plan.calls;
+}
+
+void arm_allocations(int64_t n) {
+  allocations_seen = 0;
+  allocations_left = n;
+}
+int64_t disarm_allocations() {
+  allocations_left = -1;
+  return allocations_seen;
 }
 
 bool thread_fault() {

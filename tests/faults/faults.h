@@ -21,6 +21,10 @@ int64_t peak_bytes();
 void forget_peak();
 /// Stops, and returns how many calls there were.
 int64_t disarm();
+/// Fails allocation number `n` (from 0) of all threads together, whichever makes it.
+void arm_allocations(int64_t n);
+/// Stops, and returns how many there were; no more than n + 1.
+int64_t disarm_allocations();
 /// Whether the fault was met since arm().
 bool struck();
 /// Bytes and blocks allocated and not yet freed, by all threads.

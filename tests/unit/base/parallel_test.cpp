@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <new>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -133,6 +134,28 @@ TEST(Team, ReductionByChunkIsTheSameForAnyThreadCount) {
     sums.push_back(std::accumulate(slots.begin(), slots.end(), 0.0F));
   }
   for (const float s : sums) EXPECT_EQ(s, sums.front());
+}
+
+TEST(Team, WhatAChunkThrowsIsThrownToTheCallerOnceAllAreDone) {
+  for (const int threads : {1, 2, 3}) {
+    Team team(threads);
+    std::atomic<int> running{0}, begun{0};
+    const auto chunk = [&](int64_t begin, int64_t) {
+      ++running;
+      ++begun;
+      if (begin == 17) {
+        --running;
+        throw std::bad_alloc();
+      }
+      --running;
+    };
+    EXPECT_THROW(team.parallel_for(1000, 1, chunk), std::bad_alloc) << threads;
+    EXPECT_EQ(running.load(), 0);
+    EXPECT_LE(begun.load(), 1000);
+    std::atomic<int64_t> sum{0};
+    team.parallel_for(1000, 1, [&](int64_t begin, int64_t) { sum += begin; });
+    EXPECT_EQ(sum.load(), 999 * 500) << "the team still works";
+  }
 }
 
 TEST(Team, FarMoreThreadsThanProcessors) {
