@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -167,38 +168,46 @@ void AffineCodes::code_scales(std::span<const float> weight, int code_bits, cons
   constexpr int64_t kShared = 32;  // scales to a step, or more: it costs half a bit of each or less
   scale_bits = code_bits;
   step_rows = 1;
-  while (step_rows < 16 && step_rows * groups() < kShared) step_rows *= 2;
+  while (step_rows < kMostStepRows && step_rows * groups() < kShared) step_rows *= 2;
   steps.assign(static_cast<std::size_t>(ceil_div(n, step_rows)), 1.0f);
-  const float top = static_cast<float>((1 << code_bits) - 1);
   context.team->parallel_for(static_cast<int64_t>(steps.size()), 8, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
-      float largest = 0;
-      for (int64_t row = s * step_rows; row < std::min(n, (s + 1) * step_rows); ++row)
-        largest = std::max(largest, largest_scale(weight.data() + row * k, context));
-      if (largest > 0) steps[static_cast<std::size_t>(s)] = round_scale(largest / top, scale_type);
+    for (int64_t row = begin * step_rows; row < std::min(n, end * step_rows); row += step_rows) {
+      float largest[kMostStepRows];
+      const int64_t rows = std::min(step_rows, n - row);
+      for (int64_t r = 0; r < rows; ++r) largest[r] = largest_scale(weight.data() + (row + r) * k);
+      fit_steps(row, std::span(largest, static_cast<std::size_t>(rows)));
     }
   });
 }
 
-float AffineCodes::largest_scale(const float* row, const MethodContext& context) const {
-  const float levels = symmetric ? 0.5f * static_cast<float>((1 << bits) - 1) : static_cast<float>((1 << bits) - 1);
-  const kernels::RoundingKernels& kernel = kernels::rounding_kernels(context.isa);
+void AffineCodes::fit_steps(int64_t row, std::span<const float> largest) {
+  const float top = static_cast<float>((1 << scale_bits) - 1);
+  const int64_t rows = static_cast<int64_t>(largest.size());
+  for (int64_t first = 0; first < rows; first += step_rows) {
+    const auto from = largest.begin() + first;
+    const float most = *std::max_element(from, from + std::min(step_rows, rows - first));
+    if (most > 0) steps[static_cast<std::size_t>((row + first) / step_rows)] = round_scale(most / top, scale_type);
+  }
+}
+
+float AffineCodes::scale_for(float low, float high, float root_mean_square) const {
+  if (trellis) return TrellisCoder::reach(trellis_table(bits), root_mean_square, std::max(-low, high));
+  const float levels = static_cast<float>((1 << bits) - 1);
+  return symmetric ? 2.0f * (std::max(-low, high) / levels) : high / levels - low / levels;
+}
+
+float AffineCodes::largest_scale(const float* row) const {
   float largest = 0;
   for (int64_t first = 0; first < k; first += group) {
     const int64_t count = std::min(group, k - first);
-    if (trellis) {
-      double sum = 0;
-      float most = 0;
-      for (int64_t c = first; c < first + count; ++c) {
-        sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
-        most = std::max(most, std::abs(row[c]));
-      }
-      const float root = static_cast<float>(std::sqrt(sum / static_cast<double>(count)));
-      largest = std::max(largest, TrellisCoder::reach(trellis_table(bits), root, most));
-    } else {
-      const Extent extent = extent_of(row + first, count, kernel);
-      largest = std::max(largest, symmetric ? std::max(-extent.low, extent.high) / levels : extent.high / levels - extent.low / levels);
+    double sum = 0;
+    float low = 0, high = 0;
+    for (int64_t c = first; c < first + count; ++c) {
+      sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+      low = std::min(low, row[c]);
+      high = std::max(high, row[c]);
     }
+    largest = std::max(largest, scale_for(low, high, static_cast<float>(std::sqrt(sum / static_cast<double>(count)))));
   }
   return largest;
 }

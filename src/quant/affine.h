@@ -92,6 +92,11 @@ struct AffineCodes {
   int64_t groups() const noexcept { return (k + group - 1) / group; }
   /// From now on scales are codes. Steps are such that the largest code reaches the full range of the weight [n, k].
   void code_scales(std::span<const float> weight, int bits, const MethodContext& context);
+  /// Steps for the rows from `row` on (a multiple of kMostStepRows) instead, whose largest scales are these.
+  void fit_steps(int64_t row, std::span<const float> largest);
+  static constexpr int64_t kMostStepRows = 16;
+  /// The largest scale that a group of such weights could want; low <= 0 <= high.
+  float scale_for(float low, float high, float root_mean_square) const;
   /// The rule for grids of the 32 rows from `row` on; panel_steps holds their steps.
   GridRule rule_of(const GridRule& rule, int64_t row, float* panel_steps) const;
   /// A scale of `row` as it can be stored.
@@ -105,7 +110,7 @@ struct AffineCodes {
 
  private:
   /// The largest scale that a row's weights [k] could want.
-  float largest_scale(const float* row, const MethodContext& context) const;
+  float largest_scale(const float* row) const;
 };
 
 /// Nearest codes for a row-major weight [n, k]; clip [n, groups] multiplies the range of each group's grid (empty: the rule's

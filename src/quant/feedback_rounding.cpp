@@ -1,6 +1,7 @@
 #include "quant/feedback_rounding.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "base/checked.h"
@@ -78,21 +79,26 @@ class PanelRounder {
         carried_(k_ * kPanelRows),
         local_(kFeedbackColumns * kPanelRows),
         scales_(out->groups() * kPanelRows),
-        zeros_(out->groups() * kPanelRows) {
+        zeros_(out->groups() * kPanelRows),
+        ranges_(out->scale_bits > 0 ? 3 * out->groups() * kPanelRows : 0) {
     if (out->trellis) coder_.emplace(out->bits, context.isa);
   }
 
   void round(int64_t row) {
     row_ = row;
-    grid_ = out_.rule_of(rule_.grid, row, steps_);
     rows_ = std::min<int64_t>(kPanelRows, out_.n - row);
     load_panel(task_.weight, out_.n, k_, row, factor_.order, target_.data());
     if (rule_.alpha > 0 || rule_.beta > 0) correct_target();
     for (int64_t p = 0; p < k_; ++p) {
       if (factor_.dead[static_cast<std::size_t>(p)] != 0) std::fill_n(at(target_, p), kPanelRows, 0.0f);
     }
-    if (rule_.groups == Groups::fixed) find_fixed_grids();
-    for (const Run& run : runs_) round_run(run);
+    if (out_.scale_bits > 0) choose_steps();
+    for (int tries = 0;; ++tries) {
+      grid_ = out_.rule_of(rule_.grid, row, steps_);
+      if (rule_.groups == Groups::fixed) find_fixed_grids();
+      for (const Run& run : runs_) round_run(run);
+      if (out_.scale_bits == 0 || tries == kMostSteps || !raise_steps()) break;
+    }
     store_grids();
   }
 
@@ -166,6 +172,51 @@ class PanelRounder {
         for (int64_t l = 0; l < kPanelRows; ++l) x[(c - begin) * kPanelRows + l] = sum[l] * inverse;
       }
     }
+  }
+
+  // Errors of earlier columns may ask more of later ones than the target does: how much, only rounding tells.
+  static constexpr float kRoom = 1.25f, kRaise = 1.5f;
+  static constexpr int kMostSteps = 3;
+
+  /// Steps of coded scales that suit the target.
+  void choose_steps() {
+    const int64_t groups = out_.groups();
+    std::fill_n(ranges_.data(), 3 * groups * kPanelRows, 0.0f);
+    for (int64_t p = 0; p < k_; ++p) {
+      const int64_t group = (rule_.groups == Groups::packed ? p : original(p)) / out_.group;
+      const float* target = at(target_, p);
+      float *low = at(ranges_, 3 * group), *high = low + kPanelRows, *square = high + kPanelRows;
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        square[r] += target[r] * target[r];
+        low[r] = std::min(low[r], target[r]);
+        high[r] = std::max(high[r], target[r]);
+      }
+    }
+    float largest[kPanelRows] = {};
+    for (int64_t g = 0; g < groups; ++g) {
+      const float count = static_cast<float>(std::min(out_.group, k_ - g * out_.group));
+      const float *low = at(ranges_, 3 * g), *high = low + kPanelRows, *square = high + kPanelRows;
+      for (int64_t r = 0; r < rows_; ++r)
+        largest[r] = std::max(largest[r], kRoom * out_.scale_for(low[r], high[r], std::sqrt(square[r] / count)));
+    }
+    out_.fit_steps(row_, std::span(largest, static_cast<std::size_t>(rows_)));
+  }
+
+  /// Larger steps where a scale came to the largest code, which may be less than it was to be. False when there is none.
+  bool raise_steps() {
+    float largest[kPanelRows] = {};
+    bool any = false;
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float most = steps_[r] * grid_.scale_top;
+      largest[r] = most;
+      for (int64_t g = 0; g < out_.groups(); ++g) {
+        if (at(scales_, g)[r] < most) continue;
+        largest[r] = kRaise * most;
+        any = true;
+      }
+    }
+    if (any) out_.fit_steps(row_, std::span(largest, static_cast<std::size_t>(rows_)));
+    return any;
   }
 
   void set_grids(int64_t group, const Grid* grids) {
@@ -304,6 +355,7 @@ class PanelRounder {
   AlignedFloats target_, error_, carried_;  // [k][32], by position
   AlignedFloats local_;                     // [8][32]
   AlignedFloats scales_, zeros_;            // [groups][32]
+  AlignedFloats ranges_;                    // [groups][3][32], where scales are coded: least, largest, sum of squares
   std::optional<TrellisCoder> coder_;       // of a trellis
   int64_t row_ = 0, rows_ = 0;
   GridRule grid_;  // of the panel at hand

@@ -19,8 +19,8 @@ namespace nbl::quant {
 /// were raised; -1 when a holds a value that is not finite. One thread, about six times the work: for the matrices that need it.
 [[nodiscard]] int64_t pivoted_lower(std::span<double> a, int64_t n, double floor);
 
-/// Solves a x = b for a symmetric positive definite a [n, n] (lower triangle read), in place of b. Small systems. False when a is
-/// not positive definite.
+/// Solves a x = b for a symmetric positive definite a [n, n] (lower triangle read), in place of b, and leaves in that triangle L with
+/// a = L L^T. Small systems. False when a is not positive definite.
 [[nodiscard]] bool solve_small(std::span<double> a, int64_t n, std::span<double> b);
 
 }  // namespace nbl::quant

@@ -101,8 +101,8 @@ class PanelRefiner {
         }
       }
     }
-    std::vector<double> system(square), change(static_cast<std::size_t>(groups_));
-    for (int64_t r = 0; r < rows_; ++r) solve_row(r, a, b, &system, &change);
+    std::vector<double> system(square), change(static_cast<std::size_t>(groups_)), rounded(change.size());
+    for (int64_t r = 0; r < rows_; ++r) solve_row(r, a, b, &system, &change, &rounded);
     for (int64_t c = 0; c < k_; ++c) {
       const float* d = column_of(change_, c / out_.group);  // solve_row left the changes of the scales here
       float* e = column_of(error_, c);
@@ -111,7 +111,7 @@ class PanelRefiner {
   }
 
   void solve_row(int64_t r, const std::vector<double>& a, const std::vector<double>& b, std::vector<double>* system,
-                 std::vector<double>* change) {
+                 std::vector<double>* change, std::vector<double>* rounded) {
     const auto entry = [&](int64_t g, int64_t h) {
       return a[static_cast<std::size_t>((std::max(g, h) * groups_ + std::min(g, h)) * kPanelRows + r)];
     };
@@ -122,15 +122,21 @@ class PanelRefiner {
       (*change)[static_cast<std::size_t>(g)] = b[static_cast<std::size_t>(g * kPanelRows + r)];
     }
     bool good = solve_small(*system, groups_, *change);
-    // The change as it can be stored, and what it is worth.
+    // The change as it can be stored, one scale after the other, each where what rounded before it is best made good: a cost of
+    // |L^T (stored - wanted)|^2 (nearest plane; Babai, 1986). And what it is worth.
     double gain = 0;
-    for (int64_t g = 0; g < groups_ && good; ++g) {
+    for (int64_t g = groups_ - 1; g >= 0 && good; --g) {
       const float old = column_of(scales_, g)[r];
-      const double wanted = static_cast<double>(old) + (*change)[static_cast<std::size_t>(g)];
+      double wanted = static_cast<double>(old) + (*change)[static_cast<std::size_t>(g)];
       good = wanted > 0.5 * static_cast<double>(old) && wanted < 2.0 * static_cast<double>(old);
       if (!good) break;
-      const float stored = out_.rounded_scale(static_cast<float>(wanted), row_ + r);
-      (*change)[static_cast<std::size_t>(g)] = static_cast<double>(stored) - static_cast<double>(old);
+      double carried = 0;
+      for (int64_t h = g + 1; h < groups_; ++h)
+        carried += (*system)[static_cast<std::size_t>(h * groups_ + g)] * (*rounded)[static_cast<std::size_t>(h)];
+      wanted -= carried / (*system)[static_cast<std::size_t>(g * groups_ + g)];
+      const double stored = static_cast<double>(out_.rounded_scale(static_cast<float>(wanted), row_ + r)) - static_cast<double>(old);
+      (*rounded)[static_cast<std::size_t>(g)] = stored - (*change)[static_cast<std::size_t>(g)];
+      (*change)[static_cast<std::size_t>(g)] = stored;
     }
     for (int64_t g = 0; g < groups_ && good; ++g) {
       const double d = (*change)[static_cast<std::size_t>(g)];

@@ -144,6 +144,55 @@ TEST(CodedScales, SixBitsLoseNextToNothing) {
   }
 }
 
+/// Corrections of the target, and columns that make good the errors of others through inputs a fraction as large, ask for scales far
+/// beyond the weight's own: the step must reach them.
+TEST(CodedScales, ReachWhatCorrectionsAndFeedbackAskFor) {
+  constexpr int64_t kRows = 48, kColumns = 192, kGroup = 64;
+  for (const char* method : {"trellis:bits=2,group=64", "gptq:bits=3,group=64,mse=20,refine=2"}) {
+    SCOPED_TRACE(method);
+    const auto error = [&](const Layer& layer, const std::vector<float>& target, const char* options) {
+      const std::vector<float> got = testing::dequantize(testing::quantize(std::string(method) + options, layer.task()).tensor);
+      double sum = 0;
+      for (int64_t r = 0; r < kRows; ++r) {
+        for (int64_t i = 0; i < kColumns; ++i) {
+          const std::size_t at = static_cast<std::size_t>(r * kColumns);
+          double along = 0;
+          for (int64_t j = 0; j < kColumns; ++j)
+            along += static_cast<double>(layer.stats.hessian[static_cast<std::size_t>(i * kColumns + j)]) *
+                     static_cast<double>(got[at + static_cast<std::size_t>(j)] - target[at + static_cast<std::size_t>(j)]);
+          sum += along * static_cast<double>(got[at + static_cast<std::size_t>(i)] - target[at + static_cast<std::size_t>(i)]);
+        }
+      }
+      return sum;
+    };
+    Layer corrected = random_layer(kRows, kColumns, 5);
+    std::vector<float> target = corrected.weight;
+    corrected.stats.residual.assign(corrected.weight.size(), 0.0f);
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = kGroup; c < 2 * kGroup; ++c) {
+        const float more = 6.0f * corrected.weight[static_cast<std::size_t>(r * kColumns + c)];
+        target[static_cast<std::size_t>(r * kColumns + c)] += more;
+        for (int64_t i = 0; i < kColumns; ++i)
+          corrected.stats.residual[static_cast<std::size_t>(r * kColumns + i)] += more * corrected.stats.hessian[static_cast<std::size_t>(c * kColumns + i)];
+      }
+    }
+    EXPECT_LT(error(corrected, target, ",beta=1,damp=0.0001,scale_bits=6"), 1.15 * error(corrected, target, ",beta=1,damp=0.0001,scale_bits=0"));
+
+    Layer copied = random_layer(kRows, kColumns, 6);
+    const std::vector<float> h = copied.stats.hessian;
+    const auto source = [&](int64_t c) { return c < 2 * kGroup ? c : c - 2 * kGroup; };
+    const auto share = [&](int64_t c) { return c < 2 * kGroup ? 1.0f : 0.05f; };
+    for (int64_t i = 0; i < kColumns; ++i) {
+      for (int64_t j = 0; j < kColumns; ++j) {
+        float& to = copied.stats.hessian[static_cast<std::size_t>(i * kColumns + j)];
+        to = share(i) * share(j) * h[static_cast<std::size_t>(source(i) * kColumns + source(j))];
+        if (i == j) to *= 1.001f;
+      }
+    }
+    EXPECT_LT(error(copied, copied.weight, ",damp=0.0001,scale_bits=6"), 1.2 * error(copied, copied.weight, ",damp=0.0001,scale_bits=0"));
+  }
+}
+
 TEST(CodedScales, ZeroRowsAndNoStatisticsAreFine) {
   Layer layer = random_layer(40, 128, 4);
   std::fill_n(layer.weight.begin(), 3 * 128, 0.0f);
