@@ -40,10 +40,8 @@ def page(rows):
              "Written by `bench/option_rows.py` from `options.json`; do not edit. Each option that is on by default, off (or as the method was",
              "published), the others as they come. Mean KL from the original over windows-512 of wikitext2.test.raw (the first 64 windows for",
              "prose-28m, 16 for SmolLM2-135M), exact compute; calibration on 64 and 32 windows of c4. Above 1: the default is better.", "",
-             "Not earned on both: trellis' corrections (`alpha`, `beta`), which at 3 bits of SmolLM2 cost 13 and 10 % when 32 windows are all",
-             "that they learn from (with 128 `alpha=0` has 0.260 where the default has 0.249); trellis' `scale_bits`, which there saves 0.15",
-             "bits for a third more divergence; autoround's steps, which cost SmolLM2 2 % at 3 bits; outliers of spqr take 0.53 bits for 7 to",
-             "9 %, which is what the method is.", "",
+             "Not earned on both: autoround's steps, which cost SmolLM2 2 % at 3 bits. What saves bits earns them otherwise: trellis' `scale_bits`",
+             "takes 0.15 bits less for 1 % of divergence at most; outliers of spqr take 0.53 bits for 7 to 9 %, which is what the method is.", "",
              "| recipe | option | prose-28m: bits per weight | mean KL | of the default's | SmolLM2: bits per weight | mean KL | of the default's |",
              "|---|---|--:|--:|--:|--:|--:|--:|"]
     for recipe, _, options in OPTIONS:
