@@ -19,8 +19,9 @@ MODELS = {"prose-28m": (64, 64), "smollm2": (16, 32)}  # windows compared, windo
 
 # (recipe, text, what is put in place of a default): an option off, or as the method was published.
 OPTIONS = [
-    ("gptq:bits=4,group=128", "c4", ["act_group_aware=false", "mse=0", "refine=0", "alpha=0", "beta=0", "true_sequential=false"]),
-    ("trellis:bits=3", "c4", ["scale_bits=0", "refine=0", "alpha=0", "beta=0"]),
+    ("gptq:bits=4,group=128", "c4", ["act_group_aware=false", "mse=0", "refine=0", "alpha=0", "beta=0", "even_tokens=false",
+                                        "true_sequential=false"]),
+    ("trellis:bits=3", "c4", ["scale_bits=0", "refine=0", "alpha=0", "beta=0", "even_tokens=false"]),
     ("awq:bits=4,group=128", "c4", ["duo=true", "clip=false"]),
     ("hqq:bits=4,group=64", None, ["refine=0"]),
     ("kquant:type=Q4_K", "c4", ["feedback=false"]),

@@ -40,12 +40,13 @@ struct GramBf16Args {
   int64_t pairs = 0;
 };
 
-/// Packs `columns` <= kGramPanel columns of x - minus (minus may be null) for it. Rows are ldx and ld_minus floats apart;
+/// Packs `columns` <= kGramPanel columns of x - minus (minus may be null), each token's times its factor, for it. Rows are ldx and ld_minus floats apart;
 /// an odd token is paired with zeros, and so are the columns missing to a whole panel.
 struct GramPackArgs {
   const float* x = nullptr;
   const float* minus = nullptr;
   int64_t ldx = 0, ld_minus = 0;
+  const float* factor = nullptr;  ///< [tokens]; null: 1
   int64_t tokens = 0, columns = 0;
   uint16_t* out = nullptr;  ///< [(tokens + 1) / 2][kGramPanel][2], 64-byte aligned
 };

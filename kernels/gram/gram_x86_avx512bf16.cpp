@@ -58,6 +58,7 @@ void gram_pack__avx512bf16(const GramPackArgs* args) {
       for (int64_t h = 0; h < 2 && t + h < p.tokens; ++h) {
         __m512 x = _mm512_maskz_loadu_ps(mask, p.x + (t + h) * p.ldx + c);
         if (p.minus != nullptr) x = _mm512_sub_ps(x, _mm512_maskz_loadu_ps(mask, p.minus + (t + h) * p.ld_minus + c));
+        if (p.factor != nullptr) x = _mm512_mul_ps(x, _mm512_set1_ps(p.factor[t + h]));
         pair = _mm512_or_si512(pair, h == 0 ? rounded(x) : _mm512_slli_epi32(rounded(x), 16));
       }
       _mm512_store_si512(out, pair);

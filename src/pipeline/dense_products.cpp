@@ -51,8 +51,8 @@ Result<std::vector<float>> DenseProducts::outer(Columns<const float> dy, int64_t
   NBL_ASSIGN(BlockSum sum, BlockSum::create(n, k, false));
   for (int64_t t = 0; t < rows; t += Panels::kBlockTokens) {
     const int64_t count = std::min(Panels::kBlockTokens, rows - t);
-    left.pack(dy.data + t * dy.ld, dy.ld, nullptr, 0, count, *team_);
-    right.pack(in.data + t * in.ld, in.ld, nullptr, 0, count, *team_);
+    left.pack(dy.data + t * dy.ld, dy.ld, nullptr, 0, nullptr, count, *team_);
+    right.pack(in.data + t * in.ld, in.ld, nullptr, 0, nullptr, count, *team_);
     sum.add(left, right, *team_);
   }
   std::vector<float> out;

@@ -51,7 +51,7 @@ Result<Panels> Panels::create(int64_t columns, bool bf16) {
   return p;
 }
 
-void Panels::pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, int64_t m, Team& team) {
+void Panels::pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, const float* factor, int64_t m, Team& team) {
   rows_ = m;
   team.parallel_for(count_, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
@@ -62,6 +62,7 @@ void Panels::pack(const float* x, int64_t ldx, const float* minus, int64_t ld_mi
         args.minus = minus == nullptr ? nullptr : minus + first;
         args.ldx = ldx;
         args.ld_minus = ld_minus;
+        args.factor = factor;
         args.tokens = m;
         args.columns = count;
         args.out = packed_.as<uint16_t>().data() + p * ((m + 1) / 2 * 2) * kGramPanel;
@@ -73,6 +74,8 @@ void Panels::pack(const float* x, int64_t ldx, const float* minus, int64_t ld_mi
         std::memcpy(out, x + t * ldx + first, static_cast<std::size_t>(count) * sizeof(float));
         if (minus != nullptr)
           for (int64_t c = 0; c < count; ++c) out[c] -= minus[t * ld_minus + first + c];
+        if (factor != nullptr)
+          for (int64_t c = 0; c < count; ++c) out[c] *= factor[t];
         if (count < kGramPanel)
           std::memset(out + count, 0, static_cast<std::size_t>(kGramPanel - count) * sizeof(float));
       }
@@ -177,6 +180,7 @@ Result<StatsAccumulator> StatsAccumulator::create(int64_t k, uint32_t needs, int
   try {
     if (needs & quant::kNeedAbsMean) a.abs_sum_.assign(static_cast<std::size_t>(k), 0.0);
     if (needs & quant::kNeedSquare) a.square_sum_.assign(static_cast<std::size_t>(k), 0.0);
+    if (needs & quant::kNeedEvenTokens) a.factor_.assign(static_cast<std::size_t>(kBlockTokens), 1.0f);
     if (needs & quant::kNeedAbsMax) a.abs_max_.assign(static_cast<std::size_t>(k), 0.0f);
   } catch (const std::bad_alloc&) {
     return no_memory(k);
@@ -203,6 +207,33 @@ void StatsAccumulator::add(const Sample& sample, Team& team) {
     add_block(sample, t, std::min(kBlockTokens, sample.m - t), team);
   tokens_ += sample.m;
   if (sample.original != nullptr || sample.original_stream != nullptr) compared_tokens_ += sample.m;
+}
+
+// A product counts in proportion to the inverse of what its token's stream has more than kUsual times the usual power: the next norm
+// divides the stream by its size, and what is left of an error there is its share of it. Weighing all tokens so, or those beyond four
+// times, costs a model without such tokens 2 % in divergence (prose-28m) and gains no more on one with them (SmolLM2).
+void StatsAccumulator::find_factors(const float* stream, int64_t m, Team& team) {
+  constexpr float kUsual = 16;
+  team.parallel_for(m, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      double sum = 0;
+      for (int64_t c = 0; c < n_; ++c) sum += static_cast<double>(stream[t * n_ + c]) * static_cast<double>(stream[t * n_ + c]);
+      factor_[static_cast<std::size_t>(t)] = static_cast<float>(sum / static_cast<double>(n_));
+    }
+  });
+  double logs = 0;  // of the geometric mean, which a few huge values move little
+  int64_t count = 0;
+  for (int64_t t = 0; t < m; ++t) {
+    const float power = factor_[static_cast<std::size_t>(t)];
+    if (!(power > 0) || !std::isfinite(power)) continue;
+    logs += std::log(static_cast<double>(power));
+    ++count;
+  }
+  const float most = count > 0 ? kUsual * static_cast<float>(std::exp(logs / static_cast<double>(count))) : 0.0f;
+  for (int64_t t = 0; t < m; ++t) {
+    float& f = factor_[static_cast<std::size_t>(t)];
+    f = f > most && std::isfinite(f) && most > 0 ? std::sqrt(most / f) : 1.0f;
+  }
 }
 
 void StatsAccumulator::add_block(const Sample& s, int64_t first, int64_t m, Team& team) {
@@ -237,14 +268,19 @@ void StatsAccumulator::add_block(const Sample& s, int64_t first, int64_t m, Team
     });
   }
   if (hessian_.empty() && cross_.empty() && residual_.empty()) return;
-  inputs_.pack(x, s.ldx, nullptr, 0, m, team);
+  const float* factor = nullptr;
+  if (!factor_.empty() && s.stream != nullptr) {
+    find_factors(s.stream + first * n_, m, team);
+    factor = factor_.data();
+  }
+  inputs_.pack(x, s.ldx, nullptr, 0, factor, m, team);
   if (!hessian_.empty()) hessian_.add(inputs_, inputs_, team);
   if (!cross_.empty() && s.original != nullptr) {
-    drift_.pack(s.original + first * s.ld_original, s.ld_original, x, s.ldx, m, team);
+    drift_.pack(s.original + first * s.ld_original, s.ld_original, x, s.ldx, factor, m, team);
     cross_.add(inputs_, drift_, team);
   }
   if (!residual_.empty() && s.original_stream != nullptr) {
-    stream_.pack(s.original_stream + first * n_, n_, s.stream + first * n_, n_, m, team);
+    stream_.pack(s.original_stream + first * n_, n_, s.stream + first * n_, n_, factor, m, team);
     residual_.add(stream_, inputs_, team);
   }
 }

@@ -20,7 +20,7 @@ struct Sample {
   int64_t ldx = 0, m = 0;
   const float* original = nullptr;  ///< [m, k]: the same of the unquantized model; with kNeedCross
   int64_t ld_original = 0;
-  const float* stream = nullptr;           ///< [m, n]: the residual stream of the quantized model
+  const float* stream = nullptr;           ///< [m, n]: the residual stream of the quantized model; with kNeedEvenTokens too
   const float* original_stream = nullptr;  ///< [m, n]: and of the unquantized one; with kNeedResidual
 };
 
@@ -30,8 +30,8 @@ class Panels {
   /// Tokens packed at a time: enough to hide the walk over the result's blocks.
   static constexpr int64_t kBlockTokens = 1024;
   static Result<Panels> create(int64_t columns, bool bf16);
-  /// x - minus (null: nothing to subtract), at most kBlockTokens rows.
-  void pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, int64_t m, Team& team);
+  /// x - minus (null: nothing to subtract), at most kBlockTokens rows, each times its factor (null: 1).
+  void pack(const float* x, int64_t ldx, const float* minus, int64_t ld_minus, const float* factor, int64_t m, Team& team);
 
  private:
   friend class BlockSum;
@@ -60,7 +60,7 @@ class BlockSum {
 /// Sums over any number of add() calls. The result depends on the order and sizes of the calls but not on the threads.
 class StatsAccumulator {
  public:
-  /// needs: bits of quant::Need. n: width of the residual stream, with kNeedResidual. Fast: products of inputs rounded to
+  /// needs: bits of quant::Need. n: width of the residual stream, with kNeedResidual and kNeedEvenTokens. Fast: products of inputs rounded to
   /// bfloat16 where the processor has them, summed in float32.
   static Result<StatsAccumulator> create(int64_t k, uint32_t needs, int64_t n = 0, Compute compute = Compute::exact);
 
@@ -73,11 +73,14 @@ class StatsAccumulator {
 
  private:
   void add_block(const Sample& sample, int64_t first, int64_t m, Team& team);
+  /// Fills factor_ for m tokens of the residual stream.
+  void find_factors(const float* stream, int64_t m, Team& team);
 
   uint32_t needs_ = 0;
   int64_t k_ = 0, n_ = 0, tokens_ = 0, compared_tokens_ = 0;
   std::vector<double> abs_sum_, square_sum_;
   std::vector<float> abs_max_;
+  std::vector<float> factor_;  ///< [kBlockTokens], with kNeedEvenTokens
   BlockSum hessian_, cross_, residual_;
   Panels inputs_, drift_, stream_;
 };

@@ -214,6 +214,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
         uint32_t wanted = needs[i];
         if (!compared) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
         if (!writes) wanted &= ~static_cast<uint32_t>(quant::kNeedResidual);
+        if (!writes || of_expert(groups_[g])) wanted &= ~static_cast<uint32_t>(quant::kNeedEvenTokens);
         NBL_ASSIGN(StatsAccumulator sum, StatsAccumulator::create(in.k, wanted, config_.hidden, options_.compute));
         sums.push_back(std::move(sum));
       }
@@ -221,6 +222,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       sample.x = in.x;
       sample.ldx = in.ldx;
       sample.m = in.m;
+      if ((needs[i] & quant::kNeedEvenTokens) != 0 && writes && !of_expert(groups_[g])) sample.stream = quantized_->residual();
       if (compared && beside && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
         NBL_TRY(original_->advance(g));
         const model::GroupInput unquantized = original_->input();

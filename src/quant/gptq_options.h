@@ -21,12 +21,14 @@ inline const OptionSpec mse{"mse", OptionSpec::Type::integer, "40", 0, 200, {}, 
 inline const OptionSpec alpha{"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of earlier layers' error that is corrected (GPTAQ)"};
 inline const OptionSpec beta{"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"};
 inline const OptionSpec correct{"correct", OptionSpec::Type::real, "1", 0.01, 1, {}, "share of the calibration windows over which that error is measured"};
+inline const OptionSpec even_tokens{"even_tokens", OptionSpec::Type::boolean, "true", 0, 1, {}, "with corrections: tokens with a far larger residual stream than most count less"};
 inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"};
 }  // namespace gptq_options
 
 /// The statistics that corrections of these sizes need.
 inline uint32_t correction_needs(const Options& options) {
-  return kNeedHessian | (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+  const uint32_t corrections = (options.real("alpha") > 0 ? kNeedCross : 0u) | (options.real("beta") > 0 ? kNeedResidual : 0u);
+  return kNeedHessian | corrections | (corrections != 0 && options.boolean("even_tokens") ? kNeedEvenTokens : 0u);
 }
 
 /// scale_bits is 0 or 3 to 8.

@@ -55,6 +55,9 @@ enum Need : uint32_t {
   kNeedSquare = 1u << 4,    ///< sum over tokens of x^2: the Hessian's diagonal alone
   kNeedAbsMax = 1u << 5,    ///< largest |x|
   kNeedResidual = 1u << 3,  ///< the error of the residual stream so far, against x
+  /// Of inputs of linears that add to the residual stream: sums of products in which tokens count less whose stream is far larger
+  /// than most tokens' (attention sinks). The next norm divides the stream by its size, so that what it is given weighs less.
+  kNeedEvenTokens = 1u << 6,
 };
 struct InputStats {
   int64_t k = 0;

@@ -90,6 +90,12 @@ void check_bf16(Random& random, const kernels::GramBf16Variant& variant, int64_t
   pack.ld_minus = ldx;
   pack.out = b.data();
   variant.pack(&pack);
+  testing::Guarded<uint16_t> factored(a.size());
+  testing::Guarded<float> factor(static_cast<std::size_t>(tokens));
+  for (float& f : factor.span()) f = static_cast<float>(random.uniform());
+  pack.factor = factor.data();
+  pack.out = factored.data();
+  variant.pack(&pack);
   // Packed values are the nearest bfloat16; what is missing to a panel is zero.
   const auto at = [](testing::Guarded<uint16_t>& p, int64_t t, int64_t c) {
     return bf16_value(p[static_cast<std::size_t>((t / 2 * kGramPanel + c) * 2 + t % 2)]);
@@ -100,6 +106,8 @@ void check_bf16(Random& random, const kernels::GramBf16Variant& variant, int64_t
       const bool inside = t < tokens && c < columns;
       const float expected = inside ? x[i] : 0.0f, difference = inside ? x[i] - minus[i] : 0.0f;
       ASSERT_NEAR(at(a, t, c), expected, std::ldexp(std::fabs(expected), -8)) << t << ", " << c;
+      const float product = inside ? difference * factor[static_cast<std::size_t>(t)] : 0.0f;
+      ASSERT_NEAR(at(factored, t, c), product, std::ldexp(std::fabs(product), -8)) << t << ", " << c;
       ASSERT_NEAR(at(b, t, c), difference, std::ldexp(std::fabs(difference), -8)) << t << ", " << c;
     }
   }

@@ -26,6 +26,7 @@ const OptionSpec kOptions[] = {
     gptq_options::alpha,
     gptq_options::beta,
     gptq_options::correct,
+    gptq_options::even_tokens,
     gptq_options::refine,
     kDampOption,
 };
@@ -60,7 +61,7 @@ class AutoroundMethod final : public Method {
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "correct", "refine", "damp"}));
+    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "correct", "even_tokens", "refine", "damp"}));
     return first.method->quantize(task, first.options, context);
   }
 };

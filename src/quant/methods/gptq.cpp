@@ -24,6 +24,7 @@ const OptionSpec kOptions[] = {
     opt::alpha,
     opt::beta,
     opt::correct,
+    opt::even_tokens,
     opt::refine,
     {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
     {"block_size", OptionSpec::Type::integer, "128", 8, 65536, {}, "columns whose errors are passed on together; changes roundings alone"},

@@ -30,6 +30,7 @@ const OptionSpec kOptions[] = {
     opt::alpha,
     opt::beta,
     opt::correct,
+    opt::even_tokens,
     with(opt::refine, "1", 0),
     kDampOption,
 };
@@ -67,7 +68,7 @@ class TrellisMethod final : public Method {
                                 const MethodContext& context) const override {
     if (options.integer("bits") > kMostBits) {
       NBL_ASSIGN(const Recipe gptq, gptq_of(options, {"bits", "group_size", "scale_bits", "mse", "alpha", "beta",
-                                                      "correct", "refine", "damp"}));
+                                                      "correct", "even_tokens", "refine", "damp"}));
       return gptq.method->quantize(task, gptq.options, context);
     }
     NBL_TRY(check_task(task));

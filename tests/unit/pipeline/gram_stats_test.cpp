@@ -73,6 +73,55 @@ TEST(StatsAccumulator, TheSameBytesForAnyNumberOfThreads) {
   }
 }
 
+/// A token whose stream has a thousand times the others' power counts as one with so many times the usual that it may have; a token
+/// beside it is not touched. The same factor in all three sums, on both roundings.
+TEST(StatsAccumulator, TokensFarLargerThanMostCountLess) {
+  const int64_t k = 20, n = 6, m = 300, large = 17;
+  Random random(12);
+  std::vector<float> x(static_cast<std::size_t>(m * k)), stream(static_cast<std::size_t>(m * n), 1.0f);
+  for (float& v : x) v = static_cast<float>(random.normal());
+  for (int64_t c = 0; c < n; ++c) stream[static_cast<std::size_t>(large * n + c)] = 1000.0f;
+  std::vector<float> original(x.size()), original_stream(stream.size());
+  for (std::size_t i = 0; i < x.size(); ++i) original[i] = x[i] + static_cast<float>(0.1 * random.normal());
+  for (std::size_t i = 0; i < stream.size(); ++i) original_stream[i] = stream[i] + static_cast<float>(0.1 * random.normal());
+  const auto sums_of = [&](const std::vector<float>& values, const std::vector<float>& before, const std::vector<float>& residual, bool even,
+                           Compute compute) {
+    const uint32_t needs = quant::kNeedHessian | quant::kNeedCross | quant::kNeedResidual | (even ? quant::kNeedEvenTokens : 0u);
+    Team team(2);
+    auto sums = StatsAccumulator::create(k, needs, n, compute);
+    EXPECT_TRUE(sums.ok());
+    std::vector<float> other(stream);
+    for (std::size_t i = 0; i < other.size(); ++i) other[i] += residual[i];
+    sums->add({.x = values.data(), .ldx = k, .m = m, .original = before.data(), .ld_original = k, .stream = stream.data(),
+               .original_stream = other.data()},
+              team);
+    return std::move(sums->finish(team)).value();
+  };
+  std::vector<float> residual(stream.size());
+  for (std::size_t i = 0; i < stream.size(); ++i) residual[i] = original_stream[i] - stream[i];
+  // What the factor makes of that token, done by hand: the geometric mean of powers is 1e6^(1/300), 16 times that is allowed.
+  const float factor = static_cast<float>(std::sqrt(16 * std::pow(1e6, 1.0 / 300) / 1e6));
+  std::vector<float> scaled = x, scaled_original = original, scaled_residual = residual;
+  for (int64_t c = 0; c < k; ++c) {
+    scaled[static_cast<std::size_t>(large * k + c)] *= factor;
+    scaled_original[static_cast<std::size_t>(large * k + c)] *= factor;
+  }
+  for (int64_t c = 0; c < n; ++c) scaled_residual[static_cast<std::size_t>(large * n + c)] *= factor;
+  for (const Compute compute : {Compute::exact, Compute::fast}) {
+    const quant::InputStats even = sums_of(x, original, residual, true, compute), plain = sums_of(x, original, residual, false, compute),
+                            by_hand = sums_of(scaled, scaled_original, scaled_residual, false, compute);
+    EXPECT_GT(std::fabs(even.hessian[0] - plain.hessian[0]), 1e-4f);
+    const auto expect_near = [&](const std::vector<float>& a, const std::vector<float>& b, double scale) {
+      ASSERT_EQ(a.size(), b.size());
+      for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], scale * (compute == Compute::exact ? 1e-4 : 3e-3)) << i;
+    };
+    expect_near(even.hessian, by_hand.hessian, m);
+    expect_near(even.cross, by_hand.cross, 0.1 * m);
+    expect_near(even.residual, by_hand.residual, 0.1 * m);
+    EXPECT_EQ(even.tokens, m);
+  }
+}
+
 TEST(StatsAccumulator, SumsTheDriftOfInputsAndStream) {
   const int64_t k = 70, n = 50, m = 1300;
   Random random(11);
