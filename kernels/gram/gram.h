@@ -40,8 +40,8 @@ struct GramBf16Args {
   int64_t pairs = 0;
 };
 
-/// Packs `columns` <= kGramPanel columns of x - minus (minus may be null), each token's times its factor, for it. Rows are ldx and ld_minus floats apart;
-/// an odd token is paired with zeros, and so are the columns missing to a whole panel.
+/// Packs `columns` <= kGramPanel columns of x - minus (minus may be null), each token's times its factor, for it. Rows are ldx and
+/// ld_minus floats apart; an odd token is paired with zeros, and so are the columns missing to a whole panel.
 struct GramPackArgs {
   const float* x = nullptr;
   const float* minus = nullptr;
