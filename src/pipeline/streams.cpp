@@ -210,11 +210,11 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
         if (b == 0) NBL_TRY(kept_->start(groups_[g].linears.front(), in.k));
         kept_->store(b, in.x, in.ldx, in.m);
       }
+      uint32_t wanted = needs[i];
+      if (!compared) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
+      if (!writes) wanted &= ~static_cast<uint32_t>(quant::kNeedResidual);
+      if (!writes || of_expert(groups_[g])) wanted &= ~static_cast<uint32_t>(quant::kNeedEvenTokens);
       if (sums.size() <= i) {
-        uint32_t wanted = needs[i];
-        if (!compared) wanted &= ~(quant::kNeedCross | quant::kNeedResidual);
-        if (!writes) wanted &= ~static_cast<uint32_t>(quant::kNeedResidual);
-        if (!writes || of_expert(groups_[g])) wanted &= ~static_cast<uint32_t>(quant::kNeedEvenTokens);
         NBL_ASSIGN(StatsAccumulator sum, StatsAccumulator::create(in.k, wanted, config_.hidden, options_.compute));
         sums.push_back(std::move(sum));
       }
@@ -222,7 +222,7 @@ Status Streams::gather(std::span<const std::size_t> groups, std::span<const uint
       sample.x = in.x;
       sample.ldx = in.ldx;
       sample.m = in.m;
-      if ((needs[i] & quant::kNeedEvenTokens) != 0 && writes && !of_expert(groups_[g])) sample.stream = quantized_->residual();
+      if ((wanted & quant::kNeedEvenTokens) != 0) sample.stream = quantized_->residual();
       if (compared && beside && drifted_ && (needs[i] & (quant::kNeedCross | quant::kNeedResidual)) != 0) {
         NBL_TRY(original_->advance(g));
         const model::GroupInput unquantized = original_->input();

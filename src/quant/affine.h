@@ -92,7 +92,7 @@ struct AffineCodes {
   int64_t groups() const noexcept { return (k + group - 1) / group; }
   /// From now on scales are codes. Steps are such that the largest code reaches the full range of the weight [n, k].
   void code_scales(std::span<const float> weight, int bits, const MethodContext& context);
-  /// Steps for the rows from `row` on (a multiple of kMostStepRows) instead, whose largest scales are these.
+  /// Steps for the rows from `row` on (a multiple of step_rows) instead, whose largest scales are these.
   void fit_steps(int64_t row, std::span<const float> largest);
   static constexpr int64_t kMostStepRows = 16;
   /// The largest scale that a group of such weights could want; low <= 0 <= high.

@@ -1,11 +1,12 @@
 // Memory that runs out in the middle of every method, in whichever thread: an error that says so, or the same file as ever. Some
-// allocations of each job, drawn by a printed seed; faults_test.cpp fails every one of two methods.
+// allocations of each job, drawn by a fixed seed; faults_test.cpp fails every one of two methods.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <set>
+#include <ostream>
 #include <string>
 
 #include "base/random.h"
@@ -91,7 +92,7 @@ TEST_P(EveryMethod, SaysThatMemoryRanOut) {
 INSTANTIATE_TEST_SUITE_P(
     All, EveryMethod,
     testing::Values(Job{"rtn", "rtn:bits=3,group=16,mse=20"}, Job{"int8", "int8"}, Job{"llm_int8", "llm_int8"}, Job{"smoothquant", "smoothquant"},
-                    Job{"fp8", "fp8"}, Job{"nf4", "nf4"}, Job{"hqq", "hqq:bits=3,group=32"}, Job{"kquant", "kquant:type=Q4_0"},
+                    Job{"fp8", "fp8"}, Job{"nf4", "nf4"}, Job{"fp4", "fp4"}, Job{"hqq", "hqq:bits=3,group=32"}, Job{"kquant", "kquant:type=Q4_0"},
                     Job{"binary", "binary"}, Job{"ternary", "ternary"}, Job{"gptq", "gptq:bits=3,group=16"},
                     Job{"trellis", "trellis:bits=2"}, Job{"awq", "awq:bits=3,group=16"}, Job{"awq_gptq", "awq+gptq:bits=3,group=16"},
                     Job{"autoround", "autoround:bits=3,group=16"}, Job{"autoround_model", "autoround:bits=3,group=16,epochs=1"},
