@@ -11,7 +11,7 @@ namespace nbl::kernels {
 enum class Limit : int32_t {
   read = 0,      ///< reads `bytes` at `data`
   f32_fma = 1,   ///< float32 fused multiply-adds in registers
-  int8_dot = 2,  ///< dot products of bytes in registers (VNNI, or what the instruction set has)
+  int8_dot = 2,  ///< dot products of bytes in registers (VNNI, or what the instruction set has for codes of four bits)
   bf16_dot = 3,  ///< AVX512-BF16 dot products in registers
   amx_int8 = 4,  ///< AMX tile products of bytes
   amx_bf16 = 5,  ///< AMX tile products of bfloat16

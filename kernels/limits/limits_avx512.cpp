@@ -14,6 +14,6 @@ namespace {
 
 void limit_read__avx512(LimitArgs* args) noexcept { read_body<Lanes512>(*args); }
 void limit_f32_fma__avx512(LimitArgs* args) noexcept { fma_body<Lanes512, 20>(*args); }
-void limit_int8_dot__avx512(LimitArgs* args) noexcept { int8_body<Lanes512, 20>(*args); }
+void limit_int8_dot__avx512(LimitArgs* args) noexcept { int8_pairs_body<Lanes512, 8>(*args); }
 
 }  // namespace nbl::kernels

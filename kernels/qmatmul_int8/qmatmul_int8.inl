@@ -50,6 +50,11 @@ NBL_INLINE typename T::I dot(typename T::I acc, typename T::I w, typename T::I x
     return T::dot_narrow(acc, w, x);
 }
 
+// How many lines' pairs of products, of codes below 2^BITS and int8 within 127, fit 16 bits together; 1 where dot() has no pairs. A
+// multiplication of the two that a dot product takes is then saved on all but one of them.
+template <class T, int BITS>
+constexpr int kPairLines = !T::kPairs ? 1 : BITS <= 4 ? 8 : BITS == 5 ? 4 : BITS == 6 ? 2 : 1;
+
 // Codes as dot() wants them.
 template <class T, class Codes, int C, int Q>
 NBL_INLINE typename T::I operand(const typename Codes::Tile& tile) {
@@ -111,12 +116,24 @@ NBL_INLINE int rows_of_tile(const QmatmulInt8Args& a, int64_t tile) {
 
 template <class T, class Codes, int NT, int MR, int ACC, int C, int Q>
 NBL_INLINE void dot_quad(const typename Codes::Tile (&tile)[NT], const int8_t* const (&x)[MR],
-                         typename T::I (&acc)[NT][MR][ACC]) {
+                         typename T::I (&acc)[NT][MR][ACC], typename T::I (&pairs)[NT][MR][ACC]) {
   typename T::I xb[MR];
   NBL_EACH (i, MR) xb[i] = T::quad(x[i] + 16 * C + 4 * Q);
   NBL_EACH (t, NT) {
     const typename T::I w = operand<T, Codes, C, Q>(tile[t]);
-    NBL_EACH (i, MR) acc[t][i][C % ACC] = dot<T, Codes>(acc[t][i][C % ACC], w, xb[i]);
+    if constexpr (!Codes::kWide && kPairLines<T, Codes::kBits> > 1) {
+      constexpr int kOrder = C == 0 ? 0 : C == 3 ? 3 : 3 - C;     // of the chunks below
+      constexpr int kEach = 16 / ACC;                             // products that one of the sums takes of a tile,
+      constexpr int kBefore = Q * kEach / 4 + kOrder % (kEach / 4);  // and those before this one
+      constexpr int kLines = kPairLines<T, Codes::kBits>;
+      NBL_EACH (i, MR) {
+        typename T::I& sum = pairs[t][i][C % ACC];
+        sum = kBefore % kLines == 0 ? T::pair_products(w, xb[i]) : T::add_products(sum, w, xb[i]);
+        if (kBefore % kLines == kLines - 1 || kBefore == kEach - 1) acc[t][i][C % ACC] = T::widen(acc[t][i][C % ACC], sum);
+      }
+    } else {
+      NBL_EACH (i, MR) acc[t][i][C % ACC] = dot<T, Codes>(acc[t][i][C % ACC], w, xb[i]);
+    }
   }
 }
 
@@ -124,24 +141,25 @@ template <class T, class Codes, int NT, int MR, int ACC>
 NBL_INLINE void dot_tile(const Codes& codes, const uint8_t* const (&p)[NT], const int8_t* const (&x)[MR],
                          typename T::I (&acc)[NT][MR][ACC]) {
   typename Codes::Tile tile[NT];
+  typename T::I pairs[NT][MR][ACC];  // where sums of pairs wait to be widened
   NBL_EACH (t, NT) tile[t] = codes.open(p[t]);
   // Chunks that share lines next to each other.
-  dot_quad<T, Codes, NT, MR, ACC, 0, 0>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 0>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 0>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 0>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 1>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 1>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 1>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 1>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 2>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 2>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 2>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 2>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 0, 3>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 2, 3>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 1, 3>(tile, x, acc);
-  dot_quad<T, Codes, NT, MR, ACC, 3, 3>(tile, x, acc);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 0>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 0>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 0>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 0>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 1>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 1>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 1>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 1>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 2>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 2>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 2>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 2>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 0, 3>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 2, 3>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 1, 3>(tile, x, acc, pairs);
+  dot_quad<T, Codes, NT, MR, ACC, 3, 3>(tile, x, acc, pairs);
 }
 
 // Independent sums that hide the latency of a dot product.
@@ -195,10 +213,14 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
       NBL_EACH (i, MR)
         NBL_EACH (c, ACC) acc[t][i][c] = T::zero();
   };
+  // Steps come in order: counted, as a division takes as long as many dot products.
+  int64_t at = i0, group = 0, group_end = w.group_size;
   // The step that begins at column k: fold what `sum(t, i)` gives.
   const auto fold_step = [&](int64_t k, const auto& sum) NBL_INLINE_LAMBDA {
-    const int64_t at = k / a.step * a.m + i0;
-    const int64_t group = w.groups == 1 ? 0 : k / w.group_size;
+    if (k >= group_end) {
+      ++group;
+      group_end += w.group_size;
+    }
     NBL_EACH (t, NT) {
       const int64_t tile_group = (tile + t) * w.groups + group;
       __builtin_prefetch(w.scales + (tile_group + 16) * w.scale_group_bytes());
@@ -208,6 +230,7 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
         y[t][i] = fold<T>(g, shifted, sum(t, i), a.d[j], a.sums[j], a.dsums[j], y[t][i]);
       }
     }
+    at += a.m;
   };
   clear();
   int64_t step_begin = 0;
@@ -327,8 +350,8 @@ NBL_INLINE void pair_step(const PanelStep<T, 1>& s, typename T::I (&acc)[1][MR])
 }
 
 // y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
-// step points to overlaps y.
-template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
+// step points to overlaps y. LINES: of which pairs may be added before they are widened.
+template <class T, bool WIDE, int LINES, bool SHIFTED, int NT, int MR>
 NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   using I = typename T::I;
   I acc[NT][MR];
@@ -344,6 +367,28 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
     // The next column tile's activations come from the second-level cache or from further away.
     const int8_t* next = tile + 1 < s.tiles ? x_tile : s.x_after;
     NBL_EACH (i, MR) __builtin_prefetch(next + i * kCols);
+    if constexpr (LINES > 1) {
+      for (int64_t line = 0; line < lines;) {
+        const int64_t stop = line + LINES < lines ? line + LINES : lines;
+        I pairs[NT][MR];
+        const auto add_line = [&](bool first) NBL_INLINE_LAMBDA {
+          I w[NT];
+          NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
+          NBL_EACH (i, MR) {
+            const I xb = T::quad(x + i * kCols);
+            NBL_EACH (t, NT) {
+              pairs[t][i] = first ? T::pair_products(w[t], xb) : T::add_products(pairs[t][i], w[t], xb);
+            }
+          }
+          ++line, x += 4, panel += 64;
+        };
+        add_line(true);
+        while (line < stop) add_line(false);
+        NBL_EACH (t, NT)
+          NBL_EACH (i, MR) acc[t][i] = T::widen(acc[t][i], pairs[t][i]);
+      }
+      continue;
+    }
     for (int64_t line = 0; line < lines; ++line, x += 4, panel += 64) {
       I w[NT];
       NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
@@ -379,7 +424,7 @@ struct PanelPlace {
 };
 
 // MR activation rows from row i on through one panel. y [MR][NT][16].
-template <class T, bool WIDE, bool SHIFTED, int NT, int MR>
+template <class T, bool WIDE, int LINES, bool SHIFTED, int NT, int MR>
 NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
   const QmatmulInt8Args& a = *p.args;
   const int64_t step = a.step, m = a.m;
@@ -400,7 +445,7 @@ NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
     s.d = a.d + at;
     s.sums = a.sums + at;
     s.dsums = a.dsums + at;
-    panel_step<T, WIDE, SHIFTED, NT, MR>(s, y);
+    panel_step<T, WIDE, LINES, SHIFTED, NT, MR>(s, y);
   }
 }
 
@@ -440,6 +485,7 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   constexpr int MR = T::kRegisters == 32 ? 24 / NT : 4;
   constexpr int64_t kTiles = kPanelColumns / kCols;
   constexpr int64_t kRow = NT * kRows;
+  constexpr int kLines = Codes::kWide ? 1 : kPairLines<T, Codes::kBits>;
   alignas(64) uint8_t panel[NT * kPanelColumns * kRows];
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
@@ -472,19 +518,19 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
     int64_t i = i0;
     for (; largest && i < whole; i += MR) {
       fetch();
-      panel_block<T, Codes::kWide, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
+      panel_block<T, Codes::kWide, kLines, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
     }
     if constexpr (MR == 12)
       for (; a.block_rows != 4 && i + 8 <= i1; i += 8) {
         if (!largest) fetch();
-        panel_block<T, Codes::kWide, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+        panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
       }
     if (MR > 4)
       for (; i + 4 <= i1; i += 4) {
         if (a.block_rows == 4) fetch();
-        panel_block<T, Codes::kWide, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+        panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
       }
-    for (; i < i1; ++i) panel_block<T, Codes::kWide, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
+    for (; i < i1; ++i) panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
 }

@@ -16,6 +16,7 @@ struct Lanes256 {
   static constexpr bool kSignedWide = true;
   static constexpr int kRegisters = 16;
   static constexpr bool kMatrix = false;
+  static constexpr bool kPairs = true;  // dot_narrow is widen(pair_products)
 
   static NBL_INLINE I load(const void* p) {
     const __m256i* v = static_cast<const __m256i*>(p);
@@ -47,9 +48,28 @@ struct Lanes256 {
     const __m256i q = _mm256_set1_epi32(v);
     return {q, q};
   }
-  static NBL_INLINE __m256i dot_half(__m256i acc, __m256i w, __m256i x) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+  static NBL_INLINE __m256i widen_half(__m256i acc, __m256i pairs) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
+  static NBL_INLINE __m256i dot_half(__m256i acc, __m256i w, __m256i x) {
+    return widen_half(acc, _mm256_maddubs_epi16(w, x));
+  }
+  // Sums of two products in 16 bits, which saturate; several that cannot reach 32,767 may be added before they are widened.
+  static NBL_INLINE I pair_products(I w, I x) { return {_mm256_maddubs_epi16(w.a, x.a), _mm256_maddubs_epi16(w.b, x.b)}; }
+  static NBL_INLINE __m256i add_products_half(__m256i pairs, __m256i w, __m256i x) {
+#if defined(__clang__)
+    return _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w, x));
+#else
+    // GCC 12 makes products ahead, and copies and spills the sums; with the operand tied here it keeps them in place.
+    __m256i two;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(pairs), "=&x"(two) : "x"(w), "x"(x));
+    return pairs;
+#endif
+  }
+  static NBL_INLINE I add_products(I pairs, I w, I x) {
+    return {add_products_half(pairs.a, w.a, x.a), add_products_half(pairs.b, w.b, x.b)};
+  }
+  static NBL_INLINE I widen(I acc, I pairs) { return {widen_half(acc.a, pairs.a), widen_half(acc.b, pairs.b)}; }
   static NBL_INLINE I dot_narrow(I acc, I w, I x) { return {dot_half(acc.a, w.a, x.a), dot_half(acc.b, w.b, x.b)}; }
   static NBL_INLINE I dot_wide(I acc, I w, I x) {
     return {dot_half(acc.a, _mm256_abs_epi8(w.a), _mm256_sign_epi8(x.a, w.a)),

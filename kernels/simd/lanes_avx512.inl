@@ -12,6 +12,7 @@ struct Lanes512 {
   static constexpr bool kSignedWide = true;  // dot_wide takes codes - 128
   static constexpr int kRegisters = 32;
   static constexpr bool kMatrix = false;  // has no matrix tiles
+  static constexpr bool kPairs = true;
 
   static NBL_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
   static NBL_INLINE void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -36,10 +37,21 @@ struct Lanes512 {
     __builtin_memcpy(&v, p, 4);
     return _mm512_set1_epi32(v);
   }
-  static NBL_INLINE I dot_narrow(I acc, I w, I x) {
-    const I pairs = _mm512_maddubs_epi16(w, x);
+  // As in lanes_avx2.inl.
+  static NBL_INLINE I pair_products(I w, I x) { return _mm512_maddubs_epi16(w, x); }
+  static NBL_INLINE I add_products(I pairs, I w, I x) {
+#if defined(__clang__)
+    return _mm512_add_epi16(pairs, _mm512_maddubs_epi16(w, x));
+#else
+    I two;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+v"(pairs), "=&v"(two) : "v"(w), "v"(x));
+    return pairs;
+#endif
+  }
+  static NBL_INLINE I widen(I acc, I pairs) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
+  static NBL_INLINE I dot_narrow(I acc, I w, I x) { return widen(acc, pair_products(w, x)); }
   static NBL_INLINE I dot_wide(I acc, I w, I x) {
     const __mmask64 negative = _mm512_movepi8_mask(w);
     const I x_signed = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);

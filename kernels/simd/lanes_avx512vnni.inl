@@ -2,6 +2,7 @@
 
 struct Lanes512Vnni : Lanes512 {
   static constexpr bool kSignedWide = false;  // dot_wide takes unsigned codes
+  static constexpr bool kPairs = false;
   static NBL_INLINE I dot_narrow(I acc, I w, I x) {
 #if defined(__clang__)
     return _mm512_dpbusd_epi32(acc, w, x);

@@ -2,6 +2,7 @@
 
 struct Lanes256Vnni : Lanes256 {
   static constexpr bool kSignedWide = false;  // dot_wide takes unsigned codes
+  static constexpr bool kPairs = false;
   static NBL_INLINE __m256i dot_half(__m256i acc, __m256i w, __m256i x) {
 #if defined(__clang__)
     return _mm256_dpbusd_avx_epi32(acc, w, x);

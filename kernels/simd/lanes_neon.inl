@@ -17,6 +17,7 @@ struct LanesNeon {
   static constexpr bool kSignedWide = true;  // SDOT takes signed bytes on both sides
   static constexpr int kRegisters = 16;      // of line size there are 8; the register blocks of 16 fit
   static constexpr bool kMatrix = false;
+  static constexpr bool kPairs = false;
 
   template <class Op>
   static NBL_INLINE I each_i(const Op& op) {

@@ -332,6 +332,32 @@ TEST_P(Int8Variants, EveryEncodingAtSizesAroundTheTile) {
   }
 }
 
+// Dot products that pass through 16 bits on the way: nothing that codes and activations can be may fill them.
+TEST_P(Int8Variants, TheLargestCodesAndActivationsDoNotSaturate) {
+  const int64_t n = 17, k = 320;
+  for (int bits = 1; bits <= 8; ++bits)
+    for (const int64_t group : {0, 16, 32, 64, 128})
+      for (const int64_t m : {1, 2, 4, 8, 13}) {
+        WeightSpec spec;
+        spec.bits = bits;
+        spec.group_size = group;
+        const int64_t groups = group == 0 ? 1 : (k + group - 1) / group;
+        const std::vector<uint8_t> codes(static_cast<std::size_t>(n * k), static_cast<uint8_t>((1 << bits) - 1));
+        const std::vector<float> scales(static_cast<std::size_t>(n * groups), 1.0f / static_cast<float>(1 << bits));
+        auto segment = pack_affine(n, k, {bits, group, codes, scales, spec.scale_type, spec.zero_kind, {}, spec.zero_type});
+        ASSERT_TRUE(segment.ok()) << segment.status().message();
+        Case c{std::move(segment).value(), n, k, m, step_for(spec, k), {}, {}, {}};
+        for (int64_t i = 0; i < m; ++i) c.x.insert(c.x.end(), static_cast<std::size_t>(k), i % 2 == 0 ? 1.0f : -1.0f);
+        c.q = prepare(prepare_reference(), c.x, m, k, c.step, {}, {}, true);
+        SCOPED_TRACE(spec.text() + " m " + std::to_string(m));
+        const std::vector<float> y = run(variant(), c, true);
+        const std::vector<float> expected = run(reference(), c, true);
+        for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], expected[i]) << "element " << i;
+        check_bound(c, spec, y);
+        if (HasFatalFailure()) return;
+      }
+}
+
 TEST(FullQmatmulInt8, RandomCases) {
   const uint64_t seed = test_seed(2026);
   SCOPED_TRACE("NIBBLE_TEST_SEED=" + std::to_string(seed));
