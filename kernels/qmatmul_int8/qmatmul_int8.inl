@@ -350,8 +350,8 @@ NBL_INLINE void pair_step(const PanelStep<T, 1>& s, typename T::I (&acc)[1][MR])
 }
 
 // y [MR][NT][16]. Kept apart so that the integer accumulators have the registers to themselves. Nothing that the
-// step points to overlaps y. LINES: of which pairs may be added before they are widened.
-template <class T, bool WIDE, int LINES, bool SHIFTED, int NT, int MR>
+// step points to overlaps y. LINES: of which pairs may be added before they are widened; ONCE: the step has so many.
+template <class T, bool WIDE, int LINES, bool SHIFTED, int NT, int MR, bool ONCE>
 NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   using I = typename T::I;
   I acc[NT][MR];
@@ -361,7 +361,22 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
   const int8_t* x_tile = s.x;
   const int64_t lines = s.lines, x_stride = s.x_stride;
   if constexpr (PairLanes<T>) pair_step<T, MR>(s, acc);
-  for (int64_t tile = 0; !PairLanes<T> && tile < s.tiles; ++tile) {
+  if constexpr (ONCE) {
+    NBL_EACH (i, MR) __builtin_prefetch(s.x_after + i * kCols);
+    I pairs[NT][MR];
+    NBL_EACH (line, LINES) {
+      I w[NT];
+      NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows + 64 * line);
+      NBL_EACH (i, MR) {
+        const I xb = T::quad(x_tile + i * kCols + 4 * line);
+        NBL_EACH (t, NT)
+          pairs[t][i] = line == 0 ? T::pair_products(w[t], xb) : T::add_products(pairs[t][i], w[t], xb);
+      }
+    }
+    NBL_EACH (t, NT)
+      NBL_EACH (i, MR) acc[t][i] = T::widen(T::zero(), pairs[t][i]);
+  }
+  for (int64_t tile = 0; !PairLanes<T> && !ONCE && tile < s.tiles; ++tile) {
     const int8_t* x = x_tile;
     x_tile += x_stride;
     // The next column tile's activations come from the second-level cache or from further away.
@@ -445,7 +460,10 @@ NBL_NOINLINE void panel_block(const PanelPlace<T, NT>& p, int64_t i, float* y) {
     s.d = a.d + at;
     s.sums = a.sums + at;
     s.dsums = a.dsums + at;
-    panel_step<T, WIDE, LINES, SHIFTED, NT, MR>(s, y);
+    if (LINES > 1 && step == 4 * LINES)
+      panel_step<T, WIDE, LINES, SHIFTED, NT, MR, (LINES > 1)>(s, y);
+    else
+      panel_step<T, WIDE, LINES, SHIFTED, NT, MR, false>(s, y);
   }
 }
 
