@@ -50,8 +50,8 @@ NBL_INLINE typename T::I dot(typename T::I acc, typename T::I w, typename T::I x
     return T::dot_narrow(acc, w, x);
 }
 
-// How many lines' pairs of products, of codes below 2^BITS and int8 within 127, fit 16 bits together; 1 where dot() has no pairs. A
-// multiplication of the two that a dot product takes is then saved on all but one of them.
+// How many lines' pairs of products, of codes below 2^BITS and int8 within 127, fit 16 bits together; 1 where dot() has
+// no pairs. A multiplication of the two that a dot product takes is then saved on all but one of them.
 template <class T, int BITS>
 constexpr int kPairLines = !T::kPairs ? 1 : BITS <= 4 ? 8 : BITS == 5 ? 4 : BITS == 6 ? 2 : 1;
 
@@ -122,8 +122,8 @@ NBL_INLINE void dot_quad(const typename Codes::Tile (&tile)[NT], const int8_t* c
   NBL_EACH (t, NT) {
     const typename T::I w = operand<T, Codes, C, Q>(tile[t]);
     if constexpr (!Codes::kWide && kPairLines<T, Codes::kBits> > 1) {
-      constexpr int kOrder = C == 0 ? 0 : C == 3 ? 3 : 3 - C;     // of the chunks below
-      constexpr int kEach = 16 / ACC;                             // products that one of the sums takes of a tile,
+      constexpr int kOrder = C == 0 ? 0 : C == 3 ? 3 : 3 - C;        // of the chunks below
+      constexpr int kEach = 16 / ACC;                                // products that one of the sums takes of a tile,
       constexpr int kBefore = Q * kEach / 4 + kOrder % (kEach / 4);  // and those before this one
       constexpr int kLines = kPairLines<T, Codes::kBits>;
       NBL_EACH (i, MR) {
@@ -383,22 +383,21 @@ NBL_NOINLINE void panel_step(const PanelStep<T, NT>& s, float* __restrict y) {
     const int8_t* next = tile + 1 < s.tiles ? x_tile : s.x_after;
     NBL_EACH (i, MR) __builtin_prefetch(next + i * kCols);
     if constexpr (LINES > 1) {
-      for (int64_t line = 0; line < lines;) {
-        const int64_t stop = line + LINES < lines ? line + LINES : lines;
+      for (int64_t line = 0; line < lines; line += LINES) {
+        const int64_t count = LINES < lines - line ? LINES : lines - line;
         I pairs[NT][MR];
         const auto add_line = [&](bool first) NBL_INLINE_LAMBDA {
           I w[NT];
           NBL_EACH (t, NT) w[t] = T::load(panel + t * kPanelColumns * kRows);
           NBL_EACH (i, MR) {
             const I xb = T::quad(x + i * kCols);
-            NBL_EACH (t, NT) {
+            NBL_EACH (t, NT)
               pairs[t][i] = first ? T::pair_products(w[t], xb) : T::add_products(pairs[t][i], w[t], xb);
-            }
           }
-          ++line, x += 4, panel += 64;
+          x += 4, panel += 64;
         };
         add_line(true);
-        while (line < stop) add_line(false);
+        for (int64_t more = 1; more < count; ++more) add_line(false);
         NBL_EACH (t, NT)
           NBL_EACH (i, MR) acc[t][i] = T::widen(acc[t][i], pairs[t][i]);
       }
