@@ -25,8 +25,8 @@ struct JsonCell {
 /// Movable; the text need not outlive it.
 class JsonDocument {
  public:
-  /// As Json::parse(). `tables`: members of the root's members, "model/vocab", that are arrays or objects and stay out of value(),
-  /// where they are null.
+  /// As Json::parse(). `tables`: members of the root, "vocab", or of its members, "model/vocab", that are arrays or objects and stay
+  /// out of value(), where they are null.
   static Result<JsonDocument> parse(std::string_view text, std::string_view origin,
                                     std::span<const std::string_view> tables, const JsonLimits& limits = {});
   JsonDocument(JsonDocument&&) noexcept;

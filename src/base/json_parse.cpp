@@ -128,17 +128,15 @@ class Converter {
  private:
   bool leave_out(const dom::key_value_pair& pair) {
     if (tables_.empty() || depth_ > 2) return false;
-    if (depth_ == 1) {
-      parent_ = pair.key;
-      return false;
-    }
+    if (depth_ == 1) parent_ = pair.key;
     const auto type = pair.value.type();
     if (type != dom::element_type::ARRAY && type != dom::element_type::OBJECT) return false;
     for (std::size_t i = 0; i < tables_.size(); ++i) {
       const std::string_view path = tables_[i].first;
-      if (met_[i] || path.size() != parent_.size() + 1 + pair.key.size() || !path.starts_with(parent_) ||
-          !path.ends_with(pair.key) || path[parent_.size()] != '/')
-        continue;
+      const bool here = depth_ == 1 ? path == pair.key && path.find('/') == std::string_view::npos
+                                    : path.size() == parent_.size() + 1 + pair.key.size() && path.starts_with(parent_) &&
+                                          path.ends_with(pair.key) && path[parent_.size()] == '/';
+      if (met_[i] || !here) continue;
       tables_[i].second = pair.value;
       met_[i] = true;
       return true;

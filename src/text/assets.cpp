@@ -9,6 +9,7 @@
 #include "base/bounds.h"
 #include "base/file.h"
 #include "io/container.h"
+#include "text/gguf_document.h"
 
 namespace nbl::text {
 namespace {
@@ -65,17 +66,23 @@ Result<Json> read_json(const Assets& assets, std::string_view name) {
   return Json::parse(text, fmt::format("{} of {}", name, assets.origin));
 }
 
+Result<JsonDocument> read_gguf(const Assets& assets) {
+  NBL_ASSIGN(const std::string text, assets.get("tokenizer.gguf"));
+  return JsonDocument::parse(text, fmt::format("tokenizer.gguf of {}", assets.origin), kGgufTables);
+}
+
 /// A token's stored text by id, where the metadata of a GGUF file names one.
-void read_gguf_specials(const Json& metadata, ChatTemplates* out) {
-  const Json* tokens = metadata.find_value("tokenizer.ggml.tokens");
-  if (tokens == nullptr) return;
+void read_gguf_specials(const JsonDocument& document, ChatTemplates* out) {
+  const Json& metadata = document.value();
+  const std::size_t count = document.size(kGgufTokens);
+  if (count == 0) return;
   for (const auto& [key, name] :
        {std::pair{"bos", "bos_token"}, std::pair{"eos", "eos_token"}, std::pair{"unknown", "unk_token"},
         std::pair{"padding", "pad_token"}, std::pair{"seperator", "sep_token"}, std::pair{"cls", "cls_token"},
         std::pair{"mask", "mask_token"}}) {
     const Json* id = metadata.find_value(fmt::format("tokenizer.ggml.{}_token_id", key));
-    if (id == nullptr || id->as_int(-1) < 0 || static_cast<std::size_t>(id->as_int()) >= tokens->size()) continue;
-    out->set_special(name, std::string(tokens->elements()[static_cast<std::size_t>(id->as_int())].as_string()));
+    if (id == nullptr || id->as_int(-1) < 0 || static_cast<std::size_t>(id->as_int()) >= count) continue;
+    out->set_special(name, std::string(document.element(kGgufTokens, static_cast<std::size_t>(id->as_int())).as_string()));
   }
   constexpr std::string_view kNamed = "tokenizer.chat_template.";
   for (const auto& [key, value] : metadata.members()) {
@@ -148,8 +155,8 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer(const Assets& assets) {
     return load_tokenizer_json(tokenizer, config, fmt::format("tokenizer.json of {}", assets.origin));
   }
   if (assets.has("tokenizer.gguf")) {
-    NBL_ASSIGN(const Json json, read_json(assets, "tokenizer.gguf"));
-    return load_tokenizer_gguf(json, assets.origin);
+    NBL_ASSIGN(const JsonDocument metadata, read_gguf(assets));
+    return load_tokenizer_gguf(metadata, assets.origin);
   }
   if (assets.has("tokenizer.model")) {
     NBL_ASSIGN(const std::string bytes, assets.get("tokenizer.model"));
@@ -174,7 +181,7 @@ Result<std::shared_ptr<const ChatTemplates>> load_chat_templates(const Assets& a
     }
   }
   if (assets.has("tokenizer.gguf")) {
-    NBL_ASSIGN(const Json metadata, read_json(assets, "tokenizer.gguf"));
+    NBL_ASSIGN(const JsonDocument metadata, read_gguf(assets));
     read_gguf_specials(metadata, out.get());
   }
   for (const std::string_view name : {"special_tokens_map.json", "tokenizer_config.json", "chat_template.json"}) {

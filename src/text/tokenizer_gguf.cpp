@@ -2,10 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <span>
+#include <functional>
 
 #include "text/bpe.h"
 #include "text/byte_level.h"
+#include "text/gguf_document.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/plamo.h"
@@ -21,38 +22,83 @@ enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined
 
 std::string key(std::string_view name) { return fmt::format("tokenizer.ggml.{}", name); }
 
+/// The lists of the metadata: in its value, or where the parser left them.
+class Lists {
+ public:
+  Lists(const Json& metadata, const JsonDocument* document) : metadata_(metadata), document_(document) {}
+
+  bool has(std::string_view name) const { return left(name) || metadata_.find_value(name) != nullptr; }
+  bool is_array(std::string_view name) const {
+    if (left(name)) return document_->kind(name) == Json::Kind::array;
+    const Json* list = metadata_.find_value(name);
+    return list != nullptr && list->is_array();
+  }
+  std::size_t size(std::string_view name) const {
+    if (left(name)) return document_->size(name);
+    const Json* list = metadata_.find_value(name);
+    return list == nullptr ? 0 : list->size();
+  }
+  Status for_each(std::string_view name, const std::function<Status(std::size_t, const JsonCell&)>& take) const {
+    std::size_t i = 0;
+    if (left(name))
+      return document_->for_each_row(name, [&](std::span<const JsonCell> row) -> Status {
+        return take(i++, row.size() == 1 ? row[0] : JsonCell{Json::Kind::array, 0, 0, {}});
+      });
+    const Json* list = metadata_.find_value(name);
+    if (list == nullptr) return {};
+    for (const Json& value : list->elements())
+      NBL_TRY(take(i++, {value.kind(), value.as_int(), value.as_double(), value.as_string()}));
+    return {};
+  }
+  /// An entry as JSON, for messages.
+  std::string text(std::string_view name, std::size_t i) const {
+    return left(name) ? document_->element(name, i).dump() : metadata_.find_value(name)->elements()[i].dump();
+  }
+
+ private:
+  bool left(std::string_view name) const { return document_ != nullptr && document_->kind(name) != Json::Kind::null; }
+
+  const Json& metadata_;
+  const JsonDocument* document_;
+};
+
 struct Source {
   const Json& metadata;
-  std::span<const Json> tokens;
+  Lists lists;
+  std::vector<std::string_view> tokens;
   std::vector<int64_t> types;
   std::vector<float> scores;
 };
 
 Status read_source(Source& source) {
-  const Json* tokens = source.metadata.find_value("tokenizer.ggml.tokens");
-  if (tokens == nullptr || !tokens->is_array() || tokens->size() == 0) {
+  const Lists& lists = source.lists;
+  const std::size_t count = lists.size(kGgufTokens);
+  if (!lists.is_array(kGgufTokens) || count == 0) {
     return Status(Code::corrupt, "there is no vocabulary (tokenizer.ggml.tokens)");
   }
-  if (tokens->size() > static_cast<std::size_t>(kMaxTokens)) {
-    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", tokens->size(), kMaxTokens.get()));
+  if (count > static_cast<std::size_t>(kMaxTokens)) {
+    return Status(Code::limit, fmt::format("the vocabulary has {} entries, more than {}", count, kMaxTokens.get()));
   }
-  source.tokens = tokens->elements();
-  source.types.assign(tokens->size(), kNormal);
+  source.tokens.reserve(count);
+  NBL_TRY(lists.for_each(kGgufTokens, [&](std::size_t i, const JsonCell& token) -> Status {
+    if (!token.is_string()) return Status(Code::corrupt, fmt::format("token {} is {}, no string", i, lists.text(kGgufTokens, i)));
+    source.tokens.push_back(token.text);
+    return {};
+  }));
+  source.types.assign(count, kNormal);
   for (const auto& [name, scores] : {std::pair{"token_type", false}, std::pair{"scores", true}}) {
-    const Json* list = source.metadata.find_value(key(name));
-    if (list == nullptr) continue;
-    if (!list->is_array() || list->size() != tokens->size()) {
-      return Status(Code::corrupt,
-                    fmt::format("tokenizer.ggml.{} has {} entries for {} tokens", name, list->size(), tokens->size()));
+    const std::string list = key(name);
+    if (!lists.has(list)) continue;
+    if (!lists.is_array(list) || lists.size(list) != count) {
+      return Status(Code::corrupt, fmt::format("{} has {} entries for {} tokens", list, lists.size(list), count));
     }
-    for (std::size_t i = 0; i < list->size(); ++i) {
-      const Json& value = list->elements()[i];
-      if (scores) {
-        source.scores.push_back(static_cast<float>(value.as_double()));
-      } else {
-        source.types[i] = value.as_int(kNormal);
-      }
-    }
+    NBL_TRY(lists.for_each(list, [&, scores = scores](std::size_t i, const JsonCell& value) -> Status {
+      if (scores)
+        source.scores.push_back(static_cast<float>(value.real));
+      else
+        source.types[i] = value.is_int() ? value.integer : kNormal;
+      return {};
+    }));
   }
   return {};
 }
@@ -74,10 +120,7 @@ Result<Vocabulary> read_vocabulary(const Source& source) {
   Vocabulary vocabulary;
   vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
   for (std::size_t i = 0; i < source.tokens.size(); ++i) {
-    if (!source.tokens[i].is_string()) {
-      return Status(Code::corrupt, fmt::format("token {} is {}, no string", i, source.tokens[i].dump()));
-    }
-    NBL_TRY(vocabulary.insert(source.tokens[i].as_string(), static_cast<int64_t>(i)));
+    NBL_TRY(vocabulary.insert(source.tokens[i], static_cast<int64_t>(i)));
   }
   return vocabulary;
 }
@@ -88,7 +131,7 @@ Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
     if (source.types[i] != kControl && source.types[i] != kUserDefined && !(sentencepiece && source.types[i] == kUnknown)) continue;
     AddedToken token;
     token.id = static_cast<TokenId>(i);
-    token.content = std::string(source.tokens[i].as_string());
+    token.content = std::string(source.tokens[i]);
     token.special = source.types[i] != kUserDefined;
     token.normalized = sentencepiece && !token.special;
     NBL_TRY(out.add(std::move(token)));
@@ -100,19 +143,18 @@ Status read_added(const Source& source, bool sentencepiece, AddedTokens& out) {
 Result<std::unique_ptr<Model>> read_merges(const Source& source, BpeOptions options) {
   NBL_ASSIGN(Vocabulary vocabulary, read_vocabulary(source));
   auto model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(options));
-  const Json* merges = source.metadata.find_value("tokenizer.ggml.merges");
-  if (merges == nullptr || !merges->is_array())
-    return Status(Code::corrupt, "there are no merges (tokenizer.ggml.merges)");
-  model->reserve_merges(merges->size());
+  constexpr std::string_view kMerges = "tokenizer.ggml.merges";
+  if (!source.lists.is_array(kMerges)) return Status(Code::corrupt, "there are no merges (tokenizer.ggml.merges)");
+  model->reserve_merges(source.lists.size(kMerges));
   std::vector<std::pair<std::string_view, std::string_view>> all;
-  for (std::size_t i = 0; i < merges->size(); ++i) {
-    const std::string_view text = merges->elements()[i].as_string();
-    const std::size_t space = text.empty() ? std::string_view::npos : text.find(' ', 1);
-    if (space == std::string_view::npos) {
-      return Status(Code::corrupt, fmt::format("merge {} is {}, not two pieces", i, merges->elements()[i].dump()));
-    }
-    all.emplace_back(text.substr(0, space), text.substr(space + 1));
-  }
+  all.reserve(source.lists.size(kMerges));
+  NBL_TRY(source.lists.for_each(kMerges, [&](std::size_t i, const JsonCell& merge) -> Status {
+    const std::size_t space = merge.text.empty() ? std::string_view::npos : merge.text.find(' ', 1);
+    if (space == std::string_view::npos)
+      return Status(Code::corrupt, fmt::format("merge {} is {}, not two pieces", i, source.lists.text(kMerges, i)));
+    all.emplace_back(merge.text.substr(0, space), merge.text.substr(space + 1));
+    return {};
+  }));
   NBL_TRY(model->add_merges(all));
   NBL_TRY(model->build());
   return std::unique_ptr<Model>(std::move(model));
@@ -169,7 +211,7 @@ Status read_wordpiece(const Source& source, PipelineParts& parts) {
   Vocabulary vocabulary;
   vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
   for (std::size_t i = 0; i < source.tokens.size(); ++i) {
-    const std::string_view token = source.tokens[i].as_string();
+    const std::string_view token = source.tokens[i];
     const bool bracketed = token.size() > 1 && token.front() == '[' && token.back() == ']';
     std::string piece(token.starts_with(kBegins) ? token.substr(kBegins.size()) : token);
     if (!bracketed && !token.starts_with(kBegins)) piece.insert(0, "##");
@@ -201,7 +243,7 @@ Status read_unigram(const Source& source, PipelineParts& parts) {
   for (std::size_t i = 0; i < skipped.size(); ++i) {
     skipped[i] = source.types[i] != kNormal && source.types[i] != kUserDefined;
     options.byte_fallback = options.byte_fallback || source.types[i] == kByte;
-    if (source.types[i] == kUserDefined) normalizer.user_defined.emplace_back(source.tokens[i].as_string());
+    if (source.types[i] == kUserDefined) normalizer.user_defined.emplace_back(source.tokens[i]);
   }
   if (const Json* map = source.metadata.find_value("tokenizer.ggml.precompiled_charsmap")) {
     for (const Json& byte : map->elements()) normalizer.charsmap += static_cast<char>(byte.as_int());
@@ -237,7 +279,7 @@ Status read_rwkv(const Source& source, PipelineParts& parts) {
   Vocabulary vocabulary;
   vocabulary.reserve(source.tokens.size(), source.tokens.size() * 8);
   for (std::size_t i = 0; i < source.tokens.size(); ++i) {
-    NBL_ASSIGN(const std::string bytes, unescape_rwkv_piece(source.tokens[i].as_string()));
+    NBL_ASSIGN(const std::string bytes, unescape_rwkv_piece(source.tokens[i]));
     std::string piece;
     append_byte_level(piece, bytes);
     NBL_TRY(vocabulary.insert(piece, static_cast<int64_t>(i)));
@@ -260,8 +302,8 @@ Status read_plamo(const Source& source, PipelineParts& parts) {
   return {};
 }
 
-Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view origin) {
-  Source source{metadata, {}, {}, {}};
+Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, const JsonDocument* document, std::string_view origin) {
+  Source source{metadata, Lists(metadata, document), {}, {}, {}};
   NBL_TRY(read_source(source));
   NBL_ASSIGN(const std::string kind, metadata.string_or("tokenizer.ggml.model", ""));
   PipelineParts parts;
@@ -318,7 +360,13 @@ Result<std::unique_ptr<Tokenizer>> load(const Json& metadata, std::string_view o
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const Json& metadata, std::string_view origin) {
-  auto made = load(metadata, origin);
+  auto made = load(metadata, nullptr, origin);
+  if (!made.ok()) return made.status().with_context(std::string(origin));
+  return made;
+}
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_gguf(const JsonDocument& metadata, std::string_view origin) {
+  auto made = load(metadata.value(), &metadata, origin);
   if (!made.ok()) return made.status().with_context(std::string(origin));
   return made;
 }

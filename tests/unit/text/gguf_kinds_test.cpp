@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "text/gguf_document.h"
 #include "text/protobuf.h"
 #include "text/tokenizer.h"
 #include "unit/text/random_text.h"
@@ -186,6 +187,43 @@ TEST(GgufVocabularyKinds, WhatThoseKindsRefuse) {
   const auto unknown = (*bare)->encode("ac", {});
   ASSERT_FALSE(unknown.ok());
   EXPECT_NE(unknown.status().message().find("0x63"), std::string::npos);
+}
+
+// Model files hand the lists over as their parser left them: the same tokenizer as of a value, and the same errors.
+TEST(GgufVocabularyKinds, ListsThatTheParserLeftSayTheSame) {
+  const auto list = [](std::initializer_list<Json> values) {
+    Json all = Json::array();
+    for (const Json& value : values) all.push_back(value);
+    return all;
+  };
+  const auto with = [&](Json tokens, Json types, Json merges) {
+    Json metadata = Json::object({{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", "gpt-2"}, {"tokenizer.ggml.eos_token_id", 3}});
+    metadata.set("tokenizer.ggml.tokens", std::move(tokens));
+    metadata.set("tokenizer.ggml.token_type", std::move(types));
+    metadata.set("tokenizer.ggml.merges", std::move(merges));
+    return metadata;
+  };
+  const Json tokens = list({"a", "b", "ab", "<end>"}), types = list({1, 1, 1, 3}), merges = list({"a b"});
+  int made = 0;
+  for (const Json& metadata :
+       {with(tokens, types, merges), with(tokens, Json(), merges), with(list({"a", 7, "ab", "<end>"}), types, merges),
+        with(tokens, list({1, 1}), merges), with(tokens, Json(5), merges), with(tokens, types, list({"ab"})),
+        with(tokens, types, list({3})), with(tokens, types, Json()), with(Json(), types, merges), with(list({}), types, merges),
+        with(Json("a"), types, merges)}) {
+    SCOPED_TRACE(metadata.dump());
+    const auto document = JsonDocument::parse(metadata.dump(), "a file", kGgufTables);
+    ASSERT_TRUE(document.ok()) << document.status().message();
+    EXPECT_TRUE(document->value().find_value("tokenizer.ggml.merges") == nullptr);
+    const auto of_value = load_tokenizer_gguf(metadata, "a file");
+    const auto of_document = load_tokenizer_gguf(*document, "a file");
+    EXPECT_EQ(of_value.status().message(), of_document.status().message());
+    ASSERT_EQ(of_value.ok(), of_document.ok());
+    if (!of_value.ok()) continue;
+    ++made;
+    EXPECT_EQ(*(*of_document)->encode("abba<end>", {}), *(*of_value)->encode("abba<end>", {}));
+    EXPECT_EQ((*of_document)->eos(), (*of_value)->eos());
+  }
+  EXPECT_EQ(made, 2);
 }
 
 // Files that name no tokens of begin and end mean those of the original tokenizers, which a small vocabulary need not have.

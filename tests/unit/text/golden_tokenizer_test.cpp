@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "text/gguf_document.h"
 #include "text/tokenizer.h"
 #include "unit/text/gguf_metadata.h"
 #include "unit/text/random_text.h"
@@ -50,7 +51,10 @@ std::unique_ptr<Tokenizer> load(const std::string& name, std::string* missing) {
     }
     const Json metadata = testing::gguf_metadata(path);
     EXPECT_TRUE(metadata.is_object()) << path;
-    auto made = load_tokenizer_gguf(metadata, path);
+    const auto document = JsonDocument::parse(metadata.dump(), path, kGgufTables);  // as model files hand it over
+    EXPECT_TRUE(document.ok()) << document.status().message();
+    if (!document.ok()) return nullptr;
+    auto made = load_tokenizer_gguf(*document, path);
     EXPECT_TRUE(made.ok()) << made.status().message();
     return made.ok() ? std::move(made).value() : nullptr;
   }
