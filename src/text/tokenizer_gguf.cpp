@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <span>
 
 #include "text/bpe.h"
 #include "text/byte_level.h"
