@@ -3,7 +3,7 @@
 #   tests/run.sh [--label REGEX] [--no-install] [--no-sanitizers] [--jobs N] [--fuzz MINUTES] [-- CTEST-ARGUMENTS]
 # --label REGEX      only tests of these labels (fast, full, interop, long); the default is fast and full
 # --no-install       take the machine as it is
-# --no-sanitizers    leave out the address and undefined-behaviour sanitizers' build of the unit tests
+# --no-sanitizers    leave out the build with the address and undefined-behaviour sanitizers: the unit tests and libFuzzer's short runs
 # --fuzz MINUTES     instead of the tests: build the libFuzzer targets with clang and run each for so long; what crashes one is
 #                    left in build/fuzz/crashes/TARGET
 set -eu
@@ -29,7 +29,8 @@ while [ $# -gt 0 ]; do
 done
 
 if [ "$install" = yes ]; then
-  if [ "$fuzz" != 0 ]; then scripts/install-deps.sh --fuzz; else scripts/install-deps.sh --test; fi
+  # The sanitized build wants clang's libFuzzer; a machine that can have none does without.
+  scripts/install-deps.sh --fuzz || { [ "$fuzz" = 0 ] && scripts/install-deps.sh --test; }
 fi
 if [ "$fuzz" != 0 ]; then exec tests/fuzz/run.sh "$fuzz" "$jobs"; fi
 # A real model, for the tests that run one; without it they skip, saying so.
@@ -37,11 +38,21 @@ if [ -z "${NIBBLE_SMOLLM2:-}" ]; then
   if gguf=$(scripts/fetch-smollm2.sh); then export NIBBLE_SMOLLM2="$gguf"; fi
 fi
 
+cmake --preset release
 sanitized=""
 if [ "$sanitizers" = yes ]; then
-  sanitized="$PWD/build/asan-ubsan"
-  cmake --preset asan-ubsan
-  cmake --build --preset asan-ubsan --target unit_tests --parallel "$jobs"
+  # Both builds link the same objects of the vector kernels.
+  cmake --build --preset release --target nibble_kernels --parallel "$jobs"
+  preset=sanitized
+  mkdir -p build
+  if ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' |
+    clang++ -fsanitize=fuzzer,address -x c++ - -o build/has-libfuzzer 2>/dev/null; then
+    echo "tests/run.sh: no clang++ with libFuzzer here: the sanitizers' build is g++'s, and fuzz targets run without it" >&2
+    preset=asan-ubsan
+  fi
+  sanitized="$PWD/build/$preset"
+  cmake --preset "$preset" -DNIBBLE_KERNELS_DIR="$PWD/build/release"
+  cmake --build --preset "$preset" --target unit_tests --parallel "$jobs"
 fi
 cmake --preset release -DNIBBLE_SANITIZED_DIR="$sanitized"
 cmake --build --preset release --parallel "$jobs"

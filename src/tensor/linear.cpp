@@ -91,7 +91,7 @@ void multiply_twins(kernels::QmatmulInt8Fn run, kernels::QmatmulInt8Args a) noex
     a.tile_end = std::min(end, a.tile_begin + tiles);
     a.next_codes = a.tile_end == end ? next : nullptr;
     const int64_t row = a.tile_begin * kTileRows, rows = std::min(a.n, a.tile_end * kTileRows) - row;
-    a.y = sums - row;
+    a.y = reinterpret_cast<float*>(reinterpret_cast<uintptr_t>(sums) - static_cast<uintptr_t>(row) * sizeof(float));  // y[row] is sums[0]
     run(&a);
     for (int64_t i = 0; i < m; ++i) {
       const float *first = sums + i * a.ldy, *second = first + m * a.ldy;

@@ -96,13 +96,13 @@ class Resume(Jobs):
 class Memory(Jobs):
     def peak(self, *extra):
         text = self.dir / "long.txt"
-        text.write_bytes(CALIBRATION.read_bytes() * 8)  # activations are to be what the memory goes to
+        text.write_bytes(CALIBRATION.read_bytes() * 4)  # activations are to be what the memory goes to
         output = self.dir / "out.safetensors"
         code = ("import resource, subprocess, sys\n"
                 "done = subprocess.run(sys.argv[1:], capture_output=True)\n"
                 "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\n"
                 "print(done.stderr.decode())")
-        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=65536))],
+        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=32768))],
                               capture_output=True, text=True, timeout=600)
         first, *rest = done.stdout.splitlines()
         status, peak = map(int, first.split())

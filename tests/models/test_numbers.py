@@ -152,7 +152,7 @@ class Haswell(Numbers):
 class Divergence(Numbers):
     """Recipes on prose-28m under the protocol of docs/results."""
 
-    def divergences(self, recipes):
+    def divergences(self, recipes, calibration_windows=128, windows=64):
         """{name: (recipe, more arguments)} to {name: (mean KL, bits a weight)}."""
         model = SHARED / "models" / "prose-28m"
         calibration = SHARED / "data" / "calibration" / "c4.utf8"
@@ -161,11 +161,23 @@ class Divergence(Numbers):
         for i, (recipe, more) in enumerate(recipes.values()):
             files.append(self.dir / f"{i}.safetensors")
             bits.append(self.measure("quantize", model, "-o", files[-1], "--method", recipe, *more, "--calib", calibration,
-                                     "--calib-tokens", 128 * 512)["bits_per_weight"])
-        out = self.measure("compare", model, *files, "--text", WIKITEXT, "--windows", 64, "--compute", "exact")
+                                     "--calib-tokens", calibration_windows * 512)["bits_per_weight"])
+        out = self.measure("compare", model, *files, "--text", WIKITEXT, "--windows", windows, "--compute", "exact")
         found = {name: (row["mean_kl"], b) for name, row, b in zip(recipes, out["candidates"], bits)}
         print({name: (round(kl, 5), round(b, 3)) for name, (kl, b) in found.items()}, file=sys.stderr)
         return found
+
+
+class Order(Divergence):
+    """An eighth of the protocol's texts: enough to see what each method gains, not to hold it to its figure (Methods does)."""
+
+    def test_each_method_gains_what_it_is_for(self):
+        found = self.divergences({"rtn": ("rtn:bits=4,group=128", []), "gptq": ("gptq:bits=4,group=128", []),
+                                  "awq": ("awq:bits=4,group=128", []), "trellis": ("trellis:bits=3", [])}, 16, 8)
+        kl = {name: value for name, (value, _) in found.items()}
+        self.assertLess(kl["awq"], kl["rtn"])
+        self.assertLess(kl["gptq"], 0.6 * kl["rtn"])
+        self.assertLess(kl["trellis"], 1.2 * kl["rtn"])  # a bit less, and no more lost
 
 
 class Methods(Divergence):

@@ -13,6 +13,7 @@
 #include "io/container.h"
 #include "model/grammar.h"
 #include "support/cpu_time.h"
+#include "support/sanitizers.h"
 #include "support/temp_dir.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -102,7 +103,7 @@ void encode(const std::string& text) {
 class Linear : public testing::TestWithParam<Case> {};
 
 TEST_P(Linear, EightTimesTheInputTakesAboutEightTimesAsLong) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef NBL_UNDER_SANITIZER
   GTEST_SKIP() << "SKIPPED: a sanitizer's own work is not linear";
 #endif
   // Memory stays with the process: taking new pages from the system each time would cost more the more there are.

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/foreign.h"
+#include "support/sanitizers.h"
 #include "unit/capi/fixtures.h"
 
 namespace nbl::test {
@@ -178,7 +178,7 @@ void run_for(double seconds) {
               static_cast<long long>(counts.appended), static_cast<long long>(counts.replaced), early / 1e6, late / 1e6);
   EXPECT_EQ(counts.wrong, 0) << "answers that one session alone would not give";
   EXPECT_GT(counts.generated, 0);
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) && !defined(NBL_MEMORY_SANITIZER)
+#ifndef NBL_UNDER_SANITIZER
   if (seconds >= 30) {
     EXPECT_LT(late, early * 1.05 + 8e6) << "memory grows";
   }

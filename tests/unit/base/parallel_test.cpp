@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "support/sanitizers.h"
+
 namespace nbl {
 namespace {
 
@@ -206,7 +208,7 @@ TEST(Team, ATeamInsideAnotherStillCoversItsWork) {
   EXPECT_EQ(sum.load(), 180);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not follow a forked child that starts threads
+#ifndef NBL_UNDER_THREAD_SANITIZER  // which does not follow a forked child that starts threads
 TEST(Team, WorksInAForkedChild) {
   Team team(3);
   std::atomic<int64_t> sum{0};

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <new>
 
-#include "base/foreign.h"
+#include "support/sanitizers.h"
 
 namespace nbl::model::test {
 
@@ -12,8 +12,8 @@ std::atomic<int64_t> allocations{0};
 
 }  // namespace nbl::model::test
 
-// The address and memory sanitizers' own operators stay in place: they know what was allocated. Nothing is counted then.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(NBL_MEMORY_SANITIZER)
+// The sanitizers' own operators stay in place: they know what was allocated. Nothing is counted then.
+#ifndef NBL_UNDER_SANITIZER
 void* operator new(std::size_t size) {
   using namespace nbl::model::test;
   if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);

@@ -10,16 +10,9 @@
 
 #include "base/bounds.h"
 #include "support/cpu_time.h"
+#include "support/sanitizers.h"
 #include "text/tokenizer.h"
 #include "unit/text/shared_data.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define NIBBLE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define NIBBLE_SANITIZED 1
-#endif
-#endif
 
 namespace nbl::text {
 namespace {
@@ -142,7 +135,7 @@ TEST(Hostile, InvalidUtf8) {
 bool within([[maybe_unused]] std::size_t bytes, const std::function<bool()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {
-#ifndef NIBBLE_SANITIZED
+#ifndef NBL_UNDER_SANITIZER
     std::size_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
     const rlim_t most = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + bytes;
