@@ -74,12 +74,12 @@ function(nibble_kernels)
   endforeach()
 endfunction()
 
-# Under the sanitizers, where a build made to be compiled soon leaves optimization out: these compute for most of the tests' time.
-set(NIBBLE_NUMERIC_LAYERS base tensor quant model pipeline)
+# Under the sanitizers, where a build made to be compiled soon leaves optimization out: in these the tests spend most of their time.
+set(NIBBLE_BUSY_LAYERS base tensor quant text model pipeline)
 
 if(NIBBLE_SANITIZE)
   nibble_precompile(nibble_layer_headers LINK nibble_strict fmt::fmt)
-  nibble_precompile(nibble_numeric_headers LINK nibble_strict fmt::fmt OPTIONS -O2)
+  nibble_precompile(nibble_busy_headers LINK nibble_strict fmt::fmt OPTIONS -O2)
 endif()
 
 function(nibble_layer layer)
@@ -108,9 +108,9 @@ function(nibble_layer layer)
   target_include_directories(nibble_${layer} PRIVATE ${PROJECT_SOURCE_DIR}/include)
   if(NIBBLE_SANITIZE)
     set(headers nibble_layer_headers)
-    if(layer IN_LIST NIBBLE_NUMERIC_LAYERS)
+    if(layer IN_LIST NIBBLE_BUSY_LAYERS)
       target_compile_options(nibble_${layer} PRIVATE -O2)
-      set(headers nibble_numeric_headers)
+      set(headers nibble_busy_headers)
     endif()
     nibble_precompiled(nibble_${layer} ${headers})
   endif()

@@ -332,14 +332,20 @@ NBL_NOINLINE void load_groups(const SegmentView& w, int64_t tile, int64_t kt, in
       *groups++ = load_group<T, Codes, CODEBOOK>(w, (tile + t) * w.groups + (w.groups == 1 ? 0 : k / w.group_size));
 }
 
+// What panel_rows() calls for codes of one kind, so that it is compiled once for all.
+template <class T, int NT>
+struct PanelSource {
+  void (*unpack)(const SegmentView& w, int64_t tile, int64_t kt, int64_t count, uint8_t* out);
+  void (*load_groups)(const SegmentView& w, int64_t tile, int64_t kt, int64_t count, int64_t step, GroupLanes<T>* groups);
+};
+
 // Activation rows [i0, i1), all columns of NT row tiles: panel after panel, the sums in between in a block that stays
 // near. The codes of the next panel are fetched a few lines at a time behind the products of this one.
-template <class T, class Codes, bool CODEBOOK, bool SHIFTED, int NT>
-NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0, int64_t i1) {
+template <class T, bool WIDE, int LINES, bool SHIFTED, int NT>
+NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, const PanelSource<T, NT>& source, int64_t tile, int64_t i0, int64_t i1) {
   constexpr int MR = T::kRegisters == 32 ? 24 / NT : 4;
   constexpr int64_t kTiles = kPanelColumns / kCols;
   constexpr int64_t kRow = NT * kRows;
-  constexpr int kLines = Codes::kWide ? 1 : kPairLines<T, Codes::kBits>;
   alignas(64) uint8_t panel[NT * kPanelColumns * kRows];
   alignas(64) float y[kBlockRows * kRow];
   GroupLanes<T> groups[NT * kPanelColumns / 16];
@@ -348,8 +354,8 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
   load_sums<T, NT>(a, tile, i0, i1, y);
   for (int64_t kt = 0; kt < w.column_tiles; kt += kTiles) {
     const int64_t count = w.column_tiles - kt < kTiles ? w.column_tiles - kt : kTiles;
-    for (int t = 0; t < NT; ++t) unpack_panel<T, Codes>(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
-    load_groups<T, Codes, CODEBOOK, NT>(w, tile, kt, count, a.step, groups);
+    for (int t = 0; t < NT; ++t) source.unpack(w, tile + t, kt, count, panel + t * kPanelColumns * kRows);
+    source.load_groups(w, tile, kt, count, a.step, groups);
     const bool last = kt + count == w.column_tiles;
     if (last) expect_sums<NT>(a, tile, i0, i1);
     // The next panel's codes: of the same row tiles, or where the next row tiles begin.
@@ -372,19 +378,19 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
     int64_t i = i0;
     for (; largest && i < whole; i += MR) {
       fetch();
-      panel_block<T, Codes::kWide, kLines, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
+      panel_block<T, WIDE, LINES, SHIFTED, NT, MR>(p, i, y + (i - i0) * kRow);
     }
     if constexpr (MR == 12)
       for (; a.block_rows != 4 && i + 8 <= i1; i += 8) {
         if (!largest) fetch();
-        panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
+        panel_block<T, WIDE, LINES, SHIFTED, NT, 8>(p, i, y + (i - i0) * kRow);
       }
     if (MR > 4)
       for (; i + 4 <= i1; i += 4) {
         if (a.block_rows == 4) fetch();
-        panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
+        panel_block<T, WIDE, LINES, SHIFTED, NT, 4>(p, i, y + (i - i0) * kRow);
       }
-    for (; i < i1; ++i) panel_block<T, Codes::kWide, kLines, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
+    for (; i < i1; ++i) panel_block<T, WIDE, LINES, SHIFTED, NT, 1>(p, i, y + (i - i0) * kRow);
   }
   store_sums<T, NT>(a, tile, i0, i1, y);
 }
@@ -392,22 +398,33 @@ NBL_NOINLINE void panel_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0,
 template <class T, class Codes, bool CODEBOOK, bool SHIFTED>
 NBL_INLINE void many_rows(const QmatmulInt8Args& a) {
   constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  constexpr int kLines = Codes::kWide ? 1 : kPairLines<T, Codes::kBits>;
+  const PanelSource<T, NT> each{unpack_panel<T, Codes>, load_groups<T, Codes, CODEBOOK, NT>};
+  const PanelSource<T, 1> last{unpack_panel<T, Codes>, load_groups<T, Codes, CODEBOOK, 1>};
   const int64_t blocks = (a.m + kBlockRows - 1) / kBlockRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t i0 = a.m * b / blocks, i1 = a.m * (b + 1) / blocks;
     int64_t tile = a.tile_begin;
-    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes, CODEBOOK, SHIFTED, NT>(a, tile, i0, i1);
-    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes, CODEBOOK, SHIFTED, 1>(a, tile, i0, i1);
+    for (; tile + NT <= a.tile_end; tile += NT) panel_rows<T, Codes::kWide, kLines, SHIFTED, NT>(a, each, tile, i0, i1);
+    for (; tile < a.tile_end; ++tile) panel_rows<T, Codes::kWide, kLines, SHIFTED, 1>(a, last, tile, i0, i1);
   }
 }
 
+// Lanes with registers for eight activation rows and two row tiles at a time; matrix tiles take five rows and more themselves.
+template <class T>
+constexpr bool kEightRows = T::kRegisters == 32 && !T::kMatrix;
+
 template <class T, class Codes, bool CODEBOOK, int NT, bool SHORT>
 NBL_INLINE void few_rows_tiles(const QmatmulInt8Args& a, int64_t tile) {
-  if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT, true>(a, tile, 0);
-  if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT, true>(a, tile, 0);
-  if constexpr (!SHORT && T::kRegisters == 32) {
+  if constexpr (NT == 1) {  // two row tiles are for more rows than four
+    if (a.m == 1) return few_rows<T, Codes, CODEBOOK, NT, 1, SHORT, true>(a, tile, 0);
+    if (a.m == 2) return few_rows<T, Codes, CODEBOOK, NT, 2, SHORT, true>(a, tile, 0);
+  }
+  if constexpr (!SHORT && kEightRows<T>) {
     if (a.m > 4 && a.block_rows != 4) {
-      if (a.m == 8) return few_rows<T, Codes, CODEBOOK, NT, 8, SHORT, true>(a, tile, 0);
+      if constexpr (NT > 1) {  // of an odd number of row tiles the last is no body of its own
+        if (a.m == 8) return few_rows<T, Codes, CODEBOOK, NT, 8, SHORT, true>(a, tile, 0);
+      }
       for (int64_t i = 0; i < a.m; i += 8) few_rows<T, Codes, CODEBOOK, NT, 8, SHORT, false>(a, tile, i);
       return;
     }
@@ -431,13 +448,13 @@ NBL_INLINE void run_codes(const QmatmulInt8Args& a) {
   }
   // Up to four rows are bound by memory, which gives most to one stream of addresses: two row tiles at a time, two streams,
   // read a fifth slower. From five rows on, two row tiles share what is loaded of the activations.
-  constexpr int NT = T::kRegisters == 32 ? 2 : 1;
+  constexpr int NT = kEightRows<T> ? 2 : 1;
   int64_t tile = a.tile_begin;
   if (a.step < kCols) {
     for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, true>(a, tile);
     return;
   }
-  if (a.m > 4)
+  if (NT > 1 && a.m > 4)
     for (; tile + NT <= a.tile_end; tile += NT) few_rows_tiles<T, Codes, CODEBOOK, NT, false>(a, tile);
   for (; tile < a.tile_end; ++tile) few_rows_tiles<T, Codes, CODEBOOK, 1, false>(a, tile);
 }
