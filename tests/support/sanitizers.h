@@ -16,3 +16,14 @@
 #if defined(NBL_UNDER_ADDRESS_SANITIZER) || defined(NBL_UNDER_THREAD_SANITIZER) || NBL_HAS_SANITIZER(memory_sanitizer)
 #define NBL_UNDER_SANITIZER
 #endif
+
+namespace nbl::testing {
+
+/// How many times as long work may take under a sanitizer, built without optimization.
+#ifdef NBL_UNDER_SANITIZER
+constexpr int kSanitizerSlowdown = 20;
+#else
+constexpr int kSanitizerSlowdown = 1;
+#endif
+
+}  // namespace nbl::testing

@@ -7,6 +7,7 @@
 
 #include "shared_data.h"
 #include "support/cpu_time.h"
+#include "support/sanitizers.h"
 #include "text/chat_template.h"
 
 namespace nbl::text {
@@ -146,7 +147,7 @@ TEST(Jinja, HostileTemplatesEndSoon) {
     ASSERT_FALSE(text.ok()) << source.substr(0, 100);
     EXPECT_NE(text.status().message().find(words), std::string::npos) << source.substr(0, 100) << "\n"
                                                                       << text.status().message();
-    EXPECT_LT(seconds, 20.0) << source.substr(0, 100);
+    EXPECT_LT(seconds, nbl::testing::kSanitizerSlowdown * 20.0) << source.substr(0, 100);
   }
 }
 
@@ -167,7 +168,7 @@ TEST(Jinja, ABudgetTooSmallIsAnErrorWhereverItEnds) {
     }
     return fits;
   };
-  constexpr int64_t kRounds = 60;
+  constexpr int64_t kRounds = 60 / nbl::testing::kSanitizerSlowdown;
   int64_t refused = 0;
   for (const auto& [budget, words] : {std::pair(&TemplateLimits::max_steps, "steps"), std::pair(&TemplateLimits::max_memory_bytes, "of values")}) {
     const int64_t nothing = least("{{ 'a' ~ 'b' }}", budget) - 2;
