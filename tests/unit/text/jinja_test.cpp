@@ -189,7 +189,7 @@ TEST(Jinja, ABudgetTooSmallIsAnErrorWhereverItEnds) {
       }
     }
   }
-  EXPECT_GT(refused, 5000);
+  EXPECT_GT(refused, 5000 / nbl::testing::kSanitizerSlowdown);
 }
 
 TEST(Jinja, ALongMessageFits) {
