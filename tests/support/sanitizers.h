@@ -13,7 +13,10 @@
 #if defined(__SANITIZE_THREAD__) || NBL_HAS_SANITIZER(thread_sanitizer)
 #define NBL_UNDER_THREAD_SANITIZER
 #endif
-#if defined(NBL_UNDER_ADDRESS_SANITIZER) || defined(NBL_UNDER_THREAD_SANITIZER) || NBL_HAS_SANITIZER(memory_sanitizer)
+#if NBL_HAS_SANITIZER(memory_sanitizer)
+#define NBL_UNDER_MEMORY_SANITIZER
+#endif
+#if defined(NBL_UNDER_ADDRESS_SANITIZER) || defined(NBL_UNDER_THREAD_SANITIZER) || defined(NBL_UNDER_MEMORY_SANITIZER)
 #define NBL_UNDER_SANITIZER
 #endif
 

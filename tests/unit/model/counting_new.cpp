@@ -12,8 +12,8 @@ std::atomic<int64_t> allocations{0};
 
 }  // namespace nbl::model::test
 
-// The sanitizers' own operators stay in place: they know what was allocated. Nothing is counted then.
-#ifndef NBL_UNDER_SANITIZER
+// The address and memory sanitizers' own operators stay in place: they know what was allocated. Nothing is counted then.
+#if !defined(NBL_UNDER_ADDRESS_SANITIZER) && !defined(NBL_UNDER_MEMORY_SANITIZER)
 void* operator new(std::size_t size) {
   using namespace nbl::model::test;
   if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
