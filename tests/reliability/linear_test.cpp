@@ -100,7 +100,7 @@ void encode(const std::string& text) {
   (void)tokenizer->encode(text, {});
 }
 
-class Linear : public testing::TestWithParam<Case> {};
+class Linear : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Linear, EightTimesTheInputTakesAboutEightTimesAsLong) {
 #ifdef NBL_UNDER_SANITIZER
@@ -123,7 +123,7 @@ TEST_P(Linear, EightTimesTheInputTakesAboutEightTimesAsLong) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, Linear,
-    testing::Values(
+    ::testing::Values(
         Case{"json_numbers", 100000, [](std::size_t n) { return "[" + numbered(n, "", "", ",") + "]"; }, json},
         Case{"json_members", 60000, [](std::size_t n) { return "{" + numbered(n, "\"k", "\":1", ",") + "}"; }, json, 45},  // the table of keys outgrows the caches
         Case{"json_long_string", 100000, [](std::size_t n) { return "\"" + repeat("\\u00e9", n) + "\""; }, json},
@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"encode_words", 20000, [](std::size_t n) { return repeat("aab ", n); }, encode},
         Case{"encode_spaces", 50000, [](std::size_t n) { return repeat(" ", n); }, encode},
         Case{"encode_almost_added", 20000, [](std::size_t n) { return repeat("<aba", n); }, encode}),
-    [](const testing::TestParamInfo<Case>& info) { return std::string(info.param.name); });
+    [](const ::testing::TestParamInfo<Case>& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace nbl
