@@ -5,12 +5,6 @@
 #include "model/forward.h"
 
 namespace nbl::model {
-namespace {
-
-/// Of the norms between a latent's two projections, which no config says.
-constexpr float kLatentNormEps = 1e-6f;
-
-}  // namespace
 
 void Pass::attention_input(const Layer& layer) {
   const Linear* first = layer.linear(Role::qkv);
@@ -29,10 +23,10 @@ void Pass::attention_latents(const Layer& layer) {
   project(std::span(targets).first(queries == nullptr ? 1 : 2), h_, c_.hidden, s_.rows);
   for (int64_t r = mine_.begin; r < mine_.end; ++r) {
     float* kv = w_.kv_latent_ + r * kv_width;
-    el_.rms_norm(kv, layer.norm(Role::kv_latent_norm).w.data(), latent.kv_rank, kLatentNormEps, kv);
+    el_.rms_norm(kv, layer.norm(Role::kv_latent_norm).w.data(), latent.kv_rank, latent.norm_eps, kv);
     float* q = w_.q_latent_ + r * latent.q_rank;
     if (queries != nullptr)
-      el_.rms_norm(q, layer.norm(Role::q_latent_norm).w.data(), latent.q_rank, kLatentNormEps, q);
+      el_.rms_norm(q, layer.norm(Role::q_latent_norm).w.data(), latent.q_rank, latent.norm_eps, q);
   }
   worker_.barrier();
 }

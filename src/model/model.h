@@ -78,6 +78,7 @@ struct LatentConfig {
   int64_t q_rank = 0;  ///< 0: queries are projected directly
   int64_t kv_rank = 0;  ///< 0: no latent attention
   int64_t nope_dim = 0, rope_dim = 0;
+  float norm_eps = 1e-6f;  ///< of the latents' own norms; no config names it
 };
 
 /// The recipe of a model, read from its config by an architecture description. Everything the forward pass asks.

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/cpu.h"
-#include "kernels/elementwise/elementwise.h"
-
 namespace nbl::pipeline {
 
 using model::Role;
@@ -22,6 +19,7 @@ AttentionGradient::AttentionGradient(const model::Config& c, int64_t layer, Team
       cap_(c.score_cap),
       clip_(c.clip_qkv),
       slopes_(c.slopes),
+      rotary_(c, layer, length),
       norm_{c.norm, c.norm_eps},
       qk_norm_(c.qk_norm) {
   const model::LayerConfig& lc = c.layer[static_cast<std::size_t>(layer)];
@@ -33,18 +31,6 @@ AttentionGradient::AttentionGradient(const model::Config& c, int64_t layer, Team
   for (int64_t h = 0; h < kv_heads_; ++h) {
     k_.push_back((blocks ? heads_ + h : h * (group + 2) + group) * dim_);
     v_.push_back((blocks ? heads_ + kv_heads_ + h : h * (group + 2) + group + 1) * dim_);
-  }
-  if (lc.rope < 0) return;
-  rope_ = c.rope;
-  pairs_ = c.rotary_dim / 2;
-  const model::RopeTable& table = c.ropes[static_cast<std::size_t>(lc.rope)];
-  for (int64_t t = 0; t < length; ++t) {
-    for (int64_t i = 0; i < pairs_; ++i) {
-      const float angle = static_cast<float>(t) * table.frequency(static_cast<std::size_t>(i), length);
-      cos_.push_back(std::cos(angle) * table.magnitude);
-      sin_.push_back(std::sin(angle) * table.magnitude);
-      back_.push_back(-sin_.back());
-    }
   }
 }
 
@@ -73,22 +59,17 @@ void AttentionGradient::set_norms(const model::LayerWeights& weights) {
 }
 
 void AttentionGradient::rotate(float* rows, bool back) const {
-  if (rope_ == model::Rope::none) return;
-  const kernels::ElementwiseKernels& elementwise = kernels::elementwise_kernels(best_isa());
-  const auto turn = rope_ == model::Rope::adjacent ? elementwise.rope_adjacent : elementwise.rope_half;
-  const std::vector<float>& sin = back ? back_ : sin_;
+  if (!rotary_.any()) return;
   team_->parallel_for(tokens_, 16, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t at = t % length_ * pairs_;
       for (const std::vector<int64_t>* columns : {&q_, &k_})
-        for (const int64_t column : *columns)
-          turn(rows + t * width_ + column, cos_.data() + at, sin.data() + at, pairs_);
+        for (const int64_t column : *columns) rotary_.turn(rows + t * width_ + column, t % length_, back);
     }
   });
 }
 
 HeadShape AttentionGradient::head_shape(int64_t head) const {
-  return {length_, dim_, window_, scale_, cap_, slopes_.empty() ? 0.0f : slopes_[static_cast<std::size_t>(head)]};
+  return {length_, dim_, dim_, window_, scale_, cap_, slopes_.empty() ? 0.0f : slopes_[static_cast<std::size_t>(head)]};
 }
 
 void AttentionGradient::forward(Kept* kept) const {
@@ -144,7 +125,7 @@ void AttentionGradient::backward(const Kept& kept, const float* d_out, float* d_
         const int64_t q = q_[static_cast<std::size_t>(h)];
         attend_head_backward(head_shape(h), {rows + q, width_}, {rows + k, width_}, {rows + v, width_},
                              {d_out + first * ld_out + h * dim_, ld_out}, kept.weights.data() + (w * heads_ + h) * map,
-                             d_rows + q, d_rows + k, d_rows + v, width_);
+                             {d_rows + q, width_}, {d_rows + k, width_}, {d_rows + v, width_});
       }
     }
   });

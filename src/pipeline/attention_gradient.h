@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "pipeline/block_attention.h"
 #include "pipeline/norm_gradient.h"
+#include "pipeline/rotary.h"
 
 namespace nbl::pipeline {
 
@@ -60,9 +61,7 @@ class AttentionGradient {
   float clip_ = 0;             ///< queries, keys and values are clamped to +- this; 0: not
   std::vector<float> slopes_;  ///< ALiBi, [heads] or empty
   std::vector<int64_t> q_, k_, v_;  ///< columns where heads begin
-  model::Rope rope_ = model::Rope::none;
-  int64_t pairs_ = 0;
-  std::vector<float> cos_, sin_, back_;  ///< [length][pairs]; back_ = -sin_
+  Rotary rotary_;
   NormRule norm_;
   model::QkNorm qk_norm_ = model::QkNorm::none;
   std::vector<Normed> normed_;

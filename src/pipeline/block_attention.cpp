@@ -32,6 +32,8 @@ void column_panels(const HeadRows& rows, int64_t length, int64_t dim, float* out
   }
 }
 
+int64_t column_floats(int64_t length, int64_t dim) { return (dim + kPanelRows - 1) / kPanelRows * length * kPanelRows; }
+
 /// The same of the transposed rows: [ceil(length / 32)][dim][32].
 void row_panels(const HeadRows& rows, int64_t length, int64_t dim, float* out) {
   for (int64_t t = 0; t < length; t += kPanelRows, out += dim * kPanelRows) {
@@ -63,12 +65,12 @@ int64_t first_key(const HeadShape& shape, int64_t row) {
 }
 
 /// Products of rows [r0, r0 + rows) of queries with the tiles of keys that any of them sees, into rows of padded_keys()
-/// floats.
-void scores(const HeadShape& shape, const HeadRows& q, const float* k_panels, int64_t r0, int64_t rows, float* product,
-            float* out) {
+/// floats; of gradients with values alike. dim: that the two have in common.
+void scores(const HeadShape& shape, int64_t dim, const HeadRows& q, const float* k_panels, int64_t r0, int64_t rows,
+            float* product, float* out) {
   const int64_t keys = padded_keys(shape.length);
   for (int64_t key = first_key(shape, r0) / kPanelRows * kPanelRows; key < r0 + rows; key += kPanelRows) {
-    multiply(q.data + r0 * q.ld, q.ld, rows, k_panels + key * shape.dim, 0, shape.dim, product);
+    multiply(q.data + r0 * q.ld, q.ld, rows, k_panels + key * dim, 0, dim, product);
     for (int64_t r = 0; r < rows; ++r) std::copy_n(product + r * kPanelRows, kPanelRows, out + (r0 + r) * keys + key);
   }
 }
@@ -78,14 +80,14 @@ void scores(const HeadShape& shape, const HeadRows& q, const float* k_panels, in
 void attend_head(const HeadShape& shape, const HeadRows& q, const HeadRows& k, const HeadRows& v, float* p, float* out,
                  int64_t ld_out) {
   const kernels::ElementwiseKernels& elementwise = kernels::elementwise_kernels(best_isa());
-  const int64_t length = shape.length, dim = shape.dim;
-  const int64_t keys = padded_keys(length), tiles = (dim + kPanelRows - 1) / kPanelRows;
-  AlignedFloats k_panels(keys * dim), v_panels(tiles * length * kPanelRows), product(kFeedbackColumns * kPanelRows);
+  const int64_t length = shape.length, dim = shape.dim, value_dim = shape.value_dim;
+  const int64_t keys = padded_keys(length);
+  AlignedFloats k_panels(keys * dim), v_panels(column_floats(length, value_dim)), product(kFeedbackColumns * kPanelRows);
   row_panels(k, length, dim, k_panels.data());
-  column_panels(v, length, dim, v_panels.data());
+  column_panels(v, length, value_dim, v_panels.data());
   for (int64_t r0 = 0; r0 < length; r0 += kFeedbackColumns) {
     const int64_t rows = std::min<int64_t>(kFeedbackColumns, length - r0);
-    scores(shape, q, k_panels.data(), r0, rows, product.data(), p);
+    scores(shape, dim, q, k_panels.data(), r0, rows, product.data(), p);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = p + (r0 + r) * keys;
       const int64_t first = first_key(shape, r0 + r), visible = r0 + r + 1 - first;
@@ -97,41 +99,42 @@ void attend_head(const HeadShape& shape, const HeadRows& q, const HeadRows& k, c
       std::fill(row, row + first, 0.0f);
       std::fill(row + first + visible, row + keys, 0.0f);
     }
-    for (int64_t c = 0; c < dim; c += kPanelRows) {
+    for (int64_t c = 0; c < value_dim; c += kPanelRows) {
       multiply(p + r0 * keys, keys, rows, v_panels.data() + c * length, first_key(shape, r0), r0 + rows,
                product.data());
       for (int64_t r = 0; r < rows; ++r)
-        std::copy_n(product.data() + r * kPanelRows, std::min(kPanelRows, dim - c), out + (r0 + r) * ld_out + c);
+        std::copy_n(product.data() + r * kPanelRows, std::min(kPanelRows, value_dim - c), out + (r0 + r) * ld_out + c);
     }
   }
 }
 
 void attend_head_backward(const HeadShape& shape, const HeadRows& q, const HeadRows& k, const HeadRows& v,
-                          const HeadRows& d_out, const float* p, float* dq, float* dk, float* dv, int64_t ld_d) {
+                          const HeadRows& d_out, const float* p, const HeadGradient& dq, const HeadGradient& dk,
+                          const HeadGradient& dv) {
   const kernels::ElementwiseKernels& elementwise = kernels::elementwise_kernels(best_isa());
-  const int64_t length = shape.length, dim = shape.dim;
-  const int64_t keys = padded_keys(length), tiles = (dim + kPanelRows - 1) / kPanelRows;
-  AlignedFloats v_rows(keys * dim), k_columns(tiles * length * kPanelRows), q_columns(tiles * length * kPanelRows),
-      d_columns(tiles * length * kPanelRows), ds(length * keys), turned(keys * length),
+  const int64_t length = shape.length, dim = shape.dim, value_dim = shape.value_dim;
+  const int64_t keys = padded_keys(length);
+  AlignedFloats v_rows(keys * value_dim), k_columns(column_floats(length, dim)), q_columns(column_floats(length, dim)),
+      d_columns(column_floats(length, value_dim)), ds(length * keys), turned(keys * length),
       product(kFeedbackColumns * kPanelRows);
   // Capped scores cannot be told from the weights that they became, so they are made again.
   AlignedFloats k_rows(shape.cap > 0 ? keys * dim : 0), capped(shape.cap > 0 ? length * keys : 0);
-  row_panels(v, length, dim, v_rows.data());
+  row_panels(v, length, value_dim, v_rows.data());
   if (shape.cap > 0) row_panels(k, length, dim, k_rows.data());
   column_panels(k, length, dim, k_columns.data());
   column_panels(q, length, dim, q_columns.data());
-  column_panels(d_out, length, dim, d_columns.data());
-  const auto add = [&](float* to, int64_t r0, int64_t rows, int64_t c, float factor) {
+  column_panels(d_out, length, value_dim, d_columns.data());
+  const auto add = [&](const HeadGradient& to, int64_t width, int64_t r0, int64_t rows, int64_t c, float factor) {
     for (int64_t r = 0; r < rows; ++r) {
-      float* row = to + (r0 + r) * ld_d + c;
-      for (int64_t i = 0; i < std::min(kPanelRows, dim - c); ++i) row[i] += factor * product.data()[r * kPanelRows + i];
+      float* row = to.data + (r0 + r) * to.ld + c;
+      for (int64_t i = 0; i < std::min(kPanelRows, width - c); ++i) row[i] += factor * product.data()[r * kPanelRows + i];
     }
   };
   for (int64_t r0 = 0; r0 < length; r0 += kFeedbackColumns) {
     const int64_t rows = std::min<int64_t>(kFeedbackColumns, length - r0);
     for (int64_t r = 0; r < rows; ++r) std::fill_n(ds.data() + (r0 + r) * keys, keys, 0.0f);
-    scores(shape, d_out, v_rows.data(), r0, rows, product.data(), ds.data());
-    if (shape.cap > 0) scores(shape, q, k_rows.data(), r0, rows, product.data(), capped.data());
+    scores(shape, value_dim, d_out, v_rows.data(), r0, rows, product.data(), ds.data());
+    if (shape.cap > 0) scores(shape, dim, q, k_rows.data(), r0, rows, product.data(), capped.data());
     for (int64_t r = 0; r < rows; ++r) {
       // Through the softmax: dS = P (dP - sum P dP); P is zero where a key is not seen.
       float* row = ds.data() + (r0 + r) * keys;
@@ -150,24 +153,24 @@ void attend_head_backward(const HeadShape& shape, const HeadRows& q, const HeadR
     for (int64_t c = 0; c < dim; c += kPanelRows) {
       multiply(ds.data() + r0 * keys, keys, rows, k_columns.data() + c * length, first_key(shape, r0), r0 + rows,
                product.data());
-      add(dq, r0, rows, c, shape.scale);
+      add(dq, dim, r0, rows, c, shape.scale);
     }
   }
   // Keys and values: the rows of what is turned are keys, its columns the queries that see them.
-  const auto gather = [&](AlignedFloats& columns, float* to, float factor) {
+  const auto gather = [&](AlignedFloats& columns, const HeadGradient& to, int64_t width, float factor) {
     for (int64_t r0 = 0; r0 < length; r0 += kFeedbackColumns) {
       const int64_t rows = std::min<int64_t>(kFeedbackColumns, length - r0);
       const int64_t last = shape.window > 0 ? std::min(length, r0 + rows - 1 + shape.window) : length;
-      for (int64_t c = 0; c < dim; c += kPanelRows) {
+      for (int64_t c = 0; c < width; c += kPanelRows) {
         multiply(turned.data() + r0 * length, length, rows, columns.data() + c * length, r0, last, product.data());
-        add(to, r0, rows, c, factor);
+        add(to, width, r0, rows, c, factor);
       }
     }
   };
   transpose(ds.data(), length, keys, turned.data());
-  gather(q_columns, dk, shape.scale);
+  gather(q_columns, dk, dim, shape.scale);
   transpose(p, length, keys, turned.data());
-  gather(d_columns, dv, 1.0f);
+  gather(d_columns, dv, value_dim, 1.0f);
 }
 
 }  // namespace nbl::pipeline

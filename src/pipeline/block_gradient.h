@@ -1,7 +1,7 @@
-// The backward pass of a decoder block, as its architecture describes it: norms before and behind attention and MLP,
-// grouped queries, windows, rotation, ALiBi, capped scores, gated and plain MLPs, experts. What learned rounding follows
-// downhill. Its parts are norm_gradient, attention_gradient (block_attention: one head), mlp_gradient and
-// experts_gradient.
+// The backward pass of a decoder block, as its architecture describes it: norms before and behind attention and MLP or on
+// the stream itself, grouped queries, latent keys and values, windows, rotation, ALiBi, capped scores, gated and plain
+// MLPs, experts. What learned rounding follows downhill. Its parts are norm_gradient, attention_gradient and
+// latent_gradient (block_attention: one head), mlp_gradient and experts_gradient.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace nbl::pipeline {
 
 class BlockGradient {
  public:
-  /// Whether a layer of this model is such a block: whole keys, no latent ones, norms where NormPlace::pre has them.
+  /// Whether a layer of this model is such a block, with nothing in it that is not known here.
   static bool supports(const model::Architecture& arch, const model::Config& config, int64_t layer);
 
   /// For `windows` windows of `length` tokens. Fast: weights and the inputs of products are rounded to bfloat16 where

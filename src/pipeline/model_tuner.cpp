@@ -11,6 +11,7 @@
 #include "pipeline/block_attention.h"
 #include "pipeline/block_gradient.h"
 #include "pipeline/experts_gradient.h"
+#include "pipeline/latent_gradient.h"
 #include "pipeline/learned_codes.h"
 #include "pipeline/output_gradient.h"
 
@@ -154,9 +155,11 @@ bool can_tune_model(const model::Architecture& arch, const model::Config& config
 
 int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int64_t length) {
   const int64_t qkv = (config.heads + 2 * config.kv_heads) * config.head_dim * (config.qk_norm != model::QkNorm::none || config.clip_qkv > 0 ? 2 : 1);
+  const int64_t attention = config.latent.kv_rank > 0 ? LatentGradient::kept_width(config, length)
+                                                      : qkv + config.heads * (config.head_dim + padded_keys(length));
   const int64_t dense = (config.gated_mlp ? 3 : 2) * config.ffn;
   const int64_t mlp = config.experts.count > 0 ? std::max(dense, ExpertsGradient::kept_width(config)) : dense;
-  return windows * length * (6 * config.hidden + mlp + qkv + config.heads * (config.head_dim + padded_keys(length))) * 4;
+  return windows * length * (6 * config.hidden + mlp + attention) * 4;
 }
 
 Result<ModelTuneResult> tune_model(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
