@@ -75,7 +75,7 @@ function(nibble_kernels)
 endfunction()
 
 # Under the sanitizers, where a build made to be compiled soon leaves optimization out: in these the tests spend most of their time.
-set(NIBBLE_BUSY_LAYERS base tensor quant text model pipeline)
+set(NIBBLE_BUSY_LAYERS base tensor io dialects quant text model pipeline)
 
 if(NIBBLE_SANITIZE)
   nibble_precompile(nibble_layer_headers LINK nibble_strict fmt::fmt)

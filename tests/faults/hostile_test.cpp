@@ -5,7 +5,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,17 +15,13 @@
 #include "faults/faults.h"
 #include "model/grammar.h"
 #include "nibble/nibble.h"
+#include "support/temp_dir.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace nbl::faults {
 namespace {
 namespace fs = std::filesystem;
-
-std::string content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 const fs::path& folder() {
   static const fs::path path = [] {
@@ -93,7 +88,7 @@ TEST(HostileMemory, DamagedSeeds) {
   int files = 0;
   for (const char* target : {"safetensors", "gguf", "native", "llama2c", "tokenizer_json", "sentencepiece"}) {
     for (const auto& entry : fs::directory_iterator(fs::path(NIBBLE_FUZZ_SEEDS) / target)) {
-      const std::string seed = content(entry.path());
+      const std::string seed = test::read_all(entry.path());
       const int rounds = entry.path().filename().string().starts_with("more-") ? 2 : 12;  // those are wrong already, and many
       for (int round = 0; round < rounds; ++round, ++files) {
         std::string bytes = seed;
