@@ -72,6 +72,8 @@ struct BlockGradient::Impl {
   bool enters_normed(Role role) const { return has(role) && place != model::NormPlace::after_residual; }
   bool stream_is_normed() const { return place == model::NormPlace::residual_is_normed; }
   void add(float* to, const float* from) const;
+  void norm_by(Role role, const float* in, float* out);
+  void norm_by_backward(Role role, const float* in, const float* d_out, float* d_in, std::map<Role, Floats>* norm_gradients);
   const float* enter(Role role, const float* in, Floats* normed);
   Status project(const std::vector<Projection>& projections, const float* in, float* out, int64_t width);
   Status mlp_forward(const float* in);
@@ -96,13 +98,26 @@ void BlockGradient::Impl::add(float* to, const float* from) const {
   });
 }
 
-/// What projections read of `in`: its norm, into *normed, or itself where the block has no such norm.
-const float* BlockGradient::Impl::enter(Role role, const float* in, Floats* normed) {
-  if (!enters_normed(role)) return in;
+/// The block's norm of that role, of all tokens.
+void BlockGradient::Impl::norm_by(Role role, const float* in, float* out) {
   const model::LayerWeights::NormWeights& weights = norms.at(role);
   std::vector<NormStats>& stats = space->stats[role];
   stats.resize(static_cast<std::size_t>(tokens));
-  norm_rows(*team, norm, tokens, weights.w, weights.bias, in, normed->data(), stats.data());
+  norm_rows(*team, norm, tokens, weights.w, weights.bias, in, out, stats.data());
+}
+
+/// Adds to d_in.
+void BlockGradient::Impl::norm_by_backward(Role role, const float* in, const float* d_out, float* d_in,
+                                           std::map<Role, Floats>* norm_gradients) {
+  const NormStats* stats = space->stats.at(role).data();
+  if (norm_gradients != nullptr) (*norm_gradients)[role] = norm_weight_gradient(*team, tokens, hidden, in, stats, d_out);
+  norm_rows_backward(*team, norm, tokens, norms.at(role).w, in, stats, d_out, d_in);
+}
+
+/// What projections read of `in`: its norm, into *normed, or itself where the block has no such norm.
+const float* BlockGradient::Impl::enter(Role role, const float* in, Floats* normed) {
+  if (!enters_normed(role)) return in;
+  norm_by(role, in, normed->data());
   return normed->data();
 }
 
@@ -115,31 +130,22 @@ void BlockGradient::Impl::enter_backward(Role role, const float* in, Floats& d_n
     add(d_normed.data(), d_in);
     std::fill_n(d_in, tokens * hidden, 0.0f);
   }
-  const NormStats* stats = space->stats.at(role).data();
-  if (norm_gradients != nullptr)
-    (*norm_gradients)[role] = norm_weight_gradient(*team, tokens, hidden, in, stats, d_normed.data());
-  norm_rows_backward(*team, norm, tokens, norms.at(role).w, in, stats, d_normed.data(), d_in);
+  norm_by_backward(role, in, d_normed.data(), d_in, norm_gradients);
 }
 
 /// Norms the stream behind what was added to it, where the architecture does so; *sum: as it was before.
 void BlockGradient::Impl::settle(Role own, Floats* sum, float* stream) {
   if (!has(own) || enters_normed(own)) return;
-  const model::LayerWeights::NormWeights& weights = norms.at(own);
-  std::vector<NormStats>& stats = space->stats[own];
-  stats.resize(static_cast<std::size_t>(tokens));
   sum->assign(stream, stream + tokens * hidden);
-  norm_rows(*team, norm, tokens, weights.w, weights.bias, sum->data(), stream, stats.data());
+  norm_by(own, sum->data(), stream);
 }
 
 /// *d_stream: of the normed stream in, of the sum out.
 void BlockGradient::Impl::settle_backward(Role own, const Floats& sum, Floats* d_stream,
                                           std::map<Role, Floats>* norm_gradients) {
   if (!has(own) || enters_normed(own)) return;
-  const NormStats* stats = space->stats.at(own).data();
-  if (norm_gradients != nullptr)
-    (*norm_gradients)[own] = norm_weight_gradient(*team, tokens, hidden, sum.data(), stats, d_stream->data());
   Floats d_sum(d_stream->size());
-  norm_rows_backward(*team, norm, tokens, norms.at(own).w, sum.data(), stats, d_stream->data(), d_sum.data());
+  norm_by_backward(own, sum.data(), d_stream->data(), d_sum.data(), norm_gradients);
   d_stream->swap(d_sum);
 }
 
@@ -147,10 +153,7 @@ void BlockGradient::Impl::settle_backward(Role own, const Floats& sum, Floats* d
 void BlockGradient::Impl::leave(Role post, const float* stream, const Floats& added, float* out) {
   const float* from = added.data();
   if (has(post)) {
-    const model::LayerWeights::NormWeights& weights = norms.at(post);
-    std::vector<NormStats>& stats = space->stats[post];
-    stats.resize(static_cast<std::size_t>(tokens));
-    norm_rows(*team, norm, tokens, weights.w, weights.bias, from, out, stats.data());
+    norm_by(post, from, out);
     from = out;
   }
   team->parallel_for(tokens * hidden, 4096, [&](int64_t begin, int64_t end) {
@@ -167,11 +170,8 @@ const float* BlockGradient::Impl::leave_backward(Role post, const Floats& added,
     d_out = buffer->data();
   }
   if (!has(post)) return d_out;
-  const NormStats* stats = space->stats.at(post).data();
-  if (norm_gradients != nullptr)
-    (*norm_gradients)[post] = norm_weight_gradient(*team, tokens, hidden, added.data(), stats, d_out);
   Floats d_added(static_cast<std::size_t>(tokens * hidden));
-  norm_rows_backward(*team, norm, tokens, norms.at(post).w, added.data(), stats, d_out, d_added.data());
+  norm_by_backward(post, added.data(), d_out, d_added.data(), norm_gradients);
   buffer->swap(d_added);
   return buffer->data();
 }

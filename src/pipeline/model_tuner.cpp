@@ -159,7 +159,8 @@ int64_t tuned_activation_bytes(const model::Config& config, int64_t windows, int
                                                       : qkv + config.heads * (config.head_dim + padded_keys(length));
   const int64_t dense = (config.gated_mlp ? 3 : 2) * config.ffn;
   const int64_t mlp = config.experts.count > 0 ? std::max(dense, ExpertsGradient::kept_width(config)) : dense;
-  return windows * length * (6 * config.hidden + mlp + attention) * 4;
+  const int64_t streams = config.norm_place == model::NormPlace::after_residual ? 8 : 6;
+  return windows * length * (streams * config.hidden + mlp + attention) * 4;
 }
 
 Result<ModelTuneResult> tune_model(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
