@@ -175,8 +175,8 @@ class Order(Divergence):
         found = self.divergences({"rtn": ("rtn:bits=4,group=128", []), "gptq": ("gptq:bits=4,group=128", []),
                                   "trellis": ("trellis:bits=3", [])}, 16, 8)
         kl = {name: value for name, (value, _) in found.items()}
-        self.assertLess(kl["gptq"], 0.8 * kl["rtn"])
-        self.assertLess(kl["trellis"], 2 * kl["rtn"])  # a bit less; rounding to nearest loses more than four times as much there
+        self.assertLess(kl["gptq"], 0.7 * kl["rtn"])
+        self.assertLess(kl["trellis"], 1.5 * kl["rtn"])  # a bit less; rounding to nearest loses more than four times as much there
 
 
 class Methods(Divergence):
