@@ -2,13 +2,20 @@
 // NT row tiles x MR activation rows, ACC integer accumulators each: 4 (one a 16-column chunk of a tile) when a step may
 // be shorter than a tile.
 
+// Whether sums of odd chunks are four times what they should be: where these have accumulators of their own, 2-bit codes need not be
+// moved to the beginning of their byte (12 times 127, eight pairs of it, still fit 16 bits). Not where memory sets the pace already.
+template <class T, class Codes, int ACC>
+constexpr bool kFourfold = T::kPairs && T::kRegisters == 16 && !Codes::kWide && Codes::kBits == 2 && ACC > 1;
+
 template <class T, class Codes, int NT, int MR, int ACC, int C, int Q>
 NBL_INLINE void dot_quad(const typename Codes::Tile (&tile)[NT], const int8_t* const (&x)[MR],
                          typename T::I (&acc)[NT][MR][ACC], typename T::I (&pairs)[NT][MR][ACC]) {
   typename T::I xb[MR];
   NBL_EACH (i, MR) xb[i] = T::quad(x[i] + 16 * C + 4 * Q);
   NBL_EACH (t, NT) {
-    const typename T::I w = operand<T, Codes, C, Q>(tile[t]);
+    typename T::I w;
+    if constexpr (kFourfold<T, Codes, ACC>) w = tile[t].template get_or_fourfold<C, Q>();
+    else w = operand<T, Codes, C, Q>(tile[t]);
     if constexpr (!Codes::kWide && kPairLines<T, Codes::kBits> > 1) {
       constexpr int kOrder = C == 0 ? 0 : C == 3 ? 3 : 3 - C;        // of the chunks below
       constexpr int kEach = 16 / ACC;                                // products that one of the sums takes of a tile,
@@ -101,6 +108,13 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
       NBL_EACH (i, MR)
         NBL_EACH (c, ACC) acc[t][i][c] = T::zero();
   };
+  // What the chunks of accumulator c add up to.
+  const auto sum_of = [&](int t, int i, int c) NBL_INLINE_LAMBDA {
+    if constexpr (kFourfold<T, Codes, ACC>) {
+      if (c % 2 == 1) return T::quarter(acc[t][i][c]);
+    }
+    return acc[t][i][c];
+  };
   // Steps come in order: counted, as a division takes as long as many dot products.
   int64_t at = i0, group = 0, group_end = w.group_size;
   // The step that begins at column k: fold what `sum(t, i)` gives.
@@ -137,21 +151,21 @@ NBL_NOINLINE void few_rows(const QmatmulInt8Args& a, int64_t tile, int64_t i0) {
       if (a.step == 16) {
         NBL_EACH (c, 4)
           if (k + 16 * c < w.k_count)
-            fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return acc[t][i][c]; });
+            fold_step(k + 16 * c, [&](int t, int i) NBL_INLINE_LAMBDA { return sum_of(t, i, c); });
       } else {
         NBL_EACH (c, 2)
           if (k + 32 * c < w.k_count)
             fold_step(k + 32 * c,
-                      [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(acc[t][i][2 * c], acc[t][i][2 * c + 1]); });
+                      [&](int t, int i) NBL_INLINE_LAMBDA { return T::add(sum_of(t, i, 2 * c), sum_of(t, i, 2 * c + 1)); });
       }
       clear();
     } else if (k + kCols - step_begin == a.step || kt + 1 == w.column_tiles) {
       fold_step(step_begin, [&](int t, int i) NBL_INLINE_LAMBDA {
         I sum = acc[t][i][0];
         if constexpr (ACC == 4)
-          sum = T::add(T::add(sum, acc[t][i][1]), T::add(acc[t][i][ACC - 2], acc[t][i][ACC - 1]));
+          sum = T::add(T::add(sum, sum_of(t, i, 1)), T::add(acc[t][i][ACC - 2], sum_of(t, i, ACC - 1)));
         else if constexpr (ACC == 2)
-          sum = T::add(sum, acc[t][i][ACC - 1]);
+          sum = T::add(sum, sum_of(t, i, ACC - 1));
         return sum;
       });
       clear();

@@ -42,6 +42,8 @@ struct Lanes256 {
     else
       return v;
   }
+  // Of multiples of 4.
+  static NBL_INLINE I quarter(I v) { return {_mm256_srai_epi32(v.a, 2), _mm256_srai_epi32(v.b, 2)}; }
   static NBL_INLINE I quad(const void* p) {
     int32_t v;
     __builtin_memcpy(&v, p, 4);

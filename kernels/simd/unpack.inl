@@ -15,6 +15,10 @@ struct AffineCodes {
     NBL_INLINE typename T::I get() const {
       return codes<C, Q>(tile);
     }
+    template <int C, int Q>
+    NBL_INLINE typename T::I get_or_fourfold() const {
+      return codes_or_fourfold<C, Q>(tile);
+    }
   };
   NBL_INLINE Tile open(const uint8_t* tile) const { return {tile}; }
 
@@ -35,12 +39,24 @@ struct AffineCodes {
     if constexpr (W == 8) return line;
     else return field<W, C, Q, TO>(line);
   }
+  // Of 2 bits, where they lie in the lower half of their byte: those of the odd chunks times 4. A shift less for each of these.
+  template <int C, int Q>
+  static NBL_INLINE typename T::I codes_or_fourfold(const uint8_t* tile) {
+    return T::band(T::template shift_right<C / 2 * 4>(T::load(tile + 64 * kLine<2, 0, Q>)), T::set1(C % 2 == 0 ? 0x03030303 : 0x0c0c0c0c));
+  }
+  // Of 3 bits: the codes of chunks SECOND (low nibbles) and SECOND + 2, put together at once.
+  template <int SECOND, int Q>
+  static NBL_INLINE typename T::I nibbles(const uint8_t* tile) {
+    const typename T::I low = T::load(tile + 64 * kLine<2, 0, Q>), high = T::load(tile + 256 + 64 * kLine<1, 0, Q>);
+    return T::bor(T::band(T::template shift_right<2 * SECOND>(low), T::set1(0x33333333)),
+                  T::band(T::template shift_right<2 * SECOND + Q / 2 - 2>(high), T::set1(0x44444444)));
+  }
   template <int C, int Q>
   static NBL_INLINE typename T::I codes(const uint8_t* tile) {
     if constexpr (BITS == 8 || BITS == 4 || BITS == 2 || BITS == 1) {
       return plane<BITS, C, Q, 0>(tile);
     } else if constexpr (BITS == 3) {
-      return T::bor(plane<2, C, Q, 0>(tile), plane<1, C, Q, 2>(tile + 256));
+      return T::band(T::template shift_right<C / 2 * 4>(nibbles<C % 2, Q>(tile)), T::set1(0x07070707));
     } else if constexpr (BITS == 5) {
       return T::bor(plane<4, C, Q, 0>(tile), plane<1, C, Q, 4>(tile + 512));
     } else if constexpr (BITS == 6) {
