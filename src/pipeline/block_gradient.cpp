@@ -379,6 +379,11 @@ void BlockGradient::set_norms(const model::LayerWeights& weights) {
     s.experts.set_bias(bias->second.w);
 }
 
+void BlockGradient::take_output_moments() {
+  impl_->dense.take_output_moments();
+  impl_->routing.take_output_moments();
+}
+
 Status BlockGradient::forward(const float* x, float* y) {
   Impl& s = *impl_;
   Workspace& b = *s.space;

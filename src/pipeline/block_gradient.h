@@ -36,6 +36,10 @@ class BlockGradient {
   Status set(model::Part part, const model::LayerWeights::Matrix& matrix);
   void set_norms(const model::LayerWeights& weights);
 
+  /// From now on backward() gives for each matrix [n, k] the sum over tokens of g g^T [n, n], g the gradient with respect to a
+  /// token's output of that matrix, in place of the matrix's own gradient.
+  void take_output_moments();
+
   /// x [windows * length, hidden] to y of the same shape. Keeps what backward() needs.
   Status forward(const float* x, float* y);
   /// dy: the gradient of some loss with respect to y. (*gradients)[part] [n, k]: with respect to each matrix. Of a

@@ -47,13 +47,13 @@ Status DenseProducts::apply(const Linear& linear, Columns<const float> in, Colum
 Result<std::vector<float>> DenseProducts::outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k,
                                                 int64_t rows) const {
   NBL_ASSIGN(Panels left, Panels::create(n, bf16_));
-  NBL_ASSIGN(Panels right, Panels::create(k, bf16_));
-  NBL_ASSIGN(BlockSum sum, BlockSum::create(n, k, false));
+  NBL_ASSIGN(Panels right, Panels::create(output_moments_ ? 0 : k, bf16_));
+  NBL_ASSIGN(BlockSum sum, BlockSum::create(n, output_moments_ ? n : k, output_moments_));
   for (int64_t t = 0; t < rows; t += Panels::kBlockTokens) {
     const int64_t count = std::min(Panels::kBlockTokens, rows - t);
     left.pack(dy.data + t * dy.ld, dy.ld, nullptr, 0, nullptr, count, *team_);
-    right.pack(in.data + t * in.ld, in.ld, nullptr, 0, nullptr, count, *team_);
-    sum.add(left, right, *team_);
+    if (!output_moments_) right.pack(in.data + t * in.ld, in.ld, nullptr, 0, nullptr, count, *team_);
+    sum.add(left, output_moments_ ? left : right, *team_);
   }
   std::vector<float> out;
   NBL_TRY(sum.finish(*team_, &out));

@@ -38,6 +38,8 @@ class DenseProducts {
     return apply(linear, {in, linear.k()}, {out, linear.n()}, rows);
   }
   Status apply(const Linear& linear, Columns<const float> in, Columns<float> out, int64_t rows);
+  /// From now on outer() gives dy^T dy [n, n], whatever is read: second moments of gradients in place of gradients.
+  void take_output_moments() noexcept { output_moments_ = true; }
   /// dy^T in: [n, k], summed over the tokens, or over so many rows.
   Result<std::vector<float>> outer(Columns<const float> dy, int64_t n, Columns<const float> in, int64_t k) const {
     return outer(dy, n, in, k, tokens_);
@@ -48,7 +50,7 @@ class DenseProducts {
   Team* team_ = nullptr;
   int64_t tokens_ = 0;
   ComputeOptions compute_;
-  bool bf16_ = false;
+  bool bf16_ = false, output_moments_ = false;
   Buffer prepared_;
 };
 

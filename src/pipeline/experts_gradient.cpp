@@ -152,8 +152,10 @@ Status ExpertsGradient::backward(DenseProducts& dense, DenseProducts& routing, c
     const int64_t first = e.first[static_cast<std::size_t>(x)], own = e.first[static_cast<std::size_t>(x) + 1] - first;
     const int32_t expert = index_of(x);
     if (own == 0) {
-      for (const Role role : {Role::expert_gate, Role::expert_up, Role::expert_down})
-        (*gradients)[{role, expert}].assign(static_cast<std::size_t>(hidden_ * ffn), 0.0f);
+      for (const Role role : {Role::expert_gate, Role::expert_up, Role::expert_down}) {
+        const int64_t n = role == Role::expert_down ? hidden_ : ffn, k = hidden_ + ffn - n;
+        NBL_ASSIGN((*gradients)[(model::Part{role, expert})], dense.outer({nullptr, n}, n, {nullptr, k}, k, 0));
+      }
       continue;
     }
     gather(kept, x, in, &rows);

@@ -17,6 +17,7 @@
 #include "pipeline/journal.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/outer_weights.h"
+#include "pipeline/output_moments.h"
 #include "pipeline/overrides.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/streams.h"
@@ -31,6 +32,7 @@ struct Plan {
   const quant::Recipe* recipe = nullptr;  ///< null: kept
   uint32_t needs = 0;
   quant::LinearPlace place;
+  int64_t output_tokens = 0;  ///< over which its outputs' moments are to be measured
 };
 
 /// The linears of one layer, by input group.
@@ -59,6 +61,7 @@ class Job {
   Status plan_memory_use(const std::filesystem::path& output);
   Status check_calibration();
   Status start_streams();
+  Status measure_outputs(int64_t first_layer);
   Result<std::string> identity() const;
   Status open_journal(const std::filesystem::path& output);
   Status repeat(const FinishedLayer& done);
@@ -76,7 +79,8 @@ class Job {
     LayerReport report;
     std::shared_ptr<quant::AffineCodes> codes;
   };
-  Result<Linear> quantize_linear(const model::LayerWeights::Matrix& matrix, const Plan& plan, const quant::InputStats* stats,
+  /// layer: for the moments of the linear's outputs; -1: without.
+  Result<Linear> quantize_linear(const model::LayerWeights::Matrix& matrix, const Plan& plan, int64_t layer, const quant::InputStats* stats,
                                  Team& team, const ProgressFn& progress) const;
   Result<std::vector<Linear>> quantize_layer(int64_t layer, Team& team) const;
   Status check_finite(const model::LayerWeights& weights, const LayerPlan& plan, Team& team) const;
@@ -111,6 +115,8 @@ class Job {
   uint32_t needs_ = 0;
   double original_share_ = 0;  ///< the largest that a method asks for
   std::optional<Streams> streams_;
+  int64_t output_tokens_ = 0;  ///< the most that a method asks for, in whole windows
+  std::optional<OutputMoments> output_moments_;
   MemoryPlan memory_;
   int64_t together_ = 1;  ///< layers that wait for nothing may be quantized side by side: so many
   std::optional<std::filesystem::path> spill_;

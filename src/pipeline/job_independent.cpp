@@ -27,7 +27,7 @@ Result<std::vector<Job::Linear>> Job::quantize_layer(int64_t layer, Team& team) 
     for (const Plan& p : group) {
       if (p.recipe == nullptr) continue;
       LayerWeights::Matrix& m = weights.matrices.at(p.role);
-      NBL_ASSIGN(Linear linear, quantize_linear(m, p, nullptr, team, {}));
+      NBL_ASSIGN(Linear linear, quantize_linear(m, p, -1, nullptr, team, {}));
       linears.push_back(std::move(linear));
       m.w = {};
     }
@@ -167,7 +167,7 @@ Status Job::process_by_rows(int64_t first, int64_t count) {
           m.plain.reset();
         }
         NBL_TRY(check_finite(m, *p, team_));
-        NBL_ASSIGN(linear, quantize_linear(m, *p, nullptr, team_, {}));
+        NBL_ASSIGN(linear, quantize_linear(m, *p, -1, nullptr, team_, {}));
         m.w = {};
       }
       NBL_TRY(write());

@@ -38,7 +38,7 @@ Status Job::add_array(const std::string& name, const Array& array) {
   return writer_->add_array(name, array);
 }
 
-Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Plan& plan, const quant::InputStats* stats, Team& team,
+Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Plan& plan, int64_t layer, const quant::InputStats* stats, Team& team,
                                          const ProgressFn& progress) const {
   const auto start = JobClock::now();
   quant::LinearTask task;
@@ -48,6 +48,12 @@ Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Pl
   task.weight = m.w;
   task.place = plan.place;
   task.stats = plan.needs != 0 ? stats : nullptr;
+  std::vector<float> moments;
+  if (output_moments_ && layer >= 0 && plan.output_tokens > 0) {
+    NBL_ASSIGN(moments, output_moments_->load(layer, plan.role));
+    task.output_moments = moments;
+    task.output_tokens = output_moments_->tokens();
+  }
   quant::MethodContext context;
   context.team = &team;
   context.seed = options_.seed;
@@ -73,7 +79,7 @@ Status Job::quantize_group(LayerWeights& weights, std::size_t group, const Layer
     NBL_TRY(tick("quantize", p.name));
     const auto start = JobClock::now();
     LayerWeights::Matrix& m = weights.matrices.at(p.role);
-    NBL_ASSIGN(Linear linear, quantize_linear(m, p, stats, team_, progress_));
+    NBL_ASSIGN(Linear linear, quantize_linear(m, p, layer, stats, team_, progress_));
     if (!input_scale.empty()) {
       NBL_ASSIGN(linear.tensor.input_scale, Storage::copy(std::as_bytes(input_scale)));
     }

@@ -21,7 +21,7 @@ std::string megabytes(int64_t bytes) { return fmt::format("{} MB", (bytes + 9999
 
 int64_t MemoryPlan::peak() const noexcept {
   // Tables are read before the first layer and after the last, when there are neither statistics nor weights.
-  return process + kSlack + activations + std::max(weights + work + statistics, tables);
+  return process + kSlack + activations + moments + std::max({weights + work + statistics, tables, gradients});
 }
 
 Json MemoryPlan::to_json() const {
@@ -34,6 +34,8 @@ Json MemoryPlan::to_json() const {
   j.set("work_bytes", work);
   j.set("statistics_bytes", statistics);
   j.set("tables_bytes", tables);
+  j.set("gradients_bytes", gradients);
+  j.set("moments_bytes", moments);
   j.set("spill", spill);
   j.set("spilled_bytes", spilled);
   return j;
@@ -44,6 +46,7 @@ std::string MemoryPlan::text() const {
                                  "Hessians and factors {}, tables {})",
                                  megabytes(peak()), megabytes(process), megabytes(weights), megabytes(activations),
                                  megabytes(work), megabytes(statistics), megabytes(tables));
+  if (gradients > 0) line += fmt::format("; {} while gradients are taken, of which {} stay", megabytes(gradients + moments), megabytes(moments));
   if (spill) line += fmt::format("; up to {} of activations go to disk, compressed", megabytes(spilled));
   if (cap > 0) line += fmt::format("; cap {}", megabytes(cap));
   return line;
@@ -58,7 +61,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   const bool learned = shape.learned_tokens > 0;
   const bool original = learned || shape.whole_model || (shape.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0;
 
-  int64_t layer = 0, largest = 0, mlp = 1;
+  int64_t layer = 0, largest = 0, mlp = 1, outputs = 0, most_outputs = 0;  // the last two: squares of widths
   for (const model::TensorSpec& spec : arch.tensors) {
     if (spec.cols.empty() || (spec.when & ~config.variant) != 0) continue;
     NBL_ASSIGN(const int64_t rows, model::dimension(spec.rows, config));
@@ -68,7 +71,10 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.tables = std::max(plan.tables, rows * cols * 3 * 4);
       continue;
     }
-    layer += rows * cols * (model::is_expert_role(spec.role) ? config.experts.count : 1);
+    const int64_t copies = model::is_expert_role(spec.role) ? config.experts.count : 1;
+    layer += rows * cols * copies;
+    outputs += rows * rows * copies;
+    most_outputs = std::max(most_outputs, rows * rows);
     largest = std::max(largest, rows * cols);
     mlp = std::max(mlp, spec.role == model::Role::gate_up ? 2 * config.ffn : config.ffn);
   }
@@ -134,6 +140,18 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.weights = std::max(plan.weights, learned_weights);
       plan.work = std::max(plan.work, kept + end + (config.layers + 8) * rows * config.hidden * 4);
     }
+    const int64_t output_stream = shape.output_tokens * config.hidden * 4 * (config.layers + 1);
+    if (shape.output_tokens > 0) {
+      // A layer with both directions' copies and what its way back keeps; its moments, those of a batch and of one output as they are
+      // summed; the output projection and its scores.
+      const int64_t kept = tuned_activation_bytes(config, rows / shape.length, shape.length);
+      const int64_t block = layer * (4 + 2 * element) + largest * 8 + 3 * kept + outputs * 8 + most_outputs * 6;
+      const int64_t end = config.vocab * (config.hidden * (4 + 2 * element) + (256 + 2 * shape.threads) * 4);
+      plan.gradients = std::max(block, end) + 4 * rows * config.hidden * 4 + output_stream;
+      plan.moments = config.layers * outputs * 2;
+      // A linear's moments, damped and factored; what is kept of its rows.
+      plan.statistics += most_outputs * (4 + 4 + 4 + 8 + 4 + 2) + largest * 12;
+    }
     const int64_t copies = runners + (learned ? 1 : 0);
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
     plan.tables += std::min(stream, int64_t{32} << 20);  // embeddings on their way to their batches
@@ -142,6 +160,11 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.spill = true;
       plan.spilled = copies * stream;
       plan.activations = copies * batch * 3;
+      if (shape.output_tokens > 0) {
+        plan.spilled += output_stream + plan.moments;
+        plan.gradients += 3 * batch * (config.layers + 1) - output_stream;
+        plan.moments = 0;
+      }
     }
     // Keeping them saves a third of the forward passes and takes more than the stream itself: where there is room.
     constexpr int64_t kMostKept = int64_t{1} << 30;

@@ -20,6 +20,7 @@ struct JobShape {
   bool sequential = false;  ///< one group's statistics at a time
   int64_t learned_tokens = 0;  ///< in a step of learning a block; 0: nothing is learned
   bool whole_model = false;  ///< all layers are learned together at the end
+  int64_t output_tokens = 0;  ///< of a pass back through the original model, before the first layer
   Compute compute = Compute::fast;
   int threads = 1;
 };
@@ -32,6 +33,8 @@ struct MemoryPlan {
   int64_t activations = 0;   ///< of all calibration tokens between two layers
   int64_t work = 0;          ///< inside a layer, for the tokens that run together
   int64_t statistics = 0;    ///< Hessians, sums and factors of the largest input
+  int64_t gradients = 0;     ///< of a pass back through the original model, before anything is quantized
+  int64_t moments = 0;       ///< what that pass leaves
   int64_t tables = 0;        ///< the largest tensor outside the layers: embeddings, output projection
   int64_t spilled = 0;       ///< on disk, before compression
   bool spill = false;

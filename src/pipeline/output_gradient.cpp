@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/cpu.h"
+#include "base/random.h"
 #include "kernels/elementwise/elementwise.h"
 #include "model/weights.h"
 #include "pipeline/norm_gradient.h"
@@ -107,6 +108,48 @@ Result<double> OutputGradient::run(const float* hidden, const float* original, f
     for (std::size_t i = 0; i < g.size(); ++i) norm_gradient_[i] += g[i];
   }
   return sum / static_cast<double>(tokens_);
+}
+
+Status OutputGradient::probe(const float* hidden, uint64_t seed, float* dx) {
+  const int64_t width = config_.hidden, vocab = head_.forward.n();
+  std::vector<float> h(static_cast<std::size_t>(rows_ * width)), dh(h.size()), scores(static_cast<std::size_t>(rows_ * vocab));
+  std::vector<NormStats> stats(static_cast<std::size_t>(rows_));
+  const NormRule rule{config_.norm, config_.norm_eps};
+  const float cap = config_.logit_cap;
+  const kernels::ElementwiseKernels& kernel = kernels::elementwise_kernels(best_isa());
+  for (int64_t t = 0; t < tokens_; t += rows_) {
+    const float* x = hidden + t * width;
+    norm_rows(*team_, rule, rows_, norm_, norm_bias_, x, h.data(), stats.data());
+    NBL_TRY(products_.apply(head_.forward, h.data(), scores.data()));
+    team_->parallel_for(rows_, 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> p(static_cast<std::size_t>(vocab));
+      for (int64_t r = begin; r < end; ++r) {
+        float* score = scores.data() + r * vocab;
+        if (cap > 0) kernel.soft_cap(score, cap, vocab);
+        softmax(kernel, score, vocab, p.data());
+        Random random(seed + static_cast<uint64_t>(t + r));
+        // With signs z: D^(1/2) z - p (D^(1/2) 1, z), D = diag(p).
+        float along = 0;
+        uint64_t signs = 0;
+        std::vector<float> c(static_cast<std::size_t>(vocab));
+        for (int64_t i = 0; i < vocab; ++i) {
+          if (i % 64 == 0) signs = random.next();
+          const float root = std::sqrt(p[static_cast<std::size_t>(i)]);
+          c[static_cast<std::size_t>(i)] = (signs >> (i % 64) & 1) != 0 ? root : -root;
+          along += c[static_cast<std::size_t>(i)];
+        }
+        for (int64_t i = 0; i < vocab; ++i) {
+          const std::size_t at = static_cast<std::size_t>(i);
+          const float through = cap > 0 ? 1.0f - score[i] * score[i] / (cap * cap) : 1.0f;
+          score[i] = through * (c[at] - p[at] * along);
+        }
+      }
+    });
+    NBL_TRY(products_.apply(head_.backward, scores.data(), dh.data()));
+    std::fill_n(dx + t * width, rows_ * width, 0.0f);
+    norm_rows_backward(*team_, rule, rows_, norm_, x, stats.data(), dh.data(), dx + t * width);
+  }
+  return {};
 }
 
 }  // namespace nbl::pipeline

@@ -25,6 +25,10 @@ class OutputGradient {
   /// tokens of KL(original || at hand) in nats. dx [tokens, hidden]: that mean's gradient with respect to `hidden`; null: not wanted.
   /// Adds to norm_gradient() with respect to the last norm's weight.
   Result<double> run(const float* hidden, const float* original, float* dx);
+  /// dx [tokens, hidden]: with respect to `hidden`, the gradient of a random function of each token's scores whose second moments over
+  /// chance are those of the gradient of a prediction's log-likelihood, diag(p) - p p^T: what is to come then costs a divergence
+  /// of e F e / 2 for an error e of `hidden`, F the second moments of dx.
+  Status probe(const float* hidden, uint64_t seed, float* dx);
   std::vector<float>& norm_gradient() noexcept { return norm_gradient_; }
   std::vector<float>& norm() noexcept { return norm_; }  ///< of the model at hand; may be changed
 

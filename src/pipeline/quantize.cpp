@@ -66,6 +66,8 @@ Status Job::plan() {
           p.needs = p.recipe->method->needs(p.recipe->options);
           if ((p.needs & (quant::kNeedCross | quant::kNeedResidual)) != 0)
             original_share_ = std::max(original_share_, p.recipe->method->original_share(p.recipe->options));
+          p.output_tokens = p.recipe->method->output_tokens(p.recipe->options);
+          output_tokens_ = std::max(output_tokens_, p.output_tokens);
           ++total_;
         }
         layer.needs |= p.needs;
@@ -91,6 +93,13 @@ Status Job::plan() {
     model_learning_.epochs = 0;
     if (options_.log) options_.log(fmt::format("the whole model is not learned: no backward pass for models of {}", arch_->id));
   }
+  if (output_tokens_ > 0 && !can_tune_model(*arch_, config_)) {
+    output_tokens_ = 0;
+    if (options_.log) options_.log(fmt::format("rows are rounded on their own: no backward pass for models of {}", arch_->id));
+  }
+  if (const int64_t length = options_.calibration.length; output_tokens_ > 0 && length > 0) {
+    output_tokens_ = std::clamp<int64_t>(output_tokens_ / length, 1, std::max<int64_t>(1, options_.calibration.windows)) * length;
+  }
   NBL_ASSIGN(outer_, outer_recipes(input_, *arch_, config_, *overrides_, options_));
   total_ += static_cast<int64_t>(outer_.size());
   const std::vector<std::string> unused = overrides_->unused();
@@ -113,6 +122,7 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
     if (l.learning.iterations > 0) shape.learned_tokens = std::max({shape.learned_tokens, batch, l.learning.batch_tokens});
   }
   shape.whole_model = model_learning_.epochs > 0;
+  shape.output_tokens = output_tokens_;
   shape.compute = options_.compute;
   shape.threads = team_.size();
   NBL_ASSIGN(memory_, plan_memory(input_, *arch_, config_, shape, options_.max_memory_bytes));
@@ -171,6 +181,24 @@ Status Job::start_streams() {
   streams.original_share = learning_ || model_learning_.epochs > 0 || batches < kFewBatches ? 1.0 : original_share_;
   streams.spill = spill_;
   NBL_ASSIGN(streams_, Streams::create(input_, *arch_, config_, team_, options_.calibration.ids, streams));
+  return {};
+}
+
+/// Of the layers from `first_layer` on.
+Status Job::measure_outputs(int64_t first_layer) {
+  if (output_tokens_ == 0 || first_layer > last_stats_layer_) return {};
+  const Calibration& c = options_.calibration;
+  OutputMoments::Options moments;
+  moments.windows = output_tokens_ / c.length;
+  moments.length = c.length;
+  moments.seed = options_.seed;
+  moments.compute = options_.compute;
+  moments.first_layer = first_layer;
+  moments.spill = spill_;
+  NBL_ASSIGN(output_moments_, OutputMoments::measure(input_, *arch_, config_, team_, std::span(c.ids).first(static_cast<std::size_t>(output_tokens_)),
+                                                     moments, [&](int64_t l, bool back) {
+                                                       return tick("gradients", fmt::format("layer {}, {}", l, back ? "back" : "forward"));
+                                                     }));
   return {};
 }
 
@@ -341,6 +369,7 @@ Status Job::work(const std::filesystem::path& output) {
     NBL_TRY(repeat(*done));
     ++next;
   }
+  NBL_TRY(measure_outputs(next));
   if (next > 0 && options_.log) options_.log(fmt::format("resumed: {} of {} layers were finished", next, config_.layers));
   for (int64_t l = next; l < config_.layers;) {
     int64_t count = 0;

@@ -80,25 +80,28 @@ int64_t Streams::batch_windows(int64_t batch) const noexcept {
 }
 
 /// Several batches at a time: each call reads the whole table of embeddings.
-Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids, bool original) {
+Status embed_batches(const Checkpoint& checkpoint, const model::Architecture& arch, const model::Config& config,
+                     std::span<const text::TokenId> ids, int64_t length, int64_t rows,
+                     const std::function<Status(int64_t batch, const float*)>& take) {
   constexpr int64_t kFloats = int64_t{8} << 20;
-  const int64_t batch_tokens = together(options_.windows, options_.length) * options_.length;
-  const int64_t at_once = std::max<int64_t>(1, kFloats / (batch_tokens * config_.hidden));
+  const int64_t at_once = std::max<int64_t>(1, kFloats / (rows * config.hidden)) * rows, count = static_cast<int64_t>(ids.size());
   std::vector<float> part;
-  for (int64_t b = 0; b < batches(); b += at_once) {
-    const int64_t first = b * batch_tokens;
-    const int64_t tokens = std::min(at_once * batch_tokens, static_cast<int64_t>(ids.size()) - first);
-    part.resize(static_cast<std::size_t>(tokens * config_.hidden));
-    NBL_TRY(model::embed(checkpoint, *arch_, config_,
-                         ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)), options_.length,
+  for (int64_t first = 0; first < count; first += at_once) {
+    const int64_t tokens = std::min(at_once, count - first);
+    part.resize(static_cast<std::size_t>(tokens * config.hidden));
+    NBL_TRY(model::embed(checkpoint, arch, config, ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(tokens)), length,
                          part.data()));
-    for (int64_t i = b; i < std::min(b + at_once, batches()); ++i) {
-      const float* values = part.data() + (i - b) * batch_tokens * config_.hidden;
-      NBL_TRY(hidden_.store(i, values));
-      if (original) NBL_TRY(original_hidden_.store(i, values));
-    }
+    for (int64_t t = 0; t < tokens; t += rows) NBL_TRY(take((first + t) / rows, part.data() + t * config.hidden));
   }
   return {};
+}
+
+Status Streams::embed(const Checkpoint& checkpoint, std::span<const text::TokenId> ids, bool original) {
+  const int64_t rows = together(options_.windows, options_.length) * options_.length;
+  return embed_batches(checkpoint, *arch_, config_, ids, options_.length, rows, [&](int64_t batch, const float* values) -> Status {
+    if (original) NBL_TRY(original_hidden_.store(batch, values));
+    return hidden_.store(batch, values);
+  });
 }
 
 Status Streams::replace(model::Part part, const model::LayerWeights::Matrix& matrix) {

@@ -20,6 +20,11 @@
 
 namespace nbl::pipeline {
 
+/// Embeds `ids`, whole windows of `length` tokens, and hands on batches of `rows` tokens (the last may be shorter) [rows, hidden] in their
+/// order.
+Status embed_batches(const Checkpoint& checkpoint, const model::Architecture& arch, const model::Config& config,
+                     std::span<const text::TokenId> ids, int64_t length, int64_t rows, const std::function<Status(int64_t batch, const float*)>& take);
+
 class Streams {
  public:
   struct Options {

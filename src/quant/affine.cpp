@@ -121,6 +121,13 @@ void find_grids(const float* panel, int64_t count, const GridRule& rule, const f
   }
 }
 
+float AffineCodes::value(int64_t row, int64_t column) const noexcept {
+  const uint8_t code = codes[static_cast<std::size_t>(row * k + column)];
+  const std::size_t group_at = static_cast<std::size_t>(row * groups() + column / group);
+  if (trellis) return scales[group_at] * trellis_table(bits).values[code];
+  return grid_value(static_cast<float>(code), {scales[group_at], symmetric ? static_cast<float>(1 << (bits - 1)) : zeros[group_at]});
+}
+
 AffineCodes AffineCodes::create(int64_t n, int64_t k, int64_t group_size, const GridRule& rule) {
   AffineCodes out;
   out.n = n;

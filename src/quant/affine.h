@@ -90,6 +90,8 @@ struct AffineCodes {
   std::vector<float> steps;  ///< [ceil(n / step_rows)]
 
   int64_t groups() const noexcept { return (k + group - 1) / group; }
+  /// What the code at (row, column) stands for.
+  float value(int64_t row, int64_t column) const noexcept;
   /// From now on scales are codes. Steps are such that the largest code reaches the full range of the weight [n, k].
   void code_scales(std::span<const float> weight, int bits, const MethodContext& context);
   /// Steps for the rows from `row` on (a multiple of step_rows) instead, whose largest scales are these.

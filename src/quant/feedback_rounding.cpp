@@ -63,9 +63,12 @@ void give_tiles(std::span<const TrellisTile> tiles, std::vector<Run>* runs) {
 /// One panel of 32 rows on its way through the columns.
 class PanelRounder {
  public:
-  PanelRounder(const LinearTask& task, const HessianFactor& factor, const FeedbackRule& rule, std::span<const Run> runs,
-               const MethodContext& context, AffineCodes* out)
-      : task_(task),
+  /// weight, residual: the task's, of rows in the order of `out`.
+  PanelRounder(const LinearTask& task, std::span<const float> weight, std::span<const float> residual, const HessianFactor& factor,
+               const FeedbackRule& rule, std::span<const Run> runs, const MethodContext& context, AffineCodes* out)
+      : cross_(rule.alpha > 0 ? std::span<const float>(task.stats->cross) : std::span<const float>()),
+        weight_(weight),
+        residual_(residual),
         factor_(factor),
         rule_(rule),
         runs_(runs),
@@ -87,10 +90,14 @@ class PanelRounder {
   void round(int64_t row) {
     row_ = row;
     rows_ = std::min<int64_t>(kPanelRows, out_.n - row);
-    load_panel(task_.weight, out_.n, k_, row, factor_.order, target_.data());
+    load_panel(weight_, out_.n, k_, row, factor_.order, target_.data());
     if (rule_.alpha > 0 || rule_.beta > 0) correct_target();
     for (int64_t p = 0; p < k_; ++p) {
       if (factor_.dead[static_cast<std::size_t>(p)] != 0) std::fill_n(at(target_, p), kPanelRows, 0.0f);
+    }
+    if (rule_.rows != nullptr) {
+      rule_.rows->store(rule_.rows->target(), row, factor_.order, target_.data());
+      add_asked();
     }
     if (out_.scale_bits > 0) choose_steps();
     for (int tries = 0;; ++tries) {
@@ -100,32 +107,61 @@ class PanelRounder {
       if (out_.scale_bits == 0 || tries == kMostSteps || !raise_steps()) break;
     }
     store_grids();
+    if (rule_.rows != nullptr) keep_error();
   }
 
-  /// The target of the panel just rounded, by position.
-  float* target() { return target_.data(); }
+  /// The panel just rounded.
+  void refine(const RefinementMatrix& matrix, const MethodContext& context) {
+    refine_panel(target_.data(), row_, factor_, matrix, rule_, context, &out_);
+  }
+
+  /// A panel rounded before, as other rows ask now.
+  void refine_again(int64_t row, const RefinementMatrix& matrix, const MethodContext& context) {
+    row_ = row;
+    rows_ = std::min<int64_t>(kPanelRows, out_.n - row);
+    rule_.rows->load(rule_.rows->target(), row, factor_.order, target_.data());
+    add_asked();
+    refine(matrix, context);
+    for (int64_t p = 0; p < k_; ++p) {
+      const int64_t column = rule_.groups == Groups::packed ? p : original(p);
+      for (int64_t r = 0; r < kPanelRows; ++r) at(error_, p)[r] = r < rows_ ? at(target_, p)[r] - out_.value(row + r, column) : 0.0f;
+    }
+    keep_error();
+  }
 
  private:
+  /// target += what other rows ask of these.
+  void add_asked() {
+    rule_.rows->load(rule_.rows->asked(), row_, factor_.order, carried_.data());
+    for (int64_t i = 0; i < k_ * kPanelRows; ++i) target_.data()[i] += carried_.data()[i];
+  }
+
+  /// The error against the target without that.
+  void keep_error() {
+    rule_.rows->load(rule_.rows->asked(), row_, factor_.order, carried_.data());
+    for (int64_t i = 0; i < k_ * kPanelRows; ++i) error_.data()[i] -= carried_.data()[i];
+    rule_.rows->store(rule_.rows->error(), row_, factor_.order, error_.data());
+  }
+
   static float* at(AlignedFloats& panel, int64_t column) { return panel.data() + column * kPanelRows; }
   int64_t original(int64_t p) const { return factor_.order.empty() ? p : factor_.order[static_cast<std::size_t>(p)]; }
 
   /// target += b H^-1 with b = alpha w (sum (u - x) x^T) + beta (sum r x^T).
   void correct_target() {
-    const InputStats& stats = *task_.stats;
     float* b = carried_.data();  // free until the first run
     float* scratch = error_.data();
     std::fill_n(b, k_ * kPanelRows, 0.0f);
-    if (rule_.beta > 0 && !stats.residual.empty()) {
-      load_panel(stats.residual, out_.n, k_, row_, factor_.order, b);
+    if (rule_.beta > 0 && !residual_.empty()) {
+      load_panel(residual_, out_.n, k_, row_, factor_.order, b);
       const float beta = static_cast<float>(rule_.beta);
       for (int64_t i = 0; i < k_ * kPanelRows; ++i) b[i] *= beta;
     }
-    if (rule_.alpha > 0 && !stats.cross.empty()) {
+    if (!cross_.empty()) {
       const float alpha = static_cast<float>(rule_.alpha);
-      load_panel(task_.weight, out_.n, k_, row_, {}, scratch);
+      load_panel(weight_, out_.n, k_, row_, {}, scratch);
       // The rows of `cross` belong to original columns; two orders meet here and nowhere else.
       for (int64_t p = 0; p < k_; ++p) {
-        feedback_(FeedbackArgs{stats.cross.data() + original(p) * k_, k_, 1, scratch, 0, k_, local_.data()});
+        feedback_(FeedbackArgs{cross_.data() + original(p) * k_, k_, 1, scratch, 0, k_, local_.data()});
         float* out = b + p * kPanelRows;
         for (int64_t r = 0; r < kPanelRows; ++r) out[r] += alpha * local_.data()[r];
       }
@@ -343,7 +379,7 @@ class PanelRounder {
     }
   }
 
-  const LinearTask& task_;
+  std::span<const float> cross_, weight_, residual_;
   const HessianFactor& factor_;
   const FeedbackRule& rule_;
   std::span<const Run> runs_;
@@ -372,13 +408,41 @@ void round_with_feedback(const LinearTask& task, const HessianFactor& factor, co
   const RefinementMatrix matrix = rule.refine > 0 ? RefinementMatrix::create(task.stats->hessian, factor, rule.groups == Groups::packed,
                                                                              out->trellis, context)
                                                   : RefinementMatrix{};
-  context.team->parallel_for(ceil_div(out->n, kPanelRows), 1, [&](int64_t begin, int64_t end) {
-    PanelRounder rounder(task, factor, rule, runs, context, out);
-    for (int64_t p = begin; p < end; ++p) {
-      rounder.round(p * kPanelRows);
-      if (rule.refine > 0) refine_panel(rounder.target(), p * kPanelRows, factor, matrix, rule, context, out);
-    }
+  const std::span<const float> residual = rule.beta > 0 ? std::span<const float>(task.stats->residual) : std::span<const float>();
+  std::vector<float> ordered_weight, ordered_residual;
+  if (rule.rows != nullptr) {
+    ordered_weight = rule.rows->ordered(task.weight);
+    ordered_residual = rule.rows->ordered(residual);
+  }
+  // f(rounder, row) for each panel of rows [begin, end).
+  const auto each_panel = [&](int64_t begin, int64_t end, auto&& f) {
+    context.team->parallel_for(ceil_div(end - begin, kPanelRows), 1, [&](int64_t first, int64_t last) {
+      PanelRounder rounder(task, rule.rows != nullptr ? std::span<const float>(ordered_weight) : task.weight,
+                           rule.rows != nullptr ? std::span<const float>(ordered_residual) : residual, factor, rule, runs, context, out);
+      for (int64_t p = first; p < last; ++p) f(rounder, begin + p * kPanelRows);
+    });
+  };
+  if (rule.rows == nullptr) {
+    each_panel(0, out->n, [&](PanelRounder& rounder, int64_t row) {
+      rounder.round(row);
+      if (rule.refine > 0) rounder.refine(matrix, context);
+    });
+    return;
+  }
+  const auto in_turn = [&](auto&& f) {
+    for (int64_t row = 0; row < out->n; row += rule.rows->together()) f(row, std::min(out->n, row + rule.rows->together()));
+  };
+  in_turn([&](int64_t begin, int64_t end) {
+    rule.rows->ask_of_next(begin, end, context);
+    each_panel(begin, end, [](PanelRounder& rounder, int64_t row) { rounder.round(row); });
   });
+  if (rule.refine > 0) {
+    in_turn([&](int64_t begin, int64_t end) {
+      rule.rows->ask_of_again(begin, end, context);
+      each_panel(begin, end, [&](PanelRounder& rounder, int64_t row) { rounder.refine_again(row, matrix, context); });
+    });
+  }
+  rule.rows->restore(out);
 }
 
 }  // namespace nbl::quant

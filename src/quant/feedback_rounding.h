@@ -12,6 +12,7 @@
 #include "quant/affine.h"
 #include "quant/hessian_factor.h"
 #include "quant/method.h"
+#include "quant/row_feedback.h"
 
 namespace nbl::quant {
 
@@ -31,6 +32,7 @@ struct FeedbackRule {
   /// Rounds of: scales refitted with the codes fixed, then each code moved to its best value with everything else fixed.
   int refine = 0;
   int64_t block = 128;  ///< columns whose errors are passed on to later ones together
+  RowFeedback* rows = nullptr;  ///< of this task: rows make good each other's errors too. Null: each is on its own
 };
 
 /// Fills `out` (made for the task's shape; for a trellis the factor's order is that of trellis_tiles()): codes in original column order, or in the factor's order for Groups::packed.

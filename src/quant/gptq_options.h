@@ -22,6 +22,7 @@ inline const OptionSpec alpha{"alpha", OptionSpec::Type::real, "0.5", 0, 1, {}, 
 inline const OptionSpec beta{"beta", OptionSpec::Type::real, "0.5", 0, 1, {}, "share of the residual stream's error that is corrected"};
 inline const OptionSpec correct{"correct", OptionSpec::Type::real, "1", 0.01, 1, {}, "share of the calibration windows over which that error is measured"};
 inline const OptionSpec even_tokens{"even_tokens", OptionSpec::Type::boolean, "true", 0, 1, {}, "with corrections: tokens with a far larger residual stream than most count less"};
+inline const OptionSpec output_tokens{"output_tokens", OptionSpec::Type::integer, "0", 0, int64_t{1} << 24, {}, "calibration tokens of a pass back through the whole model, from which rows learn to make good each other's errors; 0: none"};
 inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"};
 }  // namespace gptq_options
 

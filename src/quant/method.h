@@ -90,6 +90,10 @@ struct LinearTask {
   /// query heads share) must be given one input scale, or the producer could not take it.
   std::span<const int64_t> producer_rows = {};
   LinearPlace place = {};
+  /// [n, n] or empty: sum over output_tokens tokens of g g^T, g a gradient of the model's predictions with respect to the output,
+  /// such that an error e of the output costs a divergence in proportion to the mean of (e g)^2.
+  std::span<const float> output_moments = {};
+  int64_t output_tokens = 0;
 };
 
 struct AffineCodes;
@@ -156,6 +160,12 @@ class Method {
   virtual double original_share(const Options& options) const {
     (void)options;
     return 1;
+  }
+
+  /// Calibration tokens over which LinearTask::output_moments are to be measured; 0: not at all.
+  virtual int64_t output_tokens(const Options& options) const {
+    (void)options;
+    return 0;
   }
 
   /// What the pipeline is to do with a block of this method's linears, all of which must fill LinearResult::affine.

@@ -27,6 +27,7 @@ const OptionSpec kOptions[] = {
     gptq_options::beta,
     gptq_options::correct,
     gptq_options::even_tokens,
+    gptq_options::output_tokens,
     gptq_options::refine,
     kDampOption,
 };
@@ -42,6 +43,7 @@ class AutoroundMethod final : public Method {
   }
   bool sequential(const Options&) const override { return true; }
   double original_share(const Options& options) const override { return options.real("correct"); }
+  int64_t output_tokens(const Options& options) const override { return options.integer("output_tokens"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"));
@@ -61,7 +63,7 @@ class AutoroundMethod final : public Method {
 
   Result<LinearResult> quantize(const LinearTask& task, const Options& options,
                                 const MethodContext& context) const override {
-    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "correct", "even_tokens", "refine", "damp"}));
+    NBL_ASSIGN(const Recipe first, gptq_of(options, {"bits", "group_size", "sym", "mse", "alpha", "beta", "correct", "even_tokens", "output_tokens", "refine", "damp"}));
     return first.method->quantize(task, first.options, context);
   }
 };

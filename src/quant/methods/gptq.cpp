@@ -1,6 +1,8 @@
 // gptq: columns are rounded one after the other, each one's error corrected by those that follow (Frantar et al., 2022).
 #include <fmt/format.h>
 
+#include <memory>
+
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/feedback_rounding.h"
@@ -25,6 +27,7 @@ const OptionSpec kOptions[] = {
     opt::beta,
     opt::correct,
     opt::even_tokens,
+    opt::output_tokens,
     opt::refine,
     {"true_sequential", OptionSpec::Type::boolean, "true", 0, 1, {}, "statistics of an input follow what is quantized before it in its layer"},
     {"block_size", OptionSpec::Type::integer, "128", 8, 65536, {}, "columns whose errors are passed on together; changes roundings alone"},
@@ -53,6 +56,7 @@ class GptqMethod final : public Method {
   }
   bool sequential(const Options& options) const override { return options.boolean("true_sequential"); }
   double original_share(const Options& options) const override { return options.real("correct"); }
+  int64_t output_tokens(const Options& options) const override { return options.integer("output_tokens"); }
   double nominal_bits(const Options& options) const override {
     return nominal_affine_bits(static_cast<int>(options.integer("bits")), options.boolean("sym"),
                                options.integer("group_size"), static_cast<int>(options.integer("scale_bits")));
@@ -96,6 +100,8 @@ class GptqMethod final : public Method {
       notes.push_back("rounded to nearest instead");
       round_to_nearest(task.weight, rule.grid, {}, context, &codes);
     } else {
+      const std::unique_ptr<RowFeedback> rows = RowFeedback::create(task, codes.step_rows, context, &notes);
+      rule.rows = rows.get();
       round_with_feedback(task, factor, rule, context, &codes);
     }
     NBL_ASSIGN(Segment segment, codes.pack());

@@ -2,6 +2,8 @@
 // weights of language models: Tseng et al., QTIP, 2024). From 5 bits on it is gptq.
 #include <fmt/format.h>
 
+#include <memory>
+
 #include "quant/affine.h"
 #include "quant/calibrated.h"
 #include "quant/feedback_rounding.h"
@@ -31,6 +33,7 @@ const OptionSpec kOptions[] = {
     opt::beta,
     opt::correct,
     opt::even_tokens,
+    opt::output_tokens,
     with(opt::refine, "1", 0),
     kDampOption,
 };
@@ -53,6 +56,7 @@ class TrellisMethod final : public Method {
   uint32_t needs(const Options& options) const override { return correction_needs(options); }
   bool sequential(const Options&) const override { return true; }
   double original_share(const Options& options) const override { return options.real("correct"); }
+  int64_t output_tokens(const Options& options) const override { return options.integer("output_tokens"); }
   double nominal_bits(const Options& options) const override {
     const int bits = static_cast<int>(options.integer("bits"));
     return nominal_affine_bits(bits, bits <= kMostBits, options.integer("group_size"),
@@ -68,7 +72,7 @@ class TrellisMethod final : public Method {
                                 const MethodContext& context) const override {
     if (options.integer("bits") > kMostBits) {
       NBL_ASSIGN(const Recipe gptq, gptq_of(options, {"bits", "group_size", "scale_bits", "mse", "alpha", "beta",
-                                                      "correct", "even_tokens", "refine", "damp"}));
+                                                      "correct", "even_tokens", "output_tokens", "refine", "damp"}));
       return gptq.method->quantize(task, gptq.options, context);
     }
     NBL_TRY(check_task(task));
@@ -96,6 +100,8 @@ class TrellisMethod final : public Method {
       factor = no_feedback(task.k, codes.group);
       rule = FeedbackRule{.grid = rule.grid};
     }
+    const std::unique_ptr<RowFeedback> rows = RowFeedback::create(task, codes.step_rows, context, &notes);
+    rule.rows = rows.get();
     round_with_feedback(task, factor, rule, context, &codes);
     NBL_ASSIGN(Segment segment, codes.pack());
     return finish_result(task, make_qtensor(task.n, task.k, std::move(segment)), std::move(notes), context);

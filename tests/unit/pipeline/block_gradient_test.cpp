@@ -273,6 +273,60 @@ TEST_P(BlockGradientTest, TuningLowersTheBlocksErrorAndNeverRaisesIt) {
   }
 }
 
+TEST_P(BlockGradientTest, OutputMomentsAreSumsOfTheTokensGradients) {
+  // One token's gradient of a matrix is g x^T, so that its moments g g^T are (g x^T) (g x^T)^T / |x|^2.
+  const auto one_token = [&](int64_t window, bool moments) {
+    BlockGradient b = *BlockGradient::create(*arch_, config_, layer_, team_, 1, 1, Compute::exact);
+    if (moments) b.take_output_moments();
+    b.set_norms(weights_);
+    for (const auto& [part, m] : weights_.matrices) EXPECT_TRUE(b.set(part, m).ok());
+    Floats y(static_cast<std::size_t>(config_.hidden));
+    std::map<model::Part, Floats> out;
+    EXPECT_TRUE(b.forward(x_.data() + window * config_.hidden, y.data()).ok());
+    EXPECT_TRUE(b.backward(direction_.data() + window * config_.hidden, &out).ok());
+    return out;
+  };
+  const auto gradients = one_token(0, false), moments = one_token(0, true), second = one_token(1, true);
+  int64_t seen = 0;
+  for (const auto& [part, gradient] : gradients) {
+    const int64_t n = weights_.matrices.at(part).n, k = weights_.matrices.at(part).k;
+    const Floats& m = moments.at(part);
+    ASSERT_EQ(m.size(), static_cast<std::size_t>(n * n));
+    std::vector<double> square(m.size());
+    double trace = 0, moments_trace = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t c = 0; c < k; ++c)
+          square[static_cast<std::size_t>(i * n + j)] += static_cast<double>(gradient[static_cast<std::size_t>(i * k + c)]) * static_cast<double>(gradient[static_cast<std::size_t>(j * k + c)]);
+      trace += square[static_cast<std::size_t>(i * (n + 1))];
+      moments_trace += static_cast<double>(m[static_cast<std::size_t>(i * (n + 1))]);
+    }
+    if (trace == 0) {  // queries and keys of a single token, an expert that it does not go to
+      EXPECT_LT(moments_trace, 1e-9);
+      continue;
+    }
+    ++seen;
+    ASSERT_GT(moments_trace, 0.0);
+    for (std::size_t i = 0; i < m.size(); ++i) EXPECT_NEAR(static_cast<double>(m[i]) / moments_trace, square[i] / trace, 1e-5);
+  }
+  EXPECT_GE(seen, 3);
+
+  // Of two windows: the sum.
+  BlockGradient both = *BlockGradient::create(*arch_, config_, layer_, team_, 2, 1, Compute::exact);
+  both.take_output_moments();
+  both.set_norms(weights_);
+  for (const auto& [part, m] : weights_.matrices) ASSERT_TRUE(both.set(part, m).ok());
+  Floats y(static_cast<std::size_t>(2 * config_.hidden));
+  std::map<model::Part, Floats> sums;
+  ASSERT_TRUE(both.forward(x_.data(), y.data()).ok());
+  ASSERT_TRUE(both.backward(direction_.data(), &sums).ok());
+  for (const auto& [part, sum] : sums) {
+    float largest = 1e-12f;
+    for (const float v : sum) largest = std::max(largest, std::fabs(v));
+    for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_NEAR(sum[i], moments.at(part)[i] + second.at(part)[i], 1e-5f * largest);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, BlockGradientTest, ::testing::ValuesIn(shapes()),
                          [](const auto& info) { return info.param.name; });
 
