@@ -28,8 +28,7 @@ float softmax(const kernels::ElementwiseKernels& kernel, const float* scores, in
 }  // namespace
 
 bool OutputGradient::supports(const model::Architecture& arch, const model::Config& config) {
-  const model::TensorSpec* head = arch.find(Role::lm_head, config);
-  return arch.find(Role::final_norm, config) != nullptr && (head == nullptr || !head->has_bias) && config.embed_dim() == config.hidden;
+  return arch.find(Role::final_norm, config) != nullptr && config.embed_dim() == config.hidden;
 }
 
 Result<OutputGradient> OutputGradient::create(const Checkpoint& input, const model::Architecture& arch, const model::Config& config,
@@ -51,6 +50,8 @@ Result<OutputGradient> OutputGradient::create(const Checkpoint& input, const mod
   NBL_ASSIGN(const QTensor tensor, input.matrix(model::tensor_name(*head, 0, "weight")));
   model::LayerWeights::Matrix m{tensor.n, tensor.k, {}, {}};
   m.w.resize(static_cast<std::size_t>(m.n * m.k));
+  NBL_ASSIGN(m.bias, model::load_bias(input, *head, config, 0));
+  for (float& b : m.bias) b *= config.logit_scale;
   team.parallel_for(m.n, 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       tensor.dequantize_row(r, m.w.data() + r * m.k);

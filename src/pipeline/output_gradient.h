@@ -14,7 +14,7 @@ namespace nbl::pipeline {
 
 class OutputGradient {
  public:
-  /// Whether a model of this description ends in a norm and one projection without bias, whose scores are the logits times at most a factor.
+  /// Whether a model of this description ends in a norm and one projection, whose scores are the logits times at most a factor.
   static bool supports(const model::Architecture& arch, const model::Config& config);
 
   /// For `tokens` tokens at a time; the logits of at most 128 of them are in memory together.

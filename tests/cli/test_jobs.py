@@ -15,8 +15,8 @@ CALIBRATION = DATA / "calibration.txt"
 
 
 class Jobs(Case):
-    def command(self, output, *extra, text=CALIBRATION, tokens=32768):
-        return ["quantize", MODEL, "-o", output, "--method", "gptq:bits=3,group=64", "--calib", text,
+    def command(self, output, *extra, text=CALIBRATION, tokens=32768, method="gptq:bits=3,group=64"):
+        return ["quantize", MODEL, "-o", output, "--method", method, "--calib", text,
                 "--calib-tokens", tokens, "--quiet", *extra]
 
     def leftovers(self):
@@ -94,7 +94,7 @@ class Resume(Jobs):
 
 
 class Memory(Jobs):
-    def peak(self, *extra):
+    def peak(self, *extra, tokens=32768, **more):
         text = self.dir / "long.txt"
         text.write_bytes(CALIBRATION.read_bytes() * 4)  # activations are to be what the memory goes to
         output = self.dir / "out.safetensors"
@@ -102,7 +102,7 @@ class Memory(Jobs):
                 "done = subprocess.run(sys.argv[1:], capture_output=True)\n"
                 "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\n"
                 "print(done.stderr.decode())")
-        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=32768))],
+        done = subprocess.run([sys.executable, "-c", code, NIBBLE, *map(str, self.command(output, *extra, text=text, tokens=tokens, **more))],
                               capture_output=True, text=True, timeout=600)
         first, *rest = done.stdout.splitlines()
         status, peak = map(int, first.split())
@@ -123,6 +123,18 @@ class Memory(Jobs):
             self.assertLessEqual(peak, cap)
             self.assertEqual(got, want)
         print(f"uncapped {free / 1e6:.0f} MB, smallest cap {smallest / 1e6:.0f} MB", file=sys.stderr)
+
+    def test_gradients_stay_within_the_cap_too(self):
+        job = {"tokens": 8192, "method": "trellis:bits=2,output_tokens=8192"}
+        _, _, text, want = self.peak(**job)
+        self.assertIsNotNone(want, text)
+        _, _, text, _ = self.peak("--max-ram", "16M", **job)
+        smallest = int(text.split("the smallest cap that works is ")[1].split(" MB")[0]) * 1000000
+        (self.dir / "out.safetensors").unlink()
+        status, peak, text, got = self.peak("--max-ram", smallest, **job)
+        self.assertEqual(status, 0, text)
+        self.assertLessEqual(peak, smallest)
+        self.assertEqual(got, want)
 
 
 class Reproduce(Jobs):

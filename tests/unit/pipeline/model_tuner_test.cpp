@@ -142,7 +142,7 @@ TEST_P(ModelTunerTest, LearningLowersTheDivergenceForAnyTeamAndMemory) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelTunerTest, ::testing::Values("llama", "gpt2", "gemma2-low-caps", "gemma3"),
+INSTANTIATE_TEST_SUITE_P(Models, ModelTunerTest, ::testing::Values("llama", "gpt2", "gemma2-low-caps", "gemma3", "phi", "gptj"),
                          [](const auto& info) { return test::test_name(info.param); });
 
 }  // namespace
