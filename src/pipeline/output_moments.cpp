@@ -21,8 +21,9 @@ void add(Moments&& part, Team& team, Moments* sums) {
       continue;
     }
     float* to = sum->second.data();
-    team.parallel_for(static_cast<int64_t>(moments.size()), 1 << 14, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) to[i] += moments[static_cast<std::size_t>(i)];
+    const float* from = moments.data();
+    team.parallel_for(static_cast<int64_t>(moments.size()), 1 << 14, [to, from](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] += from[i];
     });
   }
 }
