@@ -50,7 +50,7 @@ RECIPES = [
     ("autoround:bits=4,group=128", "c4", []), ("autoround:bits=3,group=128", "c4", []), ("autoround:bits=2,group=128", "c4", []),
     ("gptq:bits=3,group=128,output_tokens=16384", "c4", []), ("trellis:bits=4,output_tokens=16384", "c4", []),
     ("trellis:bits=3,output_tokens=16384", "c4", []), ("trellis:bits=2,output_tokens=16384", "c4", []),
-    ("trellis:bits=3,output_tokens=65536", "c4", []),
+    ("autoround:bits=3,group=128,output_tokens=16384", "c4", []),
     ("autoround:bits=3,group=128,iters=0,epochs=1", "mix", []),
     ("gptq:bits=4,group=128", "c4", ["--set", "rotation=hadamard"]), ("gptq:bits=3,group=128", "c4", ["--set", "rotation=hadamard"]),
     ("trellis", "c4", ["--target-bpw", "3.0"]), ("trellis:refine=2", "c4", ["--target-bpw", "3.0"]), ("trellis:refine=2", "c4", ["--target-bpw", "2.5"]),

@@ -15,7 +15,7 @@ from matplotlib import pyplot  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 #: (colour, marker, the line beside it)
-STYLES = {"nibble, trellis": ("#c1121f", "o", "-"), "nibble, gptq": ("#0b6e4f", "o", "-"), "nibble, kquant": ("#2a9d8f", "s", "-"), "llama.cpp": ("#8a8a8a", "s", "--"),
+STYLES = {"nibble, trellis": ("#c1121f", "o", "-"), "nibble, trellis, two-sided": ("#7b0d16", "p", ":"), "nibble, gptq": ("#0b6e4f", "o", "-"), "nibble, kquant": ("#2a9d8f", "s", "-"), "llama.cpp": ("#8a8a8a", "s", "--"),
           "AutoRound": ("#b5651d", "^", "--"), "GPTQModel": ("#5b5ea6", "v", "--"), "HQQ": ("#a23b72", "D", "--"),
           "bitsandbytes": ("#444444", "x", ""), "AutoAWQ (repaired)": ("#444444", "+", "")}
 

@@ -149,8 +149,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       const int64_t end = config.vocab * (config.hidden * (4 + 2 * element) + (256 + 2 * shape.threads) * 4);
       plan.gradients = std::max(block, end) + 4 * rows * config.hidden * 4 + output_stream;
       plan.moments = config.layers * outputs * 2;
-      // A linear's moments, damped and factored; what is kept of its rows.
-      plan.statistics += most_outputs * (4 + 4 + 4 + 8 + 4 + 2) + largest * 12;
+      // A linear's moments, damped and factored; what is kept of its rows, and their weights in that order.
+      plan.statistics += most_outputs * (4 + 4 + 4 + 8 + 4 + 2) + largest * 20;
     }
     const int64_t copies = runners + (learned ? 1 : 0);
     const int64_t stream = shape.windows * shape.length * config.hidden * 4, batch = rows * config.hidden * 4;
