@@ -187,6 +187,10 @@ Status Job::start_streams() {
 /// Of the layers from `first_layer` on.
 Status Job::measure_outputs(int64_t first_layer) {
   if (output_tokens_ == 0 || first_layer > last_stats_layer_) return {};
+  for (int64_t l = 0; l < config_.layers; ++l) {  // a weight that is no number would spread into every layer's moments
+    NBL_ASSIGN(const LayerWeights weights, model::load_layer(input_, *arch_, config_, l));
+    NBL_TRY(check_finite(weights, layers_[static_cast<std::size_t>(l)], team_));
+  }
   const Calibration& c = options_.calibration;
   OutputMoments::Options moments;
   moments.windows = output_tokens_ / c.length;

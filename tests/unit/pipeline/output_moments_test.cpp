@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "base/random.h"
 #include "pipeline/output_gradient.h"
@@ -142,6 +143,18 @@ TEST_F(OutputMomentsTest, QuantizingWithThemIsSaidAndDoesNotDependOnThreadsOrMem
     ASSERT_TRUE(plain.ok());
     EXPECT_NE(plain->output_sha256, first);
   }
+}
+
+TEST_F(OutputMomentsTest, ANaNInALaterLayerIsNamedBeforeThePass) {
+  model_.values("model.layers.1.mlp.up_proj.weight")[70] = std::numeric_limits<float>::quiet_NaN();
+  int64_t gradients = 0;
+  const auto report = quantize(model_, output(), options_for("gptq:bits=3,group=32,output_tokens=192"), team_, [&](const ProgressEvent& p) {
+    gradients += p.stage == "gradients" ? 1 : 0;
+    return true;
+  });
+  ASSERT_FALSE(report.ok());
+  EXPECT_NE(report.status().message().find("model.layers.1.mlp.up_proj.weight holds nan at row 1, column 6"), std::string::npos) << report.status().message();
+  EXPECT_EQ(gradients, 0);
 }
 
 TEST_F(OutputMomentsTest, AnInterruptedJobGoesOn) {
