@@ -123,7 +123,7 @@ Status OutputGradient::probe(const float* hidden, uint64_t seed, float* dx) {
     norm_rows(*team_, rule, rows_, norm_, norm_bias_, x, h.data(), stats.data());
     NBL_TRY(products_.apply(head_.forward, h.data(), scores.data()));
     team_->parallel_for(rows_, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> p(static_cast<std::size_t>(vocab));
+      std::vector<float> p(static_cast<std::size_t>(vocab)), c(p.size());
       for (int64_t r = begin; r < end; ++r) {
         float* score = scores.data() + r * vocab;
         if (cap > 0) kernel.soft_cap(score, cap, vocab);
@@ -132,7 +132,6 @@ Status OutputGradient::probe(const float* hidden, uint64_t seed, float* dx) {
         // With signs z: D^(1/2) z - p (D^(1/2) 1, z), D = diag(p).
         float along = 0;
         uint64_t signs = 0;
-        std::vector<float> c(static_cast<std::size_t>(vocab));
         for (int64_t i = 0; i < vocab; ++i) {
           if (i % 64 == 0) signs = random.next();
           const float root = std::sqrt(p[static_cast<std::size_t>(i)]);

@@ -387,6 +387,7 @@ Status Job::work(const std::filesystem::path& output) {
     NBL_TRY(count > 1 ? process_independent(l, count) : process_layer(l));
     l += std::max<int64_t>(1, count);
   }
+  output_moments_.reset();
   if (model_learning_.epochs > 0) NBL_TRY(learn_model());
   streams_.reset();
   NBL_TRY(copy_rest());
