@@ -52,7 +52,7 @@ Result<Job::Linear> Job::quantize_linear(const LayerWeights::Matrix& m, const Pl
   if (output_moments_ && layer >= 0 && plan.output_tokens > 0) {
     NBL_ASSIGN(moments, output_moments_->load(layer, plan.role));
     task.output_moments = moments;
-    task.output_tokens = output_moments_->tokens();
+    task.output_gradients = output_moments_->gradients();
   }
   quant::MethodContext context;
   context.team = &team;

@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "pipeline/experts_gradient.h"
 #include "pipeline/model_tuner.h"
+#include "pipeline/output_moments.h"
 #include "pipeline/streams.h"
 
 namespace nbl::pipeline {
@@ -140,7 +141,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.weights = std::max(plan.weights, learned_weights);
       plan.work = std::max(plan.work, kept + end + (config.layers + 8) * rows * config.hidden * 4);
     }
-    const int64_t output_stream = shape.output_tokens * config.hidden * 4 * (config.layers + 1);
+    const int64_t output_stream = shape.output_tokens * config.hidden * 4 * (config.layers + OutputMoments::kProbes);
     if (shape.output_tokens > 0) {
       // A layer with both directions' copies and what its way back keeps; its moments, those of a batch and of one output as they are
       // summed; the output projection and its scores.
@@ -162,7 +163,7 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       plan.activations = copies * batch * 3;
       if (shape.output_tokens > 0) {
         plan.spilled += output_stream + plan.moments;
-        plan.gradients += 3 * batch * (config.layers + 1) - output_stream;
+        plan.gradients += 3 * batch * (config.layers + OutputMoments::kProbes) - output_stream;
         plan.moments = 0;
       }
     }

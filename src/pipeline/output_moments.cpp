@@ -39,15 +39,16 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
   }
   const int64_t windows = Streams::together(options.windows, options.length), rows = windows * options.length;
   const int64_t batches = options.windows / windows;
-  out.tokens_ = batches * rows;
+  const int64_t tokens = batches * rows;
+  out.gradients_ = kProbes * tokens;
 
   std::vector<Activations> streams;  // before each layer and behind the last; of layers that are not asked for only the way through
   const auto stream = [&](int64_t l) -> Activations& { return streams[static_cast<std::size_t>(std::max<int64_t>(0, l - options.first_layer))]; };
   for (int64_t l = options.first_layer; l <= config.layers; ++l) {
-    NBL_ASSIGN(Activations a, Activations::create(out.tokens_, config.hidden, rows, options.spill));
+    NBL_ASSIGN(Activations a, Activations::create(tokens, config.hidden, rows, options.spill));
     streams.push_back(std::move(a));
   }
-  NBL_TRY(embed_batches(input, arch, config, ids.first(static_cast<std::size_t>(out.tokens_)), options.length, rows,
+  NBL_TRY(embed_batches(input, arch, config, ids.first(static_cast<std::size_t>(tokens)), options.length, rows,
                         [&](int64_t batch, const float* values) { return stream(0).store(batch, values); }));
 
   const auto block_of = [&](int64_t l) -> Result<BlockGradient> {
@@ -68,14 +69,22 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
       NBL_TRY(stream(l + 1).store(b, y.data()));
     }
   }
-  Activations gradient = std::move(streams.back());  // takes the place of what is behind the last layer
+  std::vector<Activations> gradients;  // one a probe; the last one's take the place of what is behind the last layer
+  for (int probe = 1; probe < kProbes; ++probe) {
+    NBL_ASSIGN(Activations a, Activations::create(tokens, config.hidden, rows, options.spill));
+    gradients.push_back(std::move(a));
+  }
+  gradients.push_back(std::move(streams.back()));
   streams.pop_back();
   {
     NBL_ASSIGN(OutputGradient output, OutputGradient::create(input, arch, config, team, rows, options.compute));
     for (int64_t b = 0; b < batches; ++b) {
-      NBL_ASSIGN(const float* x, gradient.load(b));
-      NBL_TRY(output.probe(x, options.seed * 7919u + static_cast<uint64_t>(b * rows), dy.data()));
-      NBL_TRY(gradient.store(b, dy.data()));
+      NBL_ASSIGN(const float* x, gradients.back().load(b));
+      std::copy_n(x, y.size(), y.data());
+      for (int probe = 0; probe < kProbes; ++probe) {
+        NBL_TRY(output.probe(y.data(), options.seed * 7919u + static_cast<uint64_t>(probe * tokens + b * rows), dy.data()));
+        NBL_TRY(gradients[static_cast<std::size_t>(probe)].store(b, dy.data()));
+      }
     }
   }
   for (int64_t l = config.layers - 1; l >= options.first_layer; --l) {
@@ -85,13 +94,15 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
       NBL_TRY(tick(l, true));
       NBL_ASSIGN(const float* x, stream(l).load(b));
       NBL_TRY(block.forward(x, y.data()));
-      NBL_ASSIGN(const float* from, gradient.load(b));
-      std::copy_n(from, dy.size(), dy.data());
-      Moments part;
-      const bool last = l == options.first_layer;
-      NBL_TRY(block.backward(dy.data(), &part, last ? nullptr : dx.data()));
-      if (!last) NBL_TRY(gradient.store(b, dx.data()));
-      add(std::move(part), team, &sums);
+      for (Activations& gradient : gradients) {
+        NBL_ASSIGN(const float* from, gradient.load(b));
+        std::copy_n(from, dy.size(), dy.data());
+        Moments part;
+        const bool last = l == options.first_layer;
+        NBL_TRY(block.backward(dy.data(), &part, last ? nullptr : dx.data()));
+        if (!last) NBL_TRY(gradient.store(b, dx.data()));
+        add(std::move(part), team, &sums);
+      }
     }
     for (const auto& [part, square] : sums) NBL_TRY(out.keep(l, part, square));
     streams.pop_back();

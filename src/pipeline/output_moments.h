@@ -23,6 +23,10 @@ namespace nbl::pipeline {
 
 class OutputMoments {
  public:
+  /// Random functions of a token's scores whose gradients go back from it. A second one is worth as much as twice to four times the tokens
+  /// and takes half of what a token's first does, as both have the way forward in common.
+  static constexpr int kProbes = 2;
+
   struct Options {
     int64_t windows = 0, length = 0;
     uint64_t seed = 0;
@@ -37,8 +41,9 @@ class OutputMoments {
   static Result<OutputMoments> measure(const Checkpoint& input, const model::Architecture& arch, const model::Config& config, Team& team,
                                        std::span<const text::TokenId> ids, const Options& options, const TickFn& tick);
 
-  int64_t tokens() const noexcept { return tokens_; }
-  /// [n, n] of a linear of n outputs: the sum over tokens of g g^T, g as OutputGradient::probe() begins it. Empty: not measured.
+  /// How many were summed.
+  int64_t gradients() const noexcept { return gradients_; }
+  /// [n, n] of a linear of n outputs: the sum over gradients() of g g^T, g as OutputGradient::probe() begins it. Empty: not measured.
   Result<std::vector<float>> load(int64_t layer, model::Part part) const;
 
  private:
@@ -51,7 +56,7 @@ class OutputMoments {
 
   std::vector<std::map<model::Part, Triangle>> layers_;
   std::optional<ScratchFile> file_;
-  int64_t tokens_ = 0, stored_bytes_ = 0;
+  int64_t gradients_ = 0, stored_bytes_ = 0;
 };
 
 }  // namespace nbl::pipeline

@@ -90,10 +90,10 @@ struct LinearTask {
   /// query heads share) must be given one input scale, or the producer could not take it.
   std::span<const int64_t> producer_rows = {};
   LinearPlace place = {};
-  /// [n, n] or empty: sum over output_tokens tokens of g g^T, g a gradient of the model's predictions with respect to the output,
+  /// [n, n] or empty: sum of output_gradients many g g^T, g a gradient of the model's predictions with respect to the output,
   /// such that an error e of the output costs a divergence in proportion to the mean of (e g)^2.
   std::span<const float> output_moments = {};
-  int64_t output_tokens = 0;
+  int64_t output_gradients = 0;
 };
 
 struct AffineCodes;

@@ -84,7 +84,7 @@ std::unique_ptr<RowFeedback> RowFeedback::create(const LinearTask& task, int64_t
   std::unique_ptr<RowFeedback> rows(new RowFeedback(n, task.k, unit));
   InputStats stats;
   stats.k = n;
-  stats.tokens = task.output_tokens;
+  stats.tokens = task.output_gradients;
   stats.hessian.resize(moments.size());
   const float scale = static_cast<float>(static_cast<double>(n) / trace);  // the gradients' own unit is arbitrary
   for (std::size_t i = 0, at = 0; i < rows->order_.size(); ++i) {
@@ -104,7 +104,7 @@ std::unique_ptr<RowFeedback> RowFeedback::create(const LinearTask& task, int64_t
     if (diagonal <= 0) diagonal = 1;  // as factor_hessian() has it
     diagonal += rows->factor_.added;
   }
-  notes->push_back(fmt::format("rows make good each other's errors ({} tokens' gradients, damped by {:.2g})", task.output_tokens, damp));
+  notes->push_back(fmt::format("rows make good each other's errors ({} gradients, damped by {:.2g})", task.output_gradients, damp));
   return rows;
 }
 

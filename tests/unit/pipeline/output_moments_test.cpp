@@ -97,7 +97,7 @@ TEST_F(OutputMomentsTest, ProbesHaveTheCurvatureOfTheDivergence) {
 
 TEST_F(OutputMomentsTest, AreTheSameInMemoryOnDiskForAnyTeamAndFirstLayer) {
   const OutputMoments first = measure(options());
-  EXPECT_EQ(first.tokens(), kWindows * kLength);
+  EXPECT_EQ(first.gradients(), OutputMoments::kProbes * kWindows * kLength);
   OutputMoments::Options o = options();
   o.spill = scratch_.path();
   const OutputMoments spilled = measure(o);
@@ -131,7 +131,7 @@ TEST_F(OutputMomentsTest, QuantizingWithThemIsSaidAndDoesNotDependOnThreadsOrMem
       ASSERT_TRUE(report.ok()) << report.status().message();
       if (first.empty()) first = report->output_sha256;
       EXPECT_EQ(report->output_sha256, first) << threads << " threads";
-      const std::string words = recipe[0] == 'g' ? "(96 tokens' gradients" : recipe[0] == 't' ? "(192 tokens' gradients" : "(32 tokens' gradients";
+      const std::string words = recipe[0] == 'g' ? "(192 gradients" : recipe[0] == 't' ? "(384 gradients" : "(64 gradients";
       for (const LayerReport& layer : report->layers) {
         bool said = false;
         for (const std::string& note : layer.notes) said = said || note.find(words) != std::string::npos;

@@ -82,7 +82,7 @@ struct Coupled {
   LinearTask task() const {
     LinearTask t = layer.task();
     t.output_moments = moments;
-    t.output_tokens = int64_t{1} << 20;  // so many that only the least damping is wanted
+    t.output_gradients = int64_t{1} << 20;  // so many that only the least damping is wanted
     return t;
   }
   Matrix damped(double share) const {
