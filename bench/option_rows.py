@@ -28,7 +28,7 @@ OPTIONS = [
     ("spqr", "c4", ["act_order=true", "outliers=0"]),
     ("binary", "c4", ["feedback=false", "residual=0"]),
     ("smoothquant", "c4", ["alpha=0"]),
-    ("autoround:bits=3,group=128", "c4", ["iters=0"]),
+    ("autoround:bits=3,group=128", "c4", ["iters=0", "output_tokens=0"]),
 ]
 
 

@@ -119,7 +119,7 @@ class Job {
   std::optional<OutputMoments> output_moments_;
   MemoryPlan memory_;
   int64_t together_ = 1;  ///< layers that wait for nothing may be quantized side by side: so many
-  std::optional<std::filesystem::path> spill_;
+  std::optional<std::filesystem::path> spill_, spill_moments_;
   std::optional<Journal> journal_;
   FinishedLayer finished_;  ///< what the layer at hand has written, for the journal
   std::vector<Linear> pending_;  ///< of a block that is still being learned, not yet written

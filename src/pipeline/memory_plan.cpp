@@ -48,7 +48,8 @@ std::string MemoryPlan::text() const {
                                  megabytes(peak()), megabytes(process), megabytes(weights), megabytes(activations),
                                  megabytes(work), megabytes(statistics), megabytes(tables));
   if (gradients > 0) line += fmt::format("; {} while gradients are taken, of which {} stay", megabytes(gradients + moments), megabytes(moments));
-  if (spill) line += fmt::format("; up to {} of activations go to disk, compressed", megabytes(spilled));
+  if (spill) line += fmt::format("; up to {} of activations go to disk, compressed", megabytes(spilled - spilled_moments));
+  if (spill_moments) line += fmt::format("; {} of the gradients' moments go to disk", megabytes(spilled_moments));
   if (cap > 0) line += fmt::format("; cap {}", megabytes(cap));
   return line;
 }
@@ -83,6 +84,13 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   // largest matrix on its way into one.
   const int64_t runners = calibrated ? (original ? 2 : 1) : 0, element = shape.compute == Compute::fast ? 2 : 4;
   plan.weights = layer * (4 + 2 + 1) + runners * layer * element + largest * (4 + 2 * element);
+
+  const auto spill_moments = [&plan] {
+    plan.spill_moments = true;
+    plan.spilled_moments += plan.moments;
+    plan.spilled += plan.moments;
+    plan.moments = 0;
+  };
 
   int64_t statistics = 0, all = 0, widest = 0, adding = 0;  // adding: the widest input of a linear that adds to the stream
   for (const model::InputGroup& group : arch.groups) {
@@ -150,6 +158,8 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
       const int64_t end = config.vocab * (config.hidden * (4 + 2 * element) + (256 + 2 * shape.threads) * 4);
       plan.gradients = std::max(block, end) + 4 * rows * config.hidden * 4 + output_stream;
       plan.moments = config.layers * outputs * 2;
+      constexpr int64_t kMostMoments = int64_t{1} << 30;
+      if (plan.moments > kMostMoments) spill_moments();
       // A linear's moments, damped and factored; what is kept of its rows, and their weights in that order.
       plan.statistics += most_outputs * (4 + 4 + 4 + 8 + 4 + 2) + largest * 20;
     }
@@ -159,12 +169,12 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
     plan.activations = copies * stream;
     if (cap > 0 && plan.peak() > cap) {
       plan.spill = true;
-      plan.spilled = copies * stream;
+      plan.spilled += copies * stream;
       plan.activations = copies * batch * 3;
       if (shape.output_tokens > 0) {
-        plan.spilled += output_stream + plan.moments;
+        plan.spilled += output_stream;
         plan.gradients += 3 * batch * (config.layers + OutputMoments::kProbes) - output_stream;
-        plan.moments = 0;
+        spill_moments();
       }
     }
     // Keeping them saves a third of the forward passes and takes more than the stream itself: where there is room.

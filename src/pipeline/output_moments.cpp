@@ -34,8 +34,8 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
                                              Team& team, std::span<const text::TokenId> ids, const Options& options, const TickFn& tick) {
   OutputMoments out;
   out.layers_.resize(static_cast<std::size_t>(config.layers));
-  if (options.spill) {
-    NBL_ASSIGN(out.file_, ScratchFile::create(*options.spill));
+  if (options.spill_moments) {
+    NBL_ASSIGN(out.file_, ScratchFile::create(*options.spill_moments));
   }
   const int64_t windows = Streams::together(options.windows, options.length), rows = windows * options.length;
   const int64_t batches = options.windows / windows;

@@ -32,7 +32,7 @@ class OutputMoments {
     uint64_t seed = 0;
     Compute compute = Compute::fast;
     int64_t first_layer = 0;  ///< layers before it are not asked for
-    std::optional<std::filesystem::path> spill = std::nullopt;  ///< where streams and moments go that are not to stay in memory
+    std::optional<std::filesystem::path> spill = std::nullopt, spill_moments = std::nullopt;  ///< where streams, and moments, go that are not to stay in memory
   };
   /// Called before each batch of windows; an error ends the work.
   using TickFn = std::function<Status(int64_t layer, bool back)>;

@@ -132,7 +132,9 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
     memory_.weights *= together_;
     memory_.statistics *= together_;
   }
-  if (memory_.spill) spill_ = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
+  const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
+  if (memory_.spill) spill_ = folder;
+  if (memory_.spill_moments) spill_moments_ = folder;
   report_.memory_plan = memory_.to_json();
   if (options_.log) options_.log(memory_.text());
   return {};
@@ -199,6 +201,7 @@ Status Job::measure_outputs(int64_t first_layer) {
   moments.compute = options_.compute;
   moments.first_layer = first_layer;
   moments.spill = spill_;
+  moments.spill_moments = spill_moments_;
   NBL_ASSIGN(output_moments_, OutputMoments::measure(input_, *arch_, config_, team_, std::span(c.ids).first(static_cast<std::size_t>(output_tokens_)),
                                                      moments, [&](int64_t l, bool back) {
                                                        return tick("gradients", fmt::format("layer {}, {}", l, back ? "back" : "forward"));

@@ -24,6 +24,13 @@ inline const OptionSpec correct{"correct", OptionSpec::Type::real, "1", 0.01, 1,
 inline const OptionSpec even_tokens{"even_tokens", OptionSpec::Type::boolean, "true", 0, 1, {}, "with corrections: tokens with a far larger residual stream than most count less"};
 inline const OptionSpec output_tokens{"output_tokens", OptionSpec::Type::integer, "0", 0, int64_t{1} << 24, {}, "calibration tokens of a pass back through the whole model, from which rows learn to make good each other's errors; 0: none"};
 inline const OptionSpec refine{"refine", OptionSpec::Type::integer, "2", 0, 20, {}, "rounds of refitting scales and moving codes"};
+
+/// One of them with another default, and least value.
+inline OptionSpec with(OptionSpec spec, std::string_view fallback, double min) {
+  spec.fallback = fallback;
+  spec.min = min;
+  return spec;
+}
 }  // namespace gptq_options
 
 /// The statistics that corrections of these sizes need.

@@ -27,7 +27,7 @@ const OptionSpec kOptions[] = {
     gptq_options::beta,
     gptq_options::correct,
     gptq_options::even_tokens,
-    gptq_options::output_tokens,
+    gptq_options::with(gptq_options::output_tokens, "8192", 0),
     gptq_options::refine,
     kDampOption,
 };

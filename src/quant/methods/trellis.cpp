@@ -18,23 +18,17 @@ namespace opt = gptq_options;
 
 constexpr int64_t kMostBits = 4;
 
-OptionSpec with(OptionSpec spec, std::string_view fallback, double min) {
-  spec.fallback = fallback;
-  spec.min = min;
-  return spec;
-}
-
 const OptionSpec kOptions[] = {
-    with(opt::bits, "3", 1),
-    with(opt::group_size, "64", -1),
-    with(opt::scale_bits, "6", 0),
+    opt::with(opt::bits, "3", 1),
+    opt::with(opt::group_size, "64", -1),
+    opt::with(opt::scale_bits, "6", 0),
     opt::mse,
     opt::alpha,
     opt::beta,
     opt::correct,
     opt::even_tokens,
     opt::output_tokens,
-    with(opt::refine, "1", 0),
+    opt::with(opt::refine, "1", 0),
     kDampOption,
 };
 

@@ -99,7 +99,7 @@ TEST_F(OutputMomentsTest, AreTheSameInMemoryOnDiskForAnyTeamAndFirstLayer) {
   const OutputMoments first = measure(options());
   EXPECT_EQ(first.gradients(), OutputMoments::kProbes * kWindows * kLength);
   OutputMoments::Options o = options();
-  o.spill = scratch_.path();
+  o.spill = o.spill_moments = scratch_.path();
   const OutputMoments spilled = measure(o);
   o = options();
   o.first_layer = 1;
