@@ -42,7 +42,7 @@ def page(rows):
              "published), the others as they come. Mean KL from the original over windows-512 of wikitext2.test.raw (the first 64 windows for",
              "prose-28m, 16 for SmolLM2-135M), exact compute; calibration on 64 and 32 windows of c4. Above 1: the default is better.", "",
              "Every default is worth its bits on both models, or changes nothing on one (`even_tokens` on prose-28m, which has no such tokens;",
-             "trellis's `refine` on SmolLM2). trellis's coded scales (`scale_bits`) cost SmolLM2 6 % and save 0.15 bits a weight, which as bits of",
+             "autoround's `iters` there; trellis's `refine` on SmolLM2). trellis's coded scales (`scale_bits`) cost SmolLM2 6 % and save 0.15 bits a weight, which as bits of",
              "the codes are worth about 20 % there (3.1 and 4.1 bits in [methods measured](methods.md)); outliers of spqr take 0.53 bits for 7 to 9 %,",
              "which is what the method is. One thing moves SmolLM2's figures at 3 bits besides: other roundings of the same recipe (damp 0.0101 or",
              "0.0102 in place of 0.01) differ by up to 4 %.", "",
