@@ -49,7 +49,7 @@ std::string MemoryPlan::text() const {
                                  megabytes(work), megabytes(statistics), megabytes(tables));
   if (gradients > 0) line += fmt::format("; {} while gradients are taken, of which {} stay", megabytes(gradients + moments), megabytes(moments));
   if (spill) line += fmt::format("; up to {} of activations go to disk, compressed", megabytes(spilled - spilled_moments));
-  if (spill_moments) line += fmt::format("; {} of the gradients' moments go to disk", megabytes(spilled_moments));
+  if (spilled_moments > 0) line += fmt::format("; {} of the gradients' moments go to disk", megabytes(spilled_moments));
   if (cap > 0) line += fmt::format("; cap {}", megabytes(cap));
   return line;
 }
@@ -86,7 +86,6 @@ Result<MemoryPlan> plan_memory(const Checkpoint& input, const model::Architectur
   plan.weights = layer * (4 + 2 + 1) + runners * layer * element + largest * (4 + 2 * element);
 
   const auto spill_moments = [&plan] {
-    plan.spill_moments = true;
     plan.spilled_moments += plan.moments;
     plan.spilled += plan.moments;
     plan.moments = 0;

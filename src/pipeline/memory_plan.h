@@ -37,9 +37,8 @@ struct MemoryPlan {
   int64_t moments = 0;       ///< what that pass leaves
   int64_t tables = 0;        ///< the largest tensor outside the layers: embeddings, output projection
   int64_t spilled = 0;       ///< on disk, before compression
-  int64_t spilled_moments = 0;  ///< of them
+  int64_t spilled_moments = 0;  ///< of them; with all else that is spilled, or alone, when they are many
   bool spill = false;
-  bool spill_moments = false;  ///< with all else that is spilled, or alone, when they are many
   bool keep = false;         ///< inputs of linears that add to the residual stream are kept (counted in activations)
 
   int64_t peak() const noexcept;

@@ -59,7 +59,7 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
     for (const auto& [part, matrix] : weights.matrices) NBL_TRY(block.set(part, matrix));
     return block;
   };
-  std::vector<float> y(static_cast<std::size_t>(rows * config.hidden)), dy(y.size()), dx(y.size());
+  std::vector<float> y(static_cast<std::size_t>(rows * config.hidden)), dx(y.size());
   for (int64_t l = 0; l < config.layers; ++l) {
     NBL_ASSIGN(BlockGradient block, block_of(l));
     for (int64_t b = 0; b < batches; ++b) {
@@ -80,26 +80,24 @@ Result<OutputMoments> OutputMoments::measure(const Checkpoint& input, const mode
     NBL_ASSIGN(OutputGradient output, OutputGradient::create(input, arch, config, team, rows, options.compute));
     for (int64_t b = 0; b < batches; ++b) {
       NBL_ASSIGN(const float* x, gradients.back().load(b));
-      std::copy_n(x, y.size(), y.data());
-      for (int probe = 0; probe < kProbes; ++probe) {
-        NBL_TRY(output.probe(y.data(), options.seed * 7919u + static_cast<uint64_t>(probe * tokens + b * rows), dy.data()));
-        NBL_TRY(gradients[static_cast<std::size_t>(probe)].store(b, dy.data()));
+      for (int probe = 0; probe < kProbes; ++probe) {  // the last one overwrites x
+        NBL_TRY(output.probe(x, options.seed * 7919u + static_cast<uint64_t>(probe * tokens + b * rows), dx.data()));
+        NBL_TRY(gradients[static_cast<std::size_t>(probe)].store(b, dx.data()));
       }
     }
   }
   for (int64_t l = config.layers - 1; l >= options.first_layer; --l) {
     NBL_ASSIGN(BlockGradient block, block_of(l));
     Moments sums;
+    const bool last = l == options.first_layer;
     for (int64_t b = 0; b < batches; ++b) {
       NBL_TRY(tick(l, true));
       NBL_ASSIGN(const float* x, stream(l).load(b));
       NBL_TRY(block.forward(x, y.data()));
       for (Activations& gradient : gradients) {
         NBL_ASSIGN(const float* from, gradient.load(b));
-        std::copy_n(from, dy.size(), dy.data());
         Moments part;
-        const bool last = l == options.first_layer;
-        NBL_TRY(block.backward(dy.data(), &part, last ? nullptr : dx.data()));
+        NBL_TRY(block.backward(from, &part, last ? nullptr : dx.data()));
         if (!last) NBL_TRY(gradient.store(b, dx.data()));
         add(std::move(part), team, &sums);
       }

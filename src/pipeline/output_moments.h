@@ -23,8 +23,8 @@ namespace nbl::pipeline {
 
 class OutputMoments {
  public:
-  /// Random functions of a token's scores whose gradients go back from it. A second one is worth as much as twice to four times the tokens
-  /// and takes half of what a token's first does, as both have the way forward in common.
+  /// Random functions of a token's scores whose gradients go back from it. A second one is worth as much as
+  /// another token and takes half its time, as the way forward is the first one's (measured in docs/methods/gptq.md).
   static constexpr int kProbes = 2;
 
   struct Options {

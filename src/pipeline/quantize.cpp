@@ -134,7 +134,7 @@ Status Job::plan_memory_use(const std::filesystem::path& output) {
   }
   const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : std::filesystem::path(".");
   if (memory_.spill) spill_ = folder;
-  if (memory_.spill_moments) spill_moments_ = folder;
+  if (memory_.spilled_moments > 0) spill_moments_ = folder;
   report_.memory_plan = memory_.to_json();
   if (options_.log) options_.log(memory_.text());
   return {};
